@@ -1,0 +1,1 @@
+"""The control plane: decides what moves and when, and hands it to `workers`."""

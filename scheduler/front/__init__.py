@@ -1,0 +1,1 @@
+"""What clients and operators connect to: the object gateway and the admin API."""

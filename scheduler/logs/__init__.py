@@ -1,0 +1,1 @@
+"""Miss events out of access logs."""

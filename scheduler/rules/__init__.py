@@ -1,0 +1,1 @@
+"""Rule sets: the model, its document formats, matching and planning."""

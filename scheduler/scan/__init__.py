@@ -1,0 +1,1 @@
+"""Bulk migration: inventory, merge, verify, finalize."""

@@ -1,0 +1,1 @@
+"""Inventory sources, one a file; each yields entries in byte order of the key."""

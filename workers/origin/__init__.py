@@ -1,0 +1,1 @@
+"""Origins: where objects still live. Choosing one, asking it, and not being fooled by it."""

@@ -1,0 +1,259 @@
+"""The wire contract between the control plane and the workers, versioned.
+
+Owns what a queue message says: a *plan* says how to fetch, *items* say what, an *outcome* says what came of it.
+Knows no rule, no queue and no client library. A worker that gets a message of a newer version refuses it
+(`WireError`) and leaves it for a newer worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from workers.errors import WireError
+
+#: Version of the queue message. Raised when a field changes its meaning; new optional fields do not raise it.
+WIRE_VERSION = 1
+
+
+class Lane(StrEnum):
+    """The two queues: `hot` for what a client waits for, `cold` for scans."""
+
+    HOT = "hot"
+    COLD = "cold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """One host to ask."""
+
+    #: `host[:port]`, lower case, IDNA in ASCII, default port dropped; IPv6 in brackets.
+    host: str
+    #: Put before the path; starts and ends with `/`.
+    base_path: str = "/"
+    #: Fixed scheme, or None to use the item's (FOLLOW).
+    scheme: Literal["http", "https"] | None = None
+    #: Name of a credential in the configuration, never the secret itself.
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginGroup:
+    """A primary with its share of picks and its standbys in the order they are tried (B1, B2)."""
+
+    primary: Origin
+    weight: int = 1
+    standbys: tuple[Origin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Deadlines of one fetch, in seconds (L9, L10)."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 10.0
+    idle_s: float = 30.0
+    #: Of the whole job; None means 10 minutes plus one second a MiB.
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedirectPolicy:
+    """What to do with 3xx (F16 to F18, F56)."""
+
+    follow: bool = True
+    max_hops: int = 10
+    resend_headers: bool = False
+    decode_location: bool = False
+    allow_downgrade: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorePolicy:
+    """What is stored, and how (F42 to F47, F54, F57 to F59)."""
+
+    save: bool = True
+    check_md5: Literal["off", "stream", "spool"] = "off"
+    tag: Literal["encoded", "decoded", "plain", "off"] = "encoded"
+    user_meta: bool = True
+    last_modified: bool = False
+    #: S3 object tags as (key, value).
+    tags: tuple[tuple[str, str], ...] = ()
+    max_object_bytes: int | None = None
+    accept_close_delimited: bool = False
+    trust_etag_md5: bool = False
+    soft_404: Literal["off", "learn"] = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchPlan:
+    """How to fetch: candidates, headers, redirects, deadlines, and the rule that says so.
+
+    One plan serves a whole batch. Source: SEMANTICS.md sections 3, 4, 6 and 7.
+    """
+
+    bucket: str
+    #: Rule name (metric label, provenance) and the version of the rule set it came from.
+    rule: str
+    epoch: int = 0
+    groups: tuple[OriginGroup, ...]
+    #: 4xx statuses that switch to the next candidate, beside the always-on 5xx (B4).
+    switch_codes: tuple[int, ...] = ()
+    switch_all: bool = False
+    across_groups: bool = False
+    max_attempts: int = 4
+    #: Passed client headers (H1 to H4), in order; the fixed ones (H6) are added by the origin client.
+    headers: tuple[tuple[str, str], ...] = ()
+    #: Headers of the rule (H5); none of their names is in `headers`. Dropped on a hop to another host (H10).
+    new_headers: tuple[tuple[str, str], ...] = ()
+    #: Send the host name in TLS (F19).
+    sni: bool = True
+    redirects: RedirectPolicy = field(default_factory=RedirectPolicy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    store: StorePolicy = field(default_factory=StorePolicy)
+    #: True when the hosts were named in the configuration file: they may be loopback or private (B11).
+    trusted_hosts: bool = False
+    probe_url: str | None = None
+    #: Seconds an absent key is remembered (L14, F60).
+    absent_ttl_s: float = 10.0
+    #: Origin status that goes to the client while a pull is queued (F28).
+    async_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchItem:
+    """What to fetch: one key of the plan's bucket."""
+
+    key: str
+    #: Encoded path below the origin's `base_path`, without a leading `/` unless kept by F35 (3.2).
+    path: str
+    #: Raw query without `?`, already filtered (3.3); empty for none.
+    query: str = ""
+    #: Scheme for origins that follow the client's.
+    scheme: Literal["http", "https"] = "http"
+    #: Index into `plan.groups` that the dispatcher picked; None or out of range means a fresh pick.
+    pick: int | None = None
+    #: What a listing promised, for checking: size in bytes, digest as `algorithm:hex`.
+    size: int | None = None
+    digest: str | None = None
+    #: Set for an explicit replacement (S12): the ETag the stored object must still have.
+    replace_etag: str | None = None
+    #: Place in the batch of a scan, so that counting twice can be seen; -1 outside scans.
+    position: int = -1
+    #: Attempts already spent on this item.
+    attempt: int = 0
+    #: Passed through to provenance and logs.
+    request_id: str = ""
+    #: Claim owner token of the dispatcher; empty when none was taken.
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One queue message: a plan with its items, and where the result is accounted."""
+
+    plan: FetchPlan
+    items: tuple[FetchItem, ...]
+    lane: Lane = Lane.HOT
+    #: `scan` run id and batch number when a scan sent it; empty and -1 otherwise.
+    scan: str = ""
+    batch: int = -1
+    #: Unix time in seconds when it was first enqueued.
+    enqueued_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate asked within a fetch: where, and how it ended (a status, or an error's reason)."""
+
+    origin: str
+    status: int | None = None
+    error: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """The object is in the store, byte-identical to one complete origin answer."""
+
+    key: str
+    size: int
+    etag: str
+    origin: str
+    url: str
+    sha256: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    #: Names of metadata that had to be dropped (S10).
+    meta_cut: tuple[str, ...] = ()
+    kind: Literal["stored"] = "stored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyPresent:
+    """Another object holds the key; it was not touched."""
+
+    key: str
+    etag: str = ""
+    size: int | None = None
+    kind: Literal["already_present"] = "already_present"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsentAtOrigin:
+    """Every candidate that was asked says that there is no such object (B5)."""
+
+    key: str
+    attempts: tuple[Attempt, ...] = ()
+    kind: Literal["absent_at_origin"] = "absent_at_origin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Nothing was moved, on purpose.
+
+    `reason`: rule_withdrawn, too_large, dot_segment, tombstone, not_saved, redirect.
+    """
+
+    key: str
+    reason: str
+    kind: Literal["skipped"] = "skipped"
+
+
+#: The closed union of what a finished transfer can be; failures are exceptions (`workers.errors`).
+Outcome = Stored | AlreadyPresent | AbsentAtOrigin | Skipped
+
+_BATCH: TypeAdapter[Batch] = TypeAdapter(Batch)
+
+
+def encode_batch(batch: Batch) -> dict[str, Any]:
+    """The JSON-ready form of a queue message: `{"v": 1, "plan": {...}, "items": [...], ...}`."""
+    wire: dict[str, Any] = _BATCH.dump_python(batch, mode="json", exclude_defaults=True)
+    return {"v": WIRE_VERSION, **wire}
+
+
+def decode_batch(wire: dict[str, Any]) -> Batch:
+    """Read a queue message.
+
+    Raises:
+        WireError: the version is not ours, or the shape is not that of a batch.
+    """
+    version = wire.get("v")
+    if version != WIRE_VERSION:
+        msg = f"queue message of version {version!r}; this worker reads version {WIRE_VERSION}"
+        raise WireError(msg)
+    try:
+        return _BATCH.validate_python({k: v for k, v in wire.items() if k != "v"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        msg = f"queue message: {place}: {first['msg']}"
+        raise WireError(msg) from error
+
+
+def wire_bytes(batch: Batch) -> int:
+    """Size in bytes of the message as JSON; dispatchers keep it under their bound."""
+    return len(orjson.dumps(encode_batch(batch)))

@@ -1,0 +1,208 @@
+"""What a worker process must be told: store, broker, origins, limits.
+
+Owns the shape of these sections of config.yaml; `scheduler.settings` adds its own and loads the file. Unknown
+keys are refused. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """A part of config.yaml: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _network(value: str) -> str:
+    return str(ipaddress.ip_network(value, strict=False))
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class StoreSettings(Section):
+    """The S3-compatible destination."""
+
+    #: URL of the S3 endpoint, or `embedded` for a SeaweedFS child process.
+    endpoint: str = "embedded"
+    region: str = "us-east-1"
+    #: Unset: boto3's own chain (environment, profile, instance role), refreshed by it.
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    secret_access_key_file: Path | None = None
+    session_token: SecretStr | None = None
+    session_token_file: Path | None = None
+    profile: str | None = None
+    #: `path`: /bucket/key; `virtual`: bucket.endpoint/key.
+    addressing: Literal["path", "virtual"] = "path"
+    #: PEM bundle of a private authority.
+    ca_file: Path | None = None
+    #: S3 storage class, canned ACL and expected bucket owner, sent with every write when set.
+    storage_class: str | None = None
+    acl: str | None = None
+    expected_bucket_owner: str | None = None
+    #: Server-side encryption: none, AES256 (SSE-S3), aws:kms (SSE-KMS) or customer (SSE-C).
+    sse: Literal["none", "AES256", "aws:kms", "customer"] = "none"
+    sse_kms_key_id: str | None = None
+    #: Base64 of the 32-byte customer key.
+    sse_customer_key: SecretStr | None = None
+    sse_customer_key_file: Path | None = None
+    #: Create a missing bucket at start.
+    create_buckets: bool = True
+    #: `auto` proves at start what the store obeys; the others skip the proof.
+    create_only: Literal["auto", "if-none-match", "oss", "cos", "check-then-write"] = "auto"
+    #: Send object tags (F46); off for stores that refuse them.
+    object_tags: bool = True
+    part_size_bytes: Annotated[int, Field(ge=5 * MIB, le=5 * 1024 * MIB)] = 8 * MIB
+    #: Demand one part size even where the length is unknown.
+    uniform_parts: bool = False
+    part_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_connections: Annotated[int, Field(ge=1, le=4096)] = 256
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 5
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StoreSettings:
+        if self.endpoint != "embedded" and not self.endpoint.startswith(("http://", "https://")):
+            msg = f"endpoint {self.endpoint!r} must be `embedded` or start with http:// or https://"
+            raise ValueError(msg)
+        for name in ("secret_access_key", "session_token", "sse_customer_key"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                msg = f"{name} and {name}_file exclude each other"
+                raise ValueError(msg)
+        has_secret = self.secret_access_key is not None or self.secret_access_key_file is not None
+        if (self.access_key_id is not None) != has_secret:
+            msg = "access_key_id and secret_access_key go together"
+            raise ValueError(msg)
+        if self.sse == "customer" and self.sse_customer_key is None and self.sse_customer_key_file is None:
+            msg = "sse: customer needs sse_customer_key or sse_customer_key_file"
+            raise ValueError(msg)
+        return self
+
+
+class BrokerSettings(Section):
+    """Redis or Valkey."""
+
+    #: `redis://`, `rediss://` or `unix://` URL of the queue database, or `embedded`.
+    url: str = "embedded"
+    #: Database of claims and ledger; must differ from the queue's (its maintenance runs KEYS).
+    ledger_db: Annotated[int, Field(ge=0)] = 1
+    #: A worker silent for this long is dead and its messages return.
+    heartbeat_timeout_s: Annotated[float, Field(ge=5)] = 60.0
+    #: Queued messages a lane may hold before producers are asked to wait.
+    max_queue_depth: Annotated[int, Field(ge=1)] = 10_000
+    namespace: str = "ferryman"
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> BrokerSettings:
+        if self.url != "embedded" and not self.url.startswith(("redis://", "rediss://", "unix://")):
+            msg = f"url {self.url!r} must be `embedded`, or start with redis://, rediss:// or unix://"
+            raise ValueError(msg)
+        return self
+
+
+class CredentialSettings(Section):
+    """How requests to a private origin are authenticated (F27)."""
+
+    type: Literal["s3v4", "basic", "bearer", "client_certificate"]
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    secret_access_key_file: Path | None = None
+    region: str = "us-east-1"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> CredentialSettings:
+        has = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        needs: dict[str, tuple[tuple[str, ...], ...]] = {
+            "s3v4": (("access_key_id",), ("secret_access_key", "secret_access_key_file")),
+            "basic": (("username",), ("password", "password_file")),
+            "bearer": (("token", "token_file"),),
+            "client_certificate": (("certificate_file",),),
+        }
+        for names in needs[self.type]:
+            if not has.intersection(names):
+                msg = f"type {self.type} needs {' or '.join(names)}"
+                raise ValueError(msg)
+        return self
+
+
+class WindowSettings(Section):
+    """Another budget for a part of the week, in local time: `when: "08:00-20:00 mon-fri"`."""
+
+    when: str
+    concurrency: Annotated[int, Field(ge=0)] | None = None
+    requests_per_s: Annotated[float, Field(ge=0)] | None = None
+    bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+
+
+class BudgetSettings(Section):
+    """What one origin host may be asked for by the whole fleet (F53, L15). None means unbounded."""
+
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    requests_per_s: Annotated[float, Field(gt=0)] | None = None
+    bytes_per_s: Annotated[float, Field(gt=0)] | None = None
+    windows: tuple[WindowSettings, ...] = ()
+
+
+class OriginSettings(Section):
+    """Rules of engagement with every origin."""
+
+    #: Networks that may be connected to beyond public ones, as CIDR; needed always for link-local (B11).
+    allow_networks: tuple[Network, ...] = ()
+    credentials: dict[str, CredentialSettings] = {}
+    #: By host as written in the rule; `default` for all others.
+    budgets: dict[str, BudgetSettings] = {}
+    #: Share of a budget's slots that cold work may never take.
+    hot_share: Annotated[float, Field(ge=0, le=0.9)] = 0.25
+    #: Lower concurrency when the origin shows distress (429, 503, timeouts, latency growth).
+    adaptive: bool = True
+    ca_file: Path | None = None
+    #: Verify TLS certificates of origins.
+    verify_tls: bool = True
+
+
+class LimitSettings(Section):
+    """Bounds of one process."""
+
+    #: In-flight bytes of all transfers together.
+    memory_bytes: Annotated[int, Field(ge=32 * MIB)] = 256 * MIB
+    #: Disk for parts and followers that do not fit the memory budget.
+    spool_bytes: Annotated[int, Field(ge=0)] = 4 * 1024 * MIB
+    #: Items of one batch moved at the same time.
+    item_concurrency: Annotated[int, Field(ge=1, le=512)] = 32
+    #: Attempts of one item before it is a listed failure.
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    #: Refuse larger objects, when set (L12).
+    max_object_bytes: Annotated[int, Field(ge=0)] | None = None
+    #: Seconds between a stop signal and the return of unfinished items to the queue.
+    drain_s: Annotated[float, Field(ge=0)] = 20.0
+
+
+class WorkerSettings(Section):
+    """Everything a worker process is given, resolved: no `embedded` is left in it."""
+
+    store: StoreSettings
+    broker: BrokerSettings
+    origin: OriginSettings = OriginSettings()
+    limits: LimitSettings = LimitSettings()
+    data_dir: Path = Path(".ferryman")
+    #: Names by which clients reach this fleet; an origin that resolves to them is a loop.
+    public_hosts: tuple[str, ...] = ()
+    #: Identity of this installation, sent as X-Ferryman-Hop (H11).
+    instance: str = ""
