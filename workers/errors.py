@@ -79,7 +79,10 @@ class TransferError(FerrymanError):
 
 
 class OriginError(TransferError):
-    """The origin's side failed. `health_failure` counts towards ejection (B7), `switch` allows the next candidate."""
+    """The origin's side failed.
+
+    `health_failure` counts towards ejection (B7), `switch` allows the next candidate.
+    """
 
     reason: ClassVar[str] = "origin_failed"
     health_failure: ClassVar[bool] = False
@@ -151,7 +154,7 @@ class OriginPartial(OriginError):
 
 
 class DigestMismatch(OriginError):
-    """The body differs from a digest that the origin gave. `algorithm`, `expected`, `actual` are lower-case hex."""
+    """The body differs from a digest that the origin gave; `expected` and `actual` are lower-case hex."""
 
     reason = "digest_mismatch"
     health_failure = True

@@ -1,7 +1,7 @@
 """The wire contract between the control plane and the workers, versioned.
 
-Owns what a queue message says: a *plan* says how to fetch, *items* say what, an *outcome* says what came of it.
-Knows no rule, no queue and no client library. A worker that gets a message of a newer version refuses it
+Owns what a queue message says: a *plan* says how to fetch, *items* say what, an *outcome* says what came of
+it. Knows no rule, no queue and no client library. A worker that gets a message of a newer version refuses it
 (`WireError`) and leaves it for a newer worker.
 """
 

@@ -1,0 +1,396 @@
+"""config.yaml: its shape, and loading it.
+
+Owns the sections of the control plane and the order of sources: built-in defaults, the file, then
+`FERRYMAN_SECTION__KEY` from the environment. Unknown keys are refused with the nearest known one. Every
+problem names the file and line, or the variable, and the dotted path. Makes no client and opens no socket.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from workers.errors import ConfigError
+from workers.settings import (
+    BrokerSettings,
+    LimitSettings,
+    Network,
+    OriginSettings,
+    Section,
+    StoreSettings,
+    WorkerSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+#: Environment variables with our prefix that are no settings.
+_RESERVED = {
+    "FERRYMAN_CONFIG",
+    "FERRYMAN_WORKER_SETTINGS",
+    "FERRYMAN_REQUIRE_REAL",
+    "FERRYMAN_LANE",
+    "FERRYMAN_ROLE",
+}
+_PREFIX = "FERRYMAN_"
+
+
+def split_listen(value: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` as (host, port); port 0 lets the system choose.
+
+    Raises:
+        ValueError: not of that form, or the port is outside 0..65535.
+    """
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        msg = f"{value!r} is not host:port (for example 127.0.0.1:8080)"
+        raise ValueError(msg)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _listen(value: str) -> str:
+    split_listen(value)
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+
+
+class AccessKey(Section):
+    """A key pair that may sign rule documents, and reads of `signed` buckets."""
+
+    id: Annotated[str, Field(min_length=1)]
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> AccessKey:
+        if (self.secret is None) == (self.secret_file is None):
+            msg = "give exactly one of secret and secret_file"
+            raise ValueError(msg)
+        return self
+
+    def reveal(self) -> str:
+        """The secret itself, read from its file when it is kept in one."""
+        return reveal(self.secret, self.secret_file) or ""
+
+
+class GatewaySettings(Section):
+    """The object gateway."""
+
+    listen: Listen = "127.0.0.1:8080"
+    #: Front processes that share the port (SO_REUSEPORT).
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    access_keys: tuple[AccessKey, ...] = ()
+    #: Networks whose X-Forwarded-* and X-Ferryman-Status headers are believed, as CIDR.
+    trusted_proxies: tuple[Network, ...] = ()
+    #: Names by which clients reach this gateway; an origin of that name is a loop.
+    public_hosts: tuple[str, ...] = ()
+    #: Domains below which the first label is the bucket (`site.objects.example`).
+    domains: tuple[str, ...] = ()
+    #: How long a follower waits for another process's pull of the same key (A24).
+    herd_wait_s: Annotated[float, Field(ge=0)] = 10.0
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
+    header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Keys remembered as absent, per process.
+    absent_cache_size: Annotated[int, Field(ge=0)] = 100_000
+    #: Distinct missing keys a client address may cause a second, and all clients together; 0 = unbounded.
+    misses_per_client_per_s: Annotated[float, Field(ge=0)] = 200.0
+    misses_per_s: Annotated[float, Field(ge=0)] = 5000.0
+
+
+class AdminSettings(Section):
+    """Miss events, rules, scans, health and metrics."""
+
+    listen: Listen = "127.0.0.1:8081"
+    #: Bearer token; generated on first start and kept in data_dir when unset.
+    token: SecretStr | None = None
+    token_file: Path | None = None
+
+
+class BucketSettings(Section):
+    """One bucket that is served. Without `rules` its rule set is owned by the API."""
+
+    access: Literal["public", "signed"] = "public"
+    #: What a hit gets: the object, a redirect to a presigned URL, or nothing (the gateway in front asks).
+    hits: Literal["serve", "redirect", "off"] = "serve"
+    #: Host names that mean this bucket.
+    hosts: tuple[str, ...] = ()
+    #: Rule documents in YAML form; validated by `scheduler.rules.document`.
+    rules: tuple[Any, ...] | None = None
+
+
+class ConsumeSettings(Section):
+    """One log to follow."""
+
+    path: str
+    format: str = "auto"
+    bucket: str | None = None
+    #: Host (without port) to bucket.
+    hosts: dict[str, str] = {}
+    #: Cut from the front of the request path before the key is taken.
+    strip_prefix: str = ""
+    statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] = (404,)
+    methods: tuple[str, ...] = ("GET",)
+    #: Regular expressions on the key.
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    bots: bool = True
+    #: For `json`: our field name to theirs.
+    fields: dict[str, str] = {}
+    start: Literal["checkpoint", "start", "end"] = "checkpoint"
+
+
+class ScanSettings(Section):
+    """A named scan and where its inventory comes from."""
+
+    bucket: str
+    #: One of the inventory sources, for example `{manifest: urls.csv}`.
+    inventory: dict[str, Any] = {}
+    prefix: str = ""
+
+
+class CompatSettings(Section):
+    """Where the vendors disagree with themselves (SEMANTICS.md section 10)."""
+
+    #: D9: ignore HttpRedirectCode with Mirror, with a warning.
+    redirect_code_with_mirror: bool = False
+
+
+class LogSettings(Section):
+    """How the processes log."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    """The whole of config.yaml."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    admin: AdminSettings = AdminSettings()
+    store: StoreSettings = StoreSettings()
+    broker: BrokerSettings = BrokerSettings()
+    origin: OriginSettings = OriginSettings()
+    limits: LimitSettings = LimitSettings()
+    buckets: dict[str, BucketSettings] = {}
+    consume: tuple[ConsumeSettings, ...] = ()
+    scans: dict[str, ScanSettings] = {}
+    #: Where reports are written in the store; unset: the bucket of the scan, under `.ferryman/`.
+    report_bucket: str | None = None
+    compat: CompatSettings = CompatSettings()
+    log: LogSettings = LogSettings()
+    data_dir: Path = Path(".ferryman")
+
+    @field_validator("buckets")
+    @classmethod
+    def _bucket_names(cls, value: dict[str, BucketSettings]) -> dict[str, BucketSettings]:
+        for name in value:
+            if not 3 <= len(name) <= 63 or not all(c.isascii() and (c.isalnum() or c in ".-") for c in name):
+                msg = f"bucket name {name!r}: 3 to 63 of a-z, 0-9, dot and hyphen"
+                raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _guarded_rule_api(self) -> Settings:
+        # W13: a rule decides where the service connects, so an open rule API stays on loopback.
+        if not self.gateway.access_keys and self.admin.token is None and self.admin.token_file is None:
+            for section, listen in (("gateway", self.gateway.listen), ("admin", self.admin.listen)):
+                if not _is_loopback(split_listen(listen)[0]):
+                    msg = (
+                        f"{section}.listen {listen!r} is not loopback: set admin.token (or admin.token_file), "
+                        "or gateway.access_keys, because whoever reaches the rule API decides where "
+                        "Ferryman connects"
+                    )
+                    raise ValueError(msg)
+        return self
+
+    def worker(self, *, instance: str = "") -> WorkerSettings:
+        """The part a worker process is given."""
+        return WorkerSettings(
+            store=self.store,
+            broker=self.broker,
+            origin=self.origin,
+            limits=self.limits,
+            data_dir=self.data_dir,
+            public_hosts=self.gateway.public_hosts,
+            instance=instance,
+        )
+
+
+def reveal(value: SecretStr | None, file: Path | None) -> str | None:
+    """A secret given directly or by file; trailing line ends are cut.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if value is not None:
+        return value.get_secret_value()
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"secret file {file}: {error}"
+        raise ConfigError(msg) from error
+
+
+def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = None) -> Settings:
+    """Read config.yaml (None: defaults only) and the environment.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value is wrong; all problems at once,
+            each with place, what was found and what is allowed.
+    """
+    env = os.environ if env is None else env
+    document: yaml.Node | None = None
+    raw: Any = {}
+    if path is not None:
+        text = _read(path)
+        try:
+            document = yaml.compose(text, Loader=yaml.SafeLoader)
+            raw = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            msg = f"{path}: not YAML: {error}"
+            raise ConfigError(msg) from error
+        if raw is None:
+            raw = {}
+        if not isinstance(raw, dict):
+            msg = f"{path}:1: a mapping of sections is expected, found {type(raw).__name__}"
+            raise ConfigError(msg)
+    origins = _overlay(raw, env)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [
+            _describe(detail, path, document, origins) for detail in error.errors(include_url=False)[:20]
+        ]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; `ferryman init` writes one, and `ferryman up --origin URL` needs none"
+        raise ConfigError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from error
+
+
+def _overlay(raw: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Write FERRYMAN_A__B=value into raw["a"]["b"]; return which variable set which path."""
+    origins: dict[tuple[str, ...], str] = {}
+    for name in sorted(env):
+        if not name.startswith(_PREFIX) or name in _RESERVED:
+            continue
+        parts = tuple(part.lower() for part in name.removeprefix(_PREFIX).split("__"))
+        target = raw
+        for part in parts[:-1]:
+            below = target.get(part)
+            if not isinstance(below, dict):
+                below = {}
+                target[part] = below
+            target = below
+        value: Any = env[name]
+        if value.lstrip()[:1] in {"[", "{"}:
+            try:
+                value = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                msg = f"{name}: not YAML: {error}"
+                raise ConfigError(msg) from error
+        target[parts[-1]] = value
+        origins[parts] = name
+    return origins
+
+
+def _describe(
+    detail: ErrorDetails,
+    path: Path | None,
+    document: yaml.Node | None,
+    origins: Mapping[tuple[str, ...], str],
+) -> str:
+    loc = tuple(str(part) for part in detail["loc"])
+    dotted = ".".join(loc) or "(document)"
+    variable = next(
+        (name for parts, name in origins.items() if parts[: len(loc)] == loc or loc[: len(parts)] == parts),
+        None,
+    )
+    if variable is not None:
+        place = f"environment variable {variable}"
+    elif path is not None:
+        place = f"{path}:{_line(document, loc)}"
+    else:
+        place = "settings"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(loc[:-1])
+        near = difflib.get_close_matches(loc[-1], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+        message = f"unknown key{hint}"
+    elif (
+        "input" in detail and isinstance(detail["input"], (str, int, float, bool)) and "secret" not in dotted
+    ):
+        message = f"{message}, found {detail['input']!r}"
+    return f"{place}: {dotted}: {message}"
+
+
+def _known_keys(loc: Sequence[str]) -> list[str]:
+    """Field names of the section at `loc`, looking through dicts and lists."""
+    model: type[Section] = Settings
+    for part in loc:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue  # a name in a dict, or an index in a list
+        found = _section_in(field.annotation)
+        if found is not None:
+            model = found
+    return list(model.model_fields)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _section_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _line(document: yaml.Node | None, loc: Sequence[str]) -> int:
+    """Line (from 1) of the deepest node on the way to `loc`."""
+    line = 1
+    node = document
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
