@@ -1,0 +1,173 @@
+"""The ledger's parts, each over the fake and the real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from workers.claims import ClaimState, RunState
+from workers.failures import Failure
+from workers.ledger import Ledger, connect, ledger_url
+from workers.plan import Lane
+from workers.settings import BrokerSettings
+
+B = "site"
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
+async def ledger(request):
+    if request.param == "fake":
+        redis = FakeAsyncRedis(decode_responses=True)
+    else:
+        redis = connect(request.getfixturevalue("valkey_url"))
+        await redis.flushall()
+    ledger = Ledger(redis)
+    yield ledger
+    await ledger.close()
+
+
+async def claim(ledger, keys, lane=Lane.HOT, owner="d1", **more):
+    return await ledger.claims.claim_many(B, keys, lane=lane, owner=owner, **more)
+
+
+async def test_a_pending_claim_never_deduplicates(ledger):
+    assert await claim(ledger, ["a"]) == [ClaimState.CLAIMED]
+    assert await claim(ledger, ["a"], owner="d2") == [ClaimState.CLAIMED]
+
+
+async def test_a_queued_claim_deduplicates_the_same_and_colder_lanes_and_hot_replaces_cold(ledger):
+    await claim(ledger, ["a", "b"], lane=Lane.COLD)
+    await ledger.claims.mark_queued(B, ["a", "b"], lane=Lane.COLD, owner="d1")
+    assert await claim(ledger, ["a"], lane=Lane.COLD, owner="d2") == [ClaimState.DUPLICATE]
+    assert await claim(ledger, ["a"], lane=Lane.HOT, owner="d2") == [ClaimState.CLAIMED]
+    await ledger.claims.mark_queued(B, ["a"], lane=Lane.HOT, owner="d2")
+    assert await claim(ledger, ["a"], lane=Lane.HOT, owner="d3") == [ClaimState.DUPLICATE]
+    assert await claim(ledger, ["a"], lane=Lane.COLD, owner="d3") == [ClaimState.DUPLICATE]
+
+
+async def test_a_running_claim_deduplicates_all_and_only_its_owner_releases_it(ledger):
+    assert await ledger.claims.start(B, ["a"], owner="w1") == [RunState.STARTED]
+    assert await ledger.claims.start(B, ["a"], owner="w2") == [RunState.BUSY]
+    assert await ledger.claims.start(B, ["a"], owner="w1") == [RunState.STARTED]
+    assert await claim(ledger, ["a"]) == [ClaimState.DUPLICATE]
+    await ledger.claims.release(B, ["a"], owner="w2")
+    assert await ledger.claims.is_running(B, "a")
+    await ledger.claims.release(B, ["a"], owner="w1")
+    assert not await ledger.claims.is_running(B, "a")
+
+
+async def test_marking_queued_leaves_alone_what_a_worker_already_runs(ledger):
+    await claim(ledger, ["a"])
+    await ledger.claims.start(B, ["a"], owner="w1")
+    await ledger.claims.mark_queued(B, ["a"], lane=Lane.HOT, owner="d1")
+    assert await ledger.claims.is_running(B, "a")
+
+
+async def test_withdrawing_gives_up_only_ones_own_pending_claims(ledger):
+    await claim(ledger, ["a", "b"])
+    await ledger.claims.mark_queued(B, ["b"], lane=Lane.HOT, owner="d1")
+    await ledger.claims.withdraw(B, ["a", "b"], lane=Lane.HOT, owner="d1")
+    assert await claim(ledger, ["b"]) == [ClaimState.DUPLICATE]
+
+
+async def test_s15_l14_absent_keys_and_tombstones_stop_claims_until_they_expire(ledger):
+    """SEMANTICS.md S15, L14."""
+    await ledger.claims.mark_absent(B, ["gone"], ttl_s=60)
+    await ledger.claims.add_tombstones(B, ["dead"], ttl_s=60, reason="deleted")
+    await ledger.claims.mark_absent(B, ["soon"], ttl_s=0.05)
+    assert await claim(ledger, ["gone", "dead", "new"]) == [
+        ClaimState.ABSENT,
+        ClaimState.TOMBSTONE,
+        ClaimState.CLAIMED,
+    ]
+    assert await claim(ledger, ["gone"], ignore_absent=True) == [ClaimState.CLAIMED]
+    assert await ledger.claims.start(B, ["dead"], owner="w") == [RunState.TOMBSTONE]
+    assert [row[:2] for row in await ledger.claims.tombstones(B)] == [("dead", "deleted")]
+    assert await ledger.claims.remove_tombstones(B, ["dead"]) == 1
+    assert await claim(ledger, ["dead"]) == [ClaimState.CLAIMED]
+    deadline = time.monotonic() + 5
+    while await claim(ledger, ["soon"]) == [ClaimState.ABSENT]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_more_keys_than_a_chunk_are_answered_in_order(ledger):
+    await ledger.claims.mark_absent(B, ["k700"], ttl_s=60)
+    states = await claim(ledger, [f"k{n}" for n in range(1200)])
+    assert [n for n, state in enumerate(states) if state is not ClaimState.CLAIMED] == [700]
+
+
+async def test_a_failure_listed_twice_is_one_and_keeps_its_first_time(ledger):
+    def failure(at):
+        return Failure(
+            bucket=B, key="é\n", reason="digest_mismatch", message="m", rule="r", last_at=at, first_at=at
+        )
+
+    await ledger.failures.add([failure(10.0)])
+    await ledger.failures.add([failure(20.0)])
+    assert await ledger.failures.count(B) == 1
+    found = await ledger.failures.get(B, "é\n")
+    assert (found.first_at, found.last_at) == (10.0, 20.0)
+    assert await ledger.failures.waive(B, ["é\n", "unknown"], reason="old logo", by="ann") == 1
+    assert await ledger.failures.count(B) == 0
+    assert [(waiver.key, waiver.reason, waiver.by) for waiver in await ledger.failures.waivers(B)] == [
+        ("é\n", "old logo", "ann")
+    ]
+
+
+async def test_a_scan_batch_told_twice_is_counted_once(ledger):
+    assert await ledger.outcomes.open_batch("run", 0, size=3, group="img/")
+    assert (await ledger.outcomes.totals("run"))["img/"] == {"pending": 3}
+    await ledger.outcomes.set_places("run", 0, [(0, "stored", 100), (1, "failed", 0)])
+    await ledger.outcomes.set_places("run", 0, [(0, "already_present", 0), (1, "failed", 0)])
+    assert (await ledger.outcomes.totals("run"))["img/"] == {
+        "stored": 1,
+        "failed": 1,
+        "pending": 1,
+        "bytes": 100,
+    }
+    await ledger.outcomes.set_places("run", 0, [(1, "stored", 5), (2, "absent_at_origin", 0)])
+    want = {"stored": 2, "absent_at_origin": 1, "bytes": 105}
+    assert (await ledger.outcomes.totals("run"))["img/"] == want
+    await ledger.outcomes.set_places("run", 0, [(2, "stored", 7)])
+    assert not await ledger.outcomes.open_batch("run", 0, size=3, group="img/")
+    assert (await ledger.outcomes.totals("run"))["img/"] == want
+    await ledger.outcomes.forget_scan("run")
+    assert await ledger.outcomes.totals("run") == {}
+
+
+async def test_rule_counters_add_up(ledger):
+    await ledger.outcomes.count(B, {("r", "stored"): 2, ("r", "bytes"): 10})
+    await ledger.outcomes.count(B, {("r", "stored"): 1})
+    assert await ledger.outcomes.counts(B) == {("r", "stored"): 3, ("r", "bytes"): 10}
+
+
+async def test_a_zero_minute_is_a_record_too(ledger):
+    await ledger.minutes.write("front", "a", 100, {"misses": 0})
+    assert await ledger.minutes.watchers() == {"front:a": 100}
+    assert await ledger.minutes.read("front:a") == {100: {"misses": 0}}
+    assert await ledger.minutes.born() == await ledger.minutes.born()
+
+
+async def test_events_are_remembered_and_deliveries_counted(ledger):
+    assert await ledger.seen_events(["x", "y"]) == [False, False]
+    await ledger.remember_events(["y"])
+    assert await ledger.seen_events(["x", "y"]) == [False, True]
+    assert [await ledger.begin_delivery("m") for _ in range(3)] == [1, 2, 3]
+    await ledger.end_delivery("m")
+    assert await ledger.begin_delivery("m") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "want"),
+    [
+        ("redis://h:1", "redis://h:1/1"),
+        ("rediss://u:p@h:1/0?x=1", "rediss://u:p@h:1/1?x=1"),
+        ("unix:///run/v.sock?db=0", "unix:///run/v.sock?db=1"),
+    ],
+)
+def test_the_ledger_is_another_database_than_the_queue(url, want):
+    assert ledger_url(BrokerSettings(url=url)) == want

@@ -1,0 +1,257 @@
+"""Who is moving which key: claims, the negative cache, and tombstones, in Redis.
+
+Owns the states of one key between a miss and its outcome. All decisions are made inside Lua, on the server's
+clock, many keys a round trip. Knows nothing of rules, queues or stores.
+
+Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL `<key>` in UTF-8)::
+
+    ns:claim:id   string `state|lane|owner`, with expiry
+                    pending  30 s    a dispatcher has decided, the queue has not accepted yet; never
+                                     deduplicates, so a dispatcher that dies here loses nothing
+                    queued   1 h     a message carries it; deduplicates the same and colder lanes; a hot
+                                     miss replaces a cold claim
+                    running  lease   somebody moves it; renewed while bytes move; deduplicates all
+    ns:absent:id  string `1`, expires after the rule's `absent_ttl_s` (L14)
+    ns:tomb:id    string `reason`, expires with the tombstone (S15)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+
+    from workers.plan import Lane
+
+#: Milliseconds that a claim may stay between decision and enqueue.
+PENDING_MS = 30_000
+#: Milliseconds that a queued claim deduplicates before another message is allowed.
+QUEUED_MS = 3_600_000
+#: Milliseconds of a running lease; renewed every third of it.
+LEASE_MS = 30_000
+#: Keys a script call handles, so that Redis is never blocked for long.
+CHUNK = 500
+
+
+class ClaimState(StrEnum):
+    """What came of asking for a key."""
+
+    CLAIMED = "claimed"
+    DUPLICATE = "duplicate"
+    ABSENT = "absent"
+    TOMBSTONE = "tombstone"
+
+
+class RunState(StrEnum):
+    """What came of starting on a key."""
+
+    STARTED = "started"
+    BUSY = "busy"
+    TOMBSTONE = "tombstone"
+
+
+_CLAIM = """
+-- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0)
+local out = {}
+for i = 1, #KEYS, 3 do
+  local state = 'claimed'
+  if redis.call('exists', KEYS[i + 2]) == 1 then
+    state = 'tombstone'
+  elseif ARGV[4] == '0' and redis.call('exists', KEYS[i + 1]) == 1 then
+    state = 'absent'
+  else
+    local held = redis.call('get', KEYS[i])
+    if held then
+      local kind, lane = string.match(held, '^(%a+)|(%a*)|')
+      if kind == 'running' then
+        state = 'duplicate'
+      elseif kind == 'queued' and (lane == 'hot' or ARGV[1] == 'cold') then
+        state = 'duplicate'
+      end
+    end
+    if state == 'claimed' then
+      redis.call('set', KEYS[i], ARGV[2], 'px', ARGV[3])
+    end
+  end
+  out[#out + 1] = state
+end
+return out
+"""
+
+_SWAP = """
+-- KEYS: claims; ARGV: expected value, new value, ms (0 deletes). A claim that moved on is left alone.
+local n = 0
+for i = 1, #KEYS do
+  if redis.call('get', KEYS[i]) == ARGV[1] then
+    if ARGV[3] == '0' then
+      redis.call('del', KEYS[i])
+    else
+      redis.call('set', KEYS[i], ARGV[2], 'px', ARGV[3])
+    end
+    n = n + 1
+  end
+end
+return n
+"""
+
+_START = """
+-- KEYS: claim, tomb of each key; ARGV: value, lease ms
+local out = {}
+for i = 1, #KEYS, 2 do
+  local held = redis.call('get', KEYS[i])
+  if redis.call('exists', KEYS[i + 1]) == 1 then
+    out[#out + 1] = 'tombstone'
+  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then
+    out[#out + 1] = 'busy'
+  else
+    redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
+    out[#out + 1] = 'started'
+  end
+end
+return out
+"""
+
+_RENEW = """
+-- KEYS: claims; ARGV: value, lease ms
+local n = 0
+for i = 1, #KEYS do
+  if redis.call('get', KEYS[i]) == ARGV[1] then
+    redis.call('pexpire', KEYS[i], ARGV[2])
+    n = n + 1
+  end
+end
+return n
+"""
+
+
+class Claims:
+    """Claims, absent keys and tombstones of every bucket.
+
+    Every method is one round trip for each 500 keys and raises redis-py's errors untranslated: callers decide
+    what a missing Redis means for them.
+    """
+
+    def __init__(self, redis: Redis, *, namespace: str) -> None:
+        self._redis = redis
+        self._ns = namespace
+        self._claim = redis.register_script(_CLAIM)
+        self._swap = redis.register_script(_SWAP)
+        self._start = redis.register_script(_START)
+        self._renew = redis.register_script(_RENEW)
+
+    def _name(self, kind: str, bucket: str, key: str) -> str:
+        return f"{self._ns}:{kind}:{bucket}\x00{key}"
+
+    async def claim_many(
+        self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str, ignore_absent: bool = False
+    ) -> list[ClaimState]:
+        """Ask for keys on behalf of a dispatcher; answers in their order.
+
+        `ignore_absent` is for scans and explicit retries, which must not trust the negative cache.
+        """
+        value = f"pending|{lane}|{owner}"
+        out: list[ClaimState] = []
+        for at in range(0, len(keys), CHUNK):
+            names = [
+                self._name(kind, bucket, key)
+                for key in keys[at : at + CHUNK]
+                for kind in ("claim", "absent", "tomb")
+            ]
+            answer = await self._claim(names, [lane.value, value, PENDING_MS, int(ignore_absent)])
+            out += [ClaimState(state) for state in answer]
+        return out
+
+    async def mark_queued(self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str) -> None:
+        """The queue has accepted these keys. A claim that a worker already runs is left alone."""
+        await self._each(
+            self._swap, bucket, keys, [f"pending|{lane}|{owner}", f"queued|{lane}|{owner}", QUEUED_MS]
+        )
+
+    async def withdraw(self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str) -> None:
+        """The queue has refused these keys: give up their pending claims."""
+        await self._each(self._swap, bucket, keys, [f"pending|{lane}|{owner}", "", 0])
+
+    async def start(self, bucket: str, keys: Sequence[str], *, owner: str) -> list[RunState]:
+        """Begin to move keys; BUSY where another owner's lease runs."""
+        out: list[RunState] = []
+        for at in range(0, len(keys), CHUNK):
+            names = [
+                self._name(kind, bucket, key) for key in keys[at : at + CHUNK] for kind in ("claim", "tomb")
+            ]
+            answer = await self._start(names, [f"running||{owner}", LEASE_MS])
+            out += [RunState(state) for state in answer]
+        return out
+
+    async def renew(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
+        """Extend the leases of keys that are still being moved."""
+        await self._each(self._renew, bucket, keys, [f"running||{owner}", LEASE_MS])
+
+    async def release(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
+        """Finished, one way or the other. Only the owner's own claims go."""
+        await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])
+
+    async def is_running(self, bucket: str, key: str) -> bool:
+        """Whether somebody holds a running lease on the key: what followers wait on (A24)."""
+        held = await self._redis.get(self._name("claim", bucket, key))
+        return held is not None and held.startswith("running|")
+
+    async def mark_absent(self, bucket: str, keys: Sequence[str], *, ttl_s: float) -> None:
+        """Remember that no origin has these keys, for `ttl_s` seconds (L14)."""
+        if not keys or ttl_s <= 0:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.set(self._name("absent", bucket, key), b"1", px=max(1, int(ttl_s * 1000)))
+            await pipe.execute()
+
+    async def absent(self, bucket: str, key: str) -> bool:
+        """Whether the key was recently found absent at every origin."""
+        return bool(await self._redis.exists(self._name("absent", bucket, key)))
+
+    async def add_tombstones(self, bucket: str, keys: Sequence[str], *, ttl_s: float, reason: str) -> None:
+        """Keys deleted at the store during the migration are not pulled until `ttl_s` has passed (S15)."""
+        if not keys:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.set(self._name("tomb", bucket, key), reason, px=max(1, int(ttl_s * 1000)))
+            await pipe.execute()
+
+    async def remove_tombstones(self, bucket: str, keys: Sequence[str]) -> int:
+        """Allow pulls of these keys again; the number of tombstones there were."""
+        if not keys:
+            return 0
+        return int(await self._redis.delete(*(self._name("tomb", bucket, key) for key in keys)))
+
+    async def tombstone(self, bucket: str, key: str) -> str | None:
+        """The reason of the key's tombstone, or None."""
+        found = await self._redis.get(self._name("tomb", bucket, key))
+        return None if found is None else found
+
+    async def tombstones(self, bucket: str, *, limit: int = 10_000) -> list[tuple[str, str, float]]:
+        """Tombstones of a bucket as (key, reason, seconds left), in key order; at most `limit`."""
+        prefix = f"{self._ns}:tomb:{bucket}\x00"
+        rows: list[tuple[str, str, float]] = []
+        async for name in self._redis.scan_iter(match=_glob_escape(prefix) + "*", count=1000):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.get(name)
+                pipe.pttl(name)
+                reason, left = await pipe.execute()
+            if reason is not None:
+                rows.append((name.removeprefix(prefix), reason, left / 1000))
+            if len(rows) >= limit:
+                break
+        return sorted(rows)
+
+    async def _each(self, script: object, bucket: str, keys: Sequence[str], args: list[object]) -> None:
+        for at in range(0, len(keys), CHUNK):
+            names = [self._name("claim", bucket, key) for key in keys[at : at + CHUNK]]
+            await script(names, args)  # type: ignore[operator]  # redis-py types register_script loosely
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

@@ -1,0 +1,141 @@
+"""The list of what could not be moved, in Redis: one record a key, until it is retried or waived.
+
+Owns failures and waivers. Recording the same failure twice changes nothing but its last time, so delivery at
+least once is harmless.
+
+Key schema (ledger database)::
+
+    ns:failures:<bucket>   hash  key -> JSON Failure
+    ns:waivers:<bucket>    hash  key -> JSON {reason, by, at, failure}
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from workers.plan import Attempt, FetchItem  # noqa: TC001  # pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from redis.asyncio import Redis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One key that could not be moved after its last attempt."""
+
+    bucket: str
+    key: str
+    #: snake_case constant of `workers.errors`, or `poison_message`.
+    reason: str
+    message: str
+    rule: str
+    #: The way taken in the last attempt.
+    attempts: tuple[Attempt, ...] = ()
+    #: Tries that were spent.
+    tries: int = 1
+    #: Unix time in seconds.
+    first_at: float = 0.0
+    last_at: float = 0.0
+    lane: str = "hot"
+    #: Scan run and place, so that a retry is accounted where it belongs.
+    scan: str = ""
+    batch: int = -1
+    item: FetchItem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A failure that somebody accepted, with a reason."""
+
+    key: str
+    reason: str
+    by: str
+    at: float
+    failure: Failure
+
+
+_FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
+_WAIVER: TypeAdapter[Waiver] = TypeAdapter(Waiver)
+
+
+def failure_to_json(failure: Failure) -> dict[str, Any]:
+    """The record as plain JSON values, for the API and export."""
+    record: dict[str, Any] = _FAILURE.dump_python(failure, mode="json")
+    return record
+
+
+class Failures:
+    """Failures and waivers of every bucket."""
+
+    def __init__(self, redis: Redis, *, namespace: str) -> None:
+        self._redis = redis
+        self._ns = namespace
+
+    def _failures(self, bucket: str) -> str:
+        return f"{self._ns}:failures:{bucket}"
+
+    def _waivers(self, bucket: str) -> str:
+        return f"{self._ns}:waivers:{bucket}"
+
+    async def add(self, failures: Sequence[Failure]) -> None:
+        """List failures; a key listed before keeps its first time."""
+        if not failures:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for failure in failures:
+                pipe.hget(self._failures(failure.bucket), failure.key)
+            known = await pipe.execute()
+        now = time.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for failure, old in zip(failures, known, strict=True):
+                first = _FAILURE.validate_json(old).first_at if old else failure.first_at or now
+                record = replace(failure, first_at=first, last_at=failure.last_at or now)
+                pipe.hset(self._failures(failure.bucket), failure.key, orjson.dumps(failure_to_json(record)))
+            await pipe.execute()
+
+    async def get(self, bucket: str, key: str) -> Failure | None:
+        """The failure of one key, or None."""
+        found = await self._redis.hget(self._failures(bucket), key)
+        return None if found is None else _FAILURE.validate_json(found)
+
+    async def iterate(self, bucket: str) -> AsyncIterator[Failure]:
+        """Every failure of a bucket, in no order, in bounded memory."""
+        async for _, record in self._redis.hscan_iter(self._failures(bucket), count=500):
+            yield _FAILURE.validate_json(record)
+
+    async def count(self, bucket: str) -> int:
+        """How many keys are listed."""
+        return int(await self._redis.hlen(self._failures(bucket)))
+
+    async def remove(self, bucket: str, keys: Sequence[str]) -> int:
+        """Take keys off the list (they were retried, or moved after all); how many were on it."""
+        if not keys:
+            return 0
+        return int(await self._redis.hdel(self._failures(bucket), *keys))
+
+    async def waive(self, bucket: str, keys: Sequence[str], *, reason: str, by: str) -> int:
+        """Accept failures for good; how many were listed and are now waived."""
+        done = 0
+        for key in keys:
+            failure = await self.get(bucket, key)
+            if failure is None:
+                continue
+            waiver = Waiver(key=key, reason=reason, by=by, at=time.time(), failure=failure)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(self._waivers(bucket), key, orjson.dumps(_WAIVER.dump_python(waiver, mode="json")))
+                pipe.hdel(self._failures(bucket), key)
+                await pipe.execute()
+            done += 1
+        return done
+
+    async def waivers(self, bucket: str) -> list[Waiver]:
+        """Every waiver of a bucket, by key."""
+        rows = await self._redis.hgetall(self._waivers(bucket))
+        return sorted((_WAIVER.validate_json(row) for row in rows.values()), key=lambda waiver: waiver.key)

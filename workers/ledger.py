@@ -1,0 +1,109 @@
+"""The ledger: everything Ferryman remembers about keys, in one Redis database apart from the queue's.
+
+Owns the connection and hands out its parts, one concept a file: `claims`, `failures`, `outcomes`, `minutes`,
+and here the ids of events already taken and the count of deliveries. The ledger stays small: records of
+single keys only for failures, waivers, tombstones and absent keys with a time to live; all else is counts.
+
+Key schema of this file (ledger database)::
+
+    ns:event:<id>          string  `1`, one day: this event was accepted
+    ns:delivery:<message>  string  how often a message was begun; one day
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from workers.claims import Claims
+from workers.failures import Failures
+from workers.minutes import Minutes
+from workers.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.settings import BrokerSettings
+
+#: Seconds that accepted event ids and delivery counts are remembered.
+REMEMBERED_S = 86_400
+
+
+def ledger_url(settings: BrokerSettings) -> str:
+    """The queue's URL with the ledger's database number."""
+    parts = urlsplit(settings.url)
+    if parts.scheme == "unix":
+        kept = [pair for pair in parts.query.split("&") if pair and not pair.startswith("db=")]
+        return f"unix://{parts.netloc}{parts.path}?{'&'.join([*kept, f'db={settings.ledger_db}'])}"
+    return urlunsplit(parts._replace(path=f"/{settings.ledger_db}"))
+
+
+def connect(url: str, *, max_connections: int = 32, decode: bool = True) -> Redis:
+    """An asynchronous client with bounded connections and deadlines; connects on first use.
+
+    `decode`: answers are str (all of ours are UTF-8). The queue's own messages are read as bytes.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=5,
+        socket_connect_timeout=3,
+        socket_timeout=10,
+        decode_responses=decode,
+    )
+    return Redis.from_pool(pool)
+
+
+class Ledger:
+    """The ledger database, over a client that decodes answers to str.
+
+    Redis errors are raised untranslated: what a missing Redis means differs for every caller.
+    """
+
+    def __init__(self, redis: Redis, *, namespace: str = "ferryman") -> None:
+        self.redis = redis
+        self.namespace = namespace
+        self.claims = Claims(redis, namespace=namespace)
+        self.failures = Failures(redis, namespace=namespace)
+        self.outcomes = Outcomes(redis, namespace=namespace)
+        self.minutes = Minutes(redis, namespace=namespace)
+
+    @classmethod
+    def open(cls, settings: BrokerSettings) -> Ledger:
+        """A ledger on the configured server; connects on first use."""
+        return cls(connect(ledger_url(settings)), namespace=settings.namespace)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.redis.aclose()
+
+    async def seen_events(self, ids: Sequence[str]) -> list[bool]:
+        """For each event id, whether it was accepted before."""
+        if not ids:
+            return []
+        found = await self.redis.mget([f"{self.namespace}:event:{event_id}" for event_id in ids])
+        return [value is not None for value in found]
+
+    async def remember_events(self, ids: Sequence[str]) -> None:
+        """Remember accepted event ids for a day; call it after the queue has them."""
+        if not ids:
+            return
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for event_id in ids:
+                pipe.set(f"{self.namespace}:event:{event_id}", b"1", ex=REMEMBERED_S)
+            await pipe.execute()
+
+    async def begin_delivery(self, message_id: str) -> int:
+        """Count one more delivery of a message; which one this is, from 1."""
+        name = f"{self.namespace}:delivery:{message_id}"
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.incr(name)
+            pipe.expire(name, REMEMBERED_S)
+            number, _ = await pipe.execute()
+        return int(number)
+
+    async def end_delivery(self, message_id: str) -> None:
+        """The message was finished in an orderly way."""
+        await self.redis.delete(f"{self.namespace}:delivery:{message_id}")

@@ -1,0 +1,161 @@
+"""What became of the keys, in Redis: counts of each rule, and the exact accounting of scans.
+
+Owns totals. Delivery is at least once, so a scan's outcomes are *set* by place (scan, batch, position), never
+added; totals of a batch are folded in once, when its last place is known. Counts of rules are plain counters:
+they feed curves, not proofs.
+
+Key schema (ledger database)::
+
+    ns:counts:<bucket>            hash    `rule` NUL `outcome` -> number, `rule` NUL `bytes` -> number
+    ns:scan:<run>:b:<batch>       string  one byte a position: CODES; only while the batch is open
+    ns:scan:<run>:bytes:<batch>   hash    position -> bytes stored; only while the batch is open
+    ns:scan:<run>:folded          bitmap  batch number -> its totals are folded
+    ns:scan:<run>:totals          hash    `group` NUL `outcome` -> number, `group` NUL `bytes` -> number
+    ns:scan:<run>:open            hash    batch number -> `size|group`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+#: One byte for what became of a place in a batch. `p` (pending) is the start, only it and `f` may change.
+CODES: Mapping[str, str] = {
+    "pending": "p",
+    "stored": "s",
+    "already_present": "a",
+    "absent_at_origin": "n",
+    "skipped": "k",
+    "failed": "f",
+    "differs": "d",
+}
+_NAMES = {code: name for name, code in CODES.items()}
+
+_OPEN = """
+-- KEYS: batch, open, folded; ARGV: batch number, size, group
+if redis.call('getbit', KEYS[3], ARGV[1]) == 1 then return 0 end
+if redis.call('exists', KEYS[1]) == 0 then
+  redis.call('set', KEYS[1], string.rep('p', tonumber(ARGV[2])))
+  redis.call('hset', KEYS[2], ARGV[1], ARGV[2] .. '|' .. ARGV[3])
+end
+return 1
+"""
+
+_SET = """
+-- KEYS: batch, bytes, folded, totals, open; ARGV: batch number, then position, code, bytes of each item
+if redis.call('getbit', KEYS[3], ARGV[1]) == 1 then return 0 end
+local meta = redis.call('hget', KEYS[5], ARGV[1])
+if not meta then return 0 end
+for i = 2, #ARGV, 3 do
+  local pos = tonumber(ARGV[i])
+  local old = redis.call('getrange', KEYS[1], pos, pos)
+  if old == 'p' or (old == 'f' and ARGV[i + 1] ~= 'p') then
+    redis.call('setrange', KEYS[1], pos, ARGV[i + 1])
+    if ARGV[i + 2] ~= '0' then redis.call('hset', KEYS[2], pos, ARGV[i + 2]) end
+  end
+end
+local codes = redis.call('get', KEYS[1])
+if string.find(codes, '[pf]') then return 1 end
+local group = string.match(meta, '^%d+|(.*)$')
+local n = {}
+for i = 1, #codes do
+  local c = string.sub(codes, i, i)
+  n[c] = (n[c] or 0) + 1
+end
+for c, count in pairs(n) do redis.call('hincrby', KEYS[4], group .. '\\0' .. c, count) end
+local bytes = 0
+for _, b in ipairs(redis.call('hvals', KEYS[2])) do bytes = bytes + tonumber(b) end
+if bytes > 0 then redis.call('hincrby', KEYS[4], group .. '\\0bytes', bytes) end
+redis.call('setbit', KEYS[3], ARGV[1], 1)
+redis.call('hdel', KEYS[5], ARGV[1])
+redis.call('del', KEYS[1], KEYS[2])
+return 2
+"""
+
+
+class Outcomes:
+    """Counters and scan accounting of every bucket."""
+
+    def __init__(self, redis: Redis, *, namespace: str) -> None:
+        self._redis = redis
+        self._ns = namespace
+        self._open = redis.register_script(_OPEN)
+        self._set = redis.register_script(_SET)
+
+    async def count(self, bucket: str, counts: Mapping[tuple[str, str], int]) -> None:
+        """Add to the counters of a bucket: (rule, outcome or `bytes`) -> number."""
+        if not counts:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for (rule, what), number in counts.items():
+                pipe.hincrby(f"{self._ns}:counts:{bucket}", f"{rule}\x00{what}", number)
+            await pipe.execute()
+
+    async def counts(self, bucket: str) -> dict[tuple[str, str], int]:
+        """The counters of a bucket."""
+        rows = await self._redis.hgetall(f"{self._ns}:counts:{bucket}")
+        return {_pair(name): int(number) for name, number in rows.items()}
+
+    def _scan(self, run: str, what: str) -> str:
+        return f"{self._ns}:scan:{run}:{what}"
+
+    async def open_batch(self, run: str, batch: int, *, size: int, group: str) -> bool:
+        """Announce a batch of `size` places before it is enqueued; False when it was folded before."""
+        keys = [self._scan(run, f"b:{batch}"), self._scan(run, "open"), self._scan(run, "folded")]
+        return bool(await self._open(keys, [batch, size, group]))
+
+    async def set_places(self, run: str, batch: int, places: Sequence[tuple[int, str, int]]) -> None:
+        """Set what became of places of a batch, as (position, outcome of `CODES`, bytes stored).
+
+        Saying the same twice changes nothing; a failure may be replaced by what a retry gave; any other final
+        outcome stays.
+        """
+        keys = [
+            self._scan(run, name) for name in (f"b:{batch}", f"bytes:{batch}", "folded", "totals", "open")
+        ]
+        args: list[int | str] = [batch]
+        for position, outcome, size in places:
+            args += [position, CODES[outcome], size]
+        await self._set(keys, args)
+
+    async def totals(self, run: str) -> dict[str, dict[str, int]]:
+        """Totals of a run, open batches included: group -> outcome (of `CODES`, or `bytes`) -> number."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(self._scan(run, "totals"))
+            pipe.hgetall(self._scan(run, "open"))
+            folded, open_batches = await pipe.execute()
+        totals: dict[str, dict[str, int]] = {}
+        for name, number in folded.items():
+            group, code = _pair(name)
+            totals.setdefault(group, {})[_NAMES.get(code, code)] = int(number)
+        numbers = list(open_batches)
+        groups = [meta.partition("|")[2] for meta in open_batches.values()]
+        for at in range(0, len(numbers), 500):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for number in numbers[at : at + 500]:
+                    pipe.get(self._scan(run, f"b:{number}"))
+                    pipe.hvals(self._scan(run, f"bytes:{number}"))
+                answers = await pipe.execute()
+            for index, group in enumerate(groups[at : at + 500]):
+                codes, sizes = answers[2 * index], answers[2 * index + 1]
+                row = totals.setdefault(group, {})
+                for code in codes or "":
+                    row[_NAMES[code]] = row.get(_NAMES[code], 0) + 1
+                if sizes:
+                    row["bytes"] = row.get("bytes", 0) + sum(int(size) for size in sizes)
+        return totals
+
+    async def forget_scan(self, run: str) -> None:
+        """Delete the accounting of a scan run."""
+        names = [name async for name in self._redis.scan_iter(match=f"{self._ns}:scan:{run}:*", count=1000)]
+        for at in range(0, len(names), 500):
+            await self._redis.delete(*names[at : at + 500])
+
+
+def _pair(name: str) -> tuple[str, str]:
+    left, _, right = name.partition("\x00")
+    return left, right
