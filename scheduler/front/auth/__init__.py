@@ -1,0 +1,64 @@
+"""Who signed this request? The vendors' signature schemes, verified against configured keys. Pure.
+
+Owns the choice of the scheme; each scheme is one file. Used for the rule documents (SEMANTICS.md W13) and for
+GET and HEAD of `access: signed` buckets, presigned URLs included. Knows no settings, no clock and no
+framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
+from scheduler.front.auth.encoding import has_query
+from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequest, denied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: (does the request carry this scheme, check it); no two claim the same request by its header.
+_SCHEMES: Final[
+    tuple[tuple[Callable[[SignedRequest], bool], Callable[[SignedRequest, Keyring, float], Principal]], ...]
+] = (
+    (cos.claims, cos.verify),
+    (oss_v4.claims, oss_v4.verify),
+    (oss_v1.claims, oss_v1.verify),
+    (aws_v4.claims, aws_v4.verify),
+    (aws_v2.claims, aws_v2.verify),
+)
+_QUERY_MARKS: Final = (
+    "q-sign-algorithm",
+    "x-oss-signature-version",
+    "OSSAccessKeyId",
+    "X-Amz-Algorithm",
+    "AWSAccessKeyId",
+)
+
+
+def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
+    """Who sent the request (`now` in Unix seconds).
+
+    Raises:
+        AuthError: 403 InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed (beyond 15 minutes) or
+            AccessDenied (expired, or no authentication at all); 400 InvalidArgument for a malformed one.
+    """
+    authorization = request.header("authorization")
+    in_query = has_query(request.query, *_QUERY_MARKS)
+    if authorization and in_query:
+        raise AuthError(
+            400, "InvalidArgument", "Sign either in the Authorization header or in the query, not in both."
+        )
+    if bearer.claims(request):
+        return bearer.verify(request, keys)
+    for claims, check in _SCHEMES:
+        if claims(request):
+            return check(request, keys, now)
+    if authorization:
+        raise denied(
+            "The Authorization header is of no known scheme; COS q-sign-algorithm=sha1, OSS V1 and V4, "
+            "AWS V2 and V4 and Bearer are read."
+        )
+    raise denied("The request is not signed, and this needs a signature or a bearer token.")
+
+
+__all__ = ["AuthError", "Keyring", "Principal", "SignedRequest", "verify"]
