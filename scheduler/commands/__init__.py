@@ -1,0 +1,1 @@
+"""The commands of `ferryman`, one module each; `scheduler.cli` finds them by name."""

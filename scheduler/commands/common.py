@@ -1,0 +1,133 @@
+"""What every command shares: `--config`, `--json`, running a coroutine, and how errors leave the process.
+
+Owns exit codes (0 done, 1 something failed, 2 usage or configuration) and the place where settings are read
+for a command. Knows no command and makes no client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+
+from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, StoreDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from scheduler.settings import Settings
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+#: Read when `--config` is not given and it exists.
+DEFAULT_CONFIG = Path("config.yaml")
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class CommandFailed(click.ClickException):
+    """Ends the command with one message on stderr and `exit_code`."""
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config PATH`; the command gets `config: Path | None` for `load`."""
+    return click.option(
+        "--config",
+        "config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="FERRYMAN_CONFIG",
+        help="Configuration file; default: ./config.yaml where it exists, else built-in defaults.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`; the command gets `as_json: bool` and prints with `echo_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) -> Settings:
+    """Settings for a command.
+
+    `implicit` reads ./config.yaml when `config` is None and it exists; `resolve` replaces `embedded` by the
+    addresses of the embedded parts that `ferryman up` runs in this data_dir.
+
+    Raises:
+        CommandFailed: exit 2, with every problem of the configuration, or that `ferryman up` is not running.
+    """
+    from scheduler.embedded import resolve_running
+    from scheduler.settings import load_settings
+
+    if config is None and implicit and DEFAULT_CONFIG.is_file():
+        config = DEFAULT_CONFIG
+    try:
+        settings = load_settings(config)
+        return resolve_running(settings) if resolve else settings
+    except ConfigError as error:
+        raise failure(error) from error
+
+
+def failure(error: FerrymanError) -> CommandFailed:
+    """The message and exit code with which an error of ours ends a command."""
+    if isinstance(error, StoreDenied):
+        message = (
+            f"the store refused the credentials: {error}\n"
+            "check store.access_key_id and store.secret_access_key (or the environment, profile or role), "
+            "and what they may do in this bucket"
+        )
+        return CommandFailed(message, exit_code=EXIT_USAGE)
+    if isinstance(error, BrokerUnavailable):
+        return CommandFailed(
+            f"Redis/Valkey does not answer: {error}\ncheck broker.url, or start `ferryman up`"
+        )
+    code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+    return CommandFailed(str(error), exit_code=code)
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine on uvloop; an error of our tree ends the command with its message and code."""
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main)
+    except FerrymanError as error:
+        raise failure(error) from error
+
+
+def stop_event() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set, for commands that run until stopped. Needs a running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON document, keys in order, with a line end."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+    click.echo(text.decode())
+
+
+def guarded(command: Callable[..., T]) -> Callable[..., T]:
+    """Decorator for commands without a coroutine: errors of our tree become messages and exit codes."""
+
+    @functools.wraps(command)
+    def inner(*args: Any, **kwargs: Any) -> T:
+        try:
+            return command(*args, **kwargs)
+        except FerrymanError as error:
+            raise failure(error) from error
+
+    return inner
