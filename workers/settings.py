@@ -10,7 +10,9 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from workers.origin.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
 
 MIB = 1024 * 1024
 
@@ -142,21 +144,58 @@ class CredentialSettings(Section):
         return self
 
 
-class WindowSettings(Section):
-    """Another budget for a part of the week, in local time: `when: "08:00-20:00 mon-fri"`."""
+def _bytes_per_s(value: object) -> object:
+    return parse_bytes_per_s(value) if isinstance(value, str) else value
 
-    when: str
+
+def _requests_per_s(value: object) -> object:
+    return parse_requests_per_s(value) if isinstance(value, str) else value
+
+
+def _when(value: str) -> str:
+    parse_window(value)
+    return value
+
+
+#: Bytes a second, as a number or as a text such as `20MB/s`.
+BytesPerS = Annotated[float, BeforeValidator(_bytes_per_s)]
+#: Requests a second, as a number or as a text such as `10/s`.
+RequestsPerS = Annotated[float, BeforeValidator(_requests_per_s)]
+
+
+class WindowSettings(Section):
+    """Another budget for a part of the week, in local time: `when: "08:00-20:00 mon-fri"`.
+
+    Also written in one line: `"08:00-20:00 mon-fri: 20MB/s, 10 requests/s, 4 connections"`. What a window
+    leaves out stays as the budget says; a 0 closes the origin for its hours.
+    """
+
+    when: Annotated[str, AfterValidator(_when)]
     concurrency: Annotated[int, Field(ge=0)] | None = None
-    requests_per_s: Annotated[float, Field(ge=0)] | None = None
-    bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    requests_per_s: Annotated[RequestsPerS, Field(ge=0)] | None = None
+    bytes_per_s: Annotated[BytesPerS, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_line(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        line = parse_window_line(value)
+        return {
+            "when": line.when,
+            "concurrency": line.concurrency,
+            "requests_per_s": line.requests_per_s,
+            "bytes_per_s": line.bytes_per_s,
+        }
 
 
 class BudgetSettings(Section):
     """What one origin host may be asked for by the whole fleet (F53, L15). None means unbounded."""
 
     concurrency: Annotated[int, Field(ge=1)] | None = None
-    requests_per_s: Annotated[float, Field(gt=0)] | None = None
-    bytes_per_s: Annotated[float, Field(gt=0)] | None = None
+    requests_per_s: Annotated[RequestsPerS, Field(gt=0)] | None = None
+    bytes_per_s: Annotated[BytesPerS, Field(gt=0)] | None = None
+    #: The first that contains the time counts.
     windows: tuple[WindowSettings, ...] = ()
 
 

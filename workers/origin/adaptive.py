@@ -1,9 +1,9 @@
 """How many requests an origin stands: additive increase, multiplicative decrease.
 
 Pure: the clock is a parameter, in seconds. One of these per host and process; many processes find their
-shares of an origin as TCP flows find theirs of a link. It grows by one a success until the first distress (slow
-start), then by one a round; it halves on 429, 503 and timeouts and shrinks a little when answers get slower than
-the baseline, each at most once a cooldown. It only grows while it is in use.
+shares of an origin as TCP flows find theirs of a link. It grows by one a success until the first distress
+(slow start), then by one a round; it halves on 429, 503 and timeouts and shrinks a little when answers
+get slower than the baseline, each at most once a cooldown. It only grows while it is in use.
 """
 
 from __future__ import annotations

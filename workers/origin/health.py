@@ -1,8 +1,9 @@
 """Which origins are out, for how long, and who may try them again.
 
 Pure: the clock is a parameter, in seconds, and may be any monotonic one. Owns the judgement of single
-answers (SEMANTICS.md B7), ejections (B8), the half-open probe, and the pauses that a throttling origin asks for.
-Knows neither Redis nor plans: `control` publishes what changes here and brings in what other processes found.
+answers (SEMANTICS.md B7), ejections (B8), the half-open probe, and the pauses that a throttling origin
+asks for. Knows neither Redis nor plans: `control` publishes what changes here and brings in what other
+processes found.
 
 A host is *well*, *out* until a time, or *half-open* after it: then one request at a time may try it; a
 success makes it well, a failure puts it out again at once, for longer.

@@ -18,14 +18,13 @@ DAY_MINUTES = 24 * 60
 
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _NUMBER = r"(?P<number>\d+(?:\.\d+)?)"
-_BYTES = re.compile(
-    rf"{_NUMBER}\s*(?P<scale>[kmg]i?)?(?P<unit>b|bytes?|bits?)?(?P<per>/s|ps)?", re.IGNORECASE
-)
+_BYTES = re.compile(rf"{_NUMBER}\s*(?P<scale>[kmg]i?)?(?P<unit>b|bytes?|bits?)?(?:/s)?", re.IGNORECASE)
 _REQUESTS = re.compile(rf"{_NUMBER}\s*(?:req|requests?)?\s*/s", re.IGNORECASE)
 _SLOTS = re.compile(r"(?P<number>\d+)\s*(?:slots?|connections?|concurrent)", re.IGNORECASE)
 _TIMES = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 _ONE_LINE = re.compile(r"(?P<when>.*[^:\s\d]|.*\d:\d{2})\s*:\s+(?P<values>.+)")
 
+_ONE_LINE_EXAMPLE = "08:00-20:00 mon-fri: 20MB/s, 10 requests/s, 4 connections"
 _WHEN_ALLOWED = "allowed: `HH:MM-HH:MM`, days such as `mon-fri` or `sat,sun`, or both"
 
 
@@ -74,7 +73,7 @@ def parse_window(text: str) -> Window:
         if times is not None and not seen_times:
             seen_times = True
             start, end = _minute(text, times[1], times[2]), _minute(text, times[3], times[4])
-            if start == end or start == DAY_MINUTES:
+            if start in {end, DAY_MINUTES}:
                 raise ValueError(f"window {text!r}: an empty span of hours; {_WHEN_ALLOWED}")
         elif times is None and days is None:
             days = _days(text, word)
@@ -94,7 +93,7 @@ def parse_bytes_per_s(text: str) -> float:
     found = _BYTES.fullmatch(text.strip())
     if found is None:
         raise ValueError(
-            f"rate {text!r}; allowed: a number of bytes a second, or e.g. 500KB/s, 20MB/s, 1GiB/s, 100Mbit/s"
+            f"rate {text!r}; allowed: bytes a second, or e.g. 500KB/s, 20MB/s, 1GiB/s, 100Mbit/s"
         )
     value = float(found["number"]) * _SCALE[(found["scale"] or "").lower()]
     return value / 8 if (found["unit"] or "").lower().startswith("bit") else value
@@ -108,9 +107,7 @@ def parse_requests_per_s(text: str) -> float:
     """
     found = _REQUESTS.fullmatch(text.strip()) or re.fullmatch(_NUMBER, text.strip())
     if found is None:
-        raise ValueError(
-            f"rate {text!r}; allowed: a number of requests a second, or e.g. 10/s, 10 requests/s"
-        )
+        raise ValueError(f"rate {text!r}; allowed: requests a second, or e.g. 10/s, 10 requests/s")
     return float(found["number"])
 
 
@@ -122,9 +119,7 @@ def parse_window_line(text: str) -> WindowLine:
     """
     found = _ONE_LINE.fullmatch(text.strip())
     if found is None:
-        raise ValueError(
-            f"window {text!r}; allowed: e.g. `08:00-20:00 mon-fri: 20MB/s, 10 requests/s, 4 connections`"
-        )
+        raise ValueError(f"window {text!r}; allowed: e.g. `{_ONE_LINE_EXAMPLE}`")
     parse_window(found["when"])
     concurrency: int | None = None
     requests: float | None = None
