@@ -49,8 +49,7 @@ def client_path(raw_path: bytes, *, strip_bucket: bool = False) -> ClientPath:
 
     Raises:
         KeyRefused: `InvalidURI` for bytes that are not UTF-8, NUL or an empty key; `KeyTooLongError` above
-        1024
-            bytes (L8).
+            1024 bytes (L8).
     """
     raw = raw_path[1:] if raw_path.startswith(b"/") else raw_path
     if strip_bucket:

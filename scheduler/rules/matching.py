@@ -1,0 +1,177 @@
+"""Which rule answers for a request: the first whose conditions all hold. PURE.
+
+Owns section 2 of SEMANTICS.md. A rule set is compiled once and keeps its compiled form, so that a request
+costs a few dictionary look-ups, not a walk over all rules. Knows nothing of what a rule then does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from scheduler.rules.model import RuleType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scheduler.rules.model import Rule, RuleSet, Scheme, StatusTest, When
+
+#: Why a rule does not answer for a request.
+Reason = Literal["prefix", "suffix", "header", "host_denied", "host_not_allowed", "status", "method"]
+
+_MEMO = "matching"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """What conditions and plans look at."""
+
+    key: str
+    method: str = "GET"
+    #: What the store answered; None when it has not been asked yet.
+    status: int | None = 404
+    #: Client request headers in order, names as sent.
+    headers: Sequence[tuple[str, str]] = ()
+    #: Client `Host` without port.
+    host: str = ""
+    #: Scheme the client used; None when nobody knows (events, scans).
+    scheme: Scheme | None = None
+    #: Raw query without `?`.
+    query: str = ""
+    #: Slashes that were cut from the front of the key (F35).
+    leading_slashes: int = 0
+
+
+@dataclass(slots=True)
+class _Compiled:
+    """Rules in order of priority, and by prefix."""
+
+    rules: tuple[Rule, ...]
+    #: Positions of rules without a prefix.
+    anywhere: tuple[int, ...]
+    #: Positions by prefix, and the lengths that occur.
+    by_prefix: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
+
+    def candidates(self, key: str) -> Sequence[int]:
+        """Positions of the rules whose prefix the key has, in order of priority."""
+        found = self.anywhere
+        merged = False
+        get = self.by_prefix.get
+        for length in self.lengths:
+            here = get(key[:length])
+            if here is not None:
+                merged = merged or bool(found)
+                found += here
+        return sorted(found) if merged else found
+
+
+def ordered(ruleset: RuleSet) -> tuple[Rule, ...]:
+    """The rules in the order they are judged: by priority, ties and missing ones by document (2.1)."""
+    return tuple(
+        sorted(ruleset.rules, key=lambda rule: (rule.priority is None, rule.priority or 0)),
+    )
+
+
+def match(ruleset: RuleSet, request: RequestFacts) -> Rule | None:
+    """The rule that answers for the request, or None (section 2).
+
+    The first rule whose conditions hold decides alone: when it does not trigger for the method (2.4),
+    nothing does. With `status=None` only a rule for `any` status can answer, and only if no rule before it
+    needs the status.
+    """
+    compiled = _compiled(ruleset)
+    rules = compiled.rules
+    key = request.key
+    for position in compiled.candidates(key):
+        rule = rules[position]
+        when = rule.when
+        if when.suffix and not key.endswith(when.suffix):
+            continue
+        if when.headers and not _headers_hold(when, request):
+            continue
+        if (when.hosts_allow or when.hosts_deny) and _host_reason(when, request) is not None:
+            continue
+        if request.status is None:
+            if "any" not in when.status:
+                return None
+        elif not status_holds(when.status, request.status):
+            continue
+        return rule if triggers(rule, request.method) else None
+    return None
+
+
+def needs_no_status(ruleset: RuleSet) -> bool:
+    """Whether a rule for `any` status exists: only then is a match before the look-up worth trying (2.5)."""
+    return any("any" in rule.when.status for rule in ruleset.rules)
+
+
+def triggers(rule: Rule, method: str) -> bool:
+    """Whether a method triggers a rule: GET; HEAD for redirects and with `allow_head` (2.4, A33 to A36)."""
+    if method == "GET":
+        return True
+    if method != "HEAD":
+        return False
+    return rule.type is RuleType.REDIRECT or (rule.answer.allow_head and rule.type is RuleType.MIRROR)
+
+
+def status_holds(tests: Sequence[StatusTest], status: int) -> bool:
+    """Whether a store's status is one of those that a rule names (F4)."""
+    for test in tests:
+        if (
+            test in {status, "any"}
+            or (test == "4xx" and 400 <= status < 500)
+            or (test == "5xx" and 500 <= status < 600)
+        ):
+            return True
+    return False
+
+
+def reasons_against(rule: Rule, request: RequestFacts) -> Iterator[Reason]:
+    """Every condition of a rule that the request does not meet; for explaining, not for the hot path."""
+    when = rule.when
+    if not request.key.startswith(when.prefix):
+        yield "prefix"
+    if not request.key.endswith(when.suffix):
+        yield "suffix"
+    if not _headers_hold(when, request):
+        yield "header"
+    reason = _host_reason(when, request)
+    if reason is not None:
+        yield reason
+    if request.status is not None and not status_holds(when.status, request.status):
+        yield "status"
+
+
+def _compiled(ruleset: RuleSet) -> _Compiled:
+    compiled: _Compiled | None = ruleset.memo.get(_MEMO)
+    if compiled is None:
+        compiled = ruleset.memo[_MEMO] = _compile(ruleset)
+    return compiled
+
+
+def _compile(ruleset: RuleSet) -> _Compiled:
+    rules = ordered(ruleset)
+    by_prefix: dict[str, tuple[int, ...]] = {}
+    for position, rule in enumerate(rules):
+        by_prefix[rule.when.prefix] = (*by_prefix.get(rule.when.prefix, ()), position)
+    anywhere = by_prefix.pop("", ())
+    lengths = tuple(sorted({len(prefix) for prefix in by_prefix}))
+    return _Compiled(rules=rules, anywhere=anywhere, by_prefix=by_prefix, lengths=lengths)
+
+
+def _headers_hold(when: When, request: RequestFacts) -> bool:
+    for test in when.headers:
+        name = test.name.lower()
+        if not any(test.holds(value) for sent, value in request.headers if sent.lower() == name):
+            return False
+    return True
+
+
+def _host_reason(when: When, request: RequestFacts) -> Literal["host_denied", "host_not_allowed"] | None:
+    host = request.host.lower()
+    if host in when.hosts_deny:
+        return "host_denied"
+    if when.hosts_allow and host not in when.hosts_allow:
+        return "host_not_allowed"
+    return None
