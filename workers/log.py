@@ -1,0 +1,139 @@
+"""How every process logs: structlog, a console for a person, JSON when nobody is looking.
+
+Owns the processor chain, the routing of stdlib loggers (dramatiq, uvicorn, aiohttp, botocore) through it, and
+the rule that no secret and no query string leaves the process in a log. Context (`request_id`, `job_id`) is bound
+with `structlog.contextvars` by whoever begins the work. Does not decide what is worth logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+#: How a process that was started by another one learns its format and level.
+ENV_FORMAT = "FERRYMAN_LOG__FORMAT"
+ENV_LEVEL = "FERRYMAN_LOG__LEVEL"
+
+Format = Literal["auto", "console", "json"]
+
+_SECRET_NAMES = re.compile(
+    r"secret|token|password|authorization|cookie|signature|credential|api_?key",
+    re.IGNORECASE,
+)
+#: What follows `?` in anything that looks like a URL; and user:password@ in front of a host.
+_QUERY = re.compile(r"((?:https?|rediss?|unix)://[^\s?\"'<>]*)\?[^\s\"'<>]*")
+_USERINFO = re.compile(r"((?:https?|rediss?)://)[^/\s@\"'<>]*@")
+_MASK = "***"
+
+#: Loggers that repeat what we log ourselves, or that speak for every connection.
+_QUIET = {
+    "uvicorn.access": logging.CRITICAL,
+    "uvicorn.error": logging.WARNING,
+    "botocore": logging.WARNING,
+    "boto3": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+}
+
+
+def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up logging of this process, once or again; `stream` defaults to stderr, `auto` asks whether it is a
+    terminal. Also tells the processes that this one starts, through the environment.
+    """
+    stream = sys.stderr if stream is None else stream
+    os.environ[ENV_LEVEL] = level
+    if form == "auto":
+        form = "console" if stream.isatty() else "json"
+    os.environ[ENV_FORMAT] = form
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # Plain tracebacks: the pretty ones print local variables, and those hold secrets.
+        structlog.processors.format_exc_info,
+        mask,
+    ]
+    if form == "json":
+        render: Any = structlog.processors.JSONRenderer(serializer=_dumps)
+    else:
+        render = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(),
+            pad_event_to=24,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                *shared,
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        ),
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(number, logging.INFO))
+    for name, floor in _QUIET.items():
+        logger = logging.getLogger(name)
+        logger.setLevel(max(floor, number))
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def configure_from_env(env: Mapping[str, str] | None = None) -> None:
+    """Set up logging as the process that started this one said; auto and info when it said nothing."""
+    env = os.environ if env is None else env
+    form = env.get(ENV_FORMAT, "auto")
+    level = env.get(ENV_LEVEL, "info")
+    configure(
+        form="json" if form == "json" else "console" if form == "console" else "auto",
+        level=level if level in {"debug", "info", "warning", "error"} else "info",
+    )
+
+
+def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: hide values of secret names, queries of URLs and passwords in them."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            if name not in {"event", "level", "timestamp"} and _SECRET_NAMES.search(name):
+                event[name] = _MASK
+            elif "://" in value:
+                event[name] = scrub(value)
+        elif isinstance(value, bytes):
+            event[name] = scrub(value.decode("utf-8", "replace"))
+        elif isinstance(value, BaseException):
+            event[name] = scrub(f"{type(value).__name__}: {value}")
+    return event
+
+
+def scrub(text: str) -> str:
+    """Text without the queries and passwords of the URLs in it."""
+    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1", text))
+
+
+def _dumps(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
