@@ -190,6 +190,14 @@ class Claims:
         """Extend the leases of keys that are still being moved."""
         await self._each(self._renew, bucket, keys, [f"running||{owner}", LEASE_MS])
 
+    async def requeue(
+        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane, delay_s: float
+    ) -> None:
+        """Give up running leases for a later try: the keys count as queued for `delay_s` seconds."""
+        value = f"queued|{lane}|{owner}"
+        ttl_ms = int(delay_s * 1000)
+        await self._each(self._swap, bucket, keys, [f"running||{owner}", value, ttl_ms])
+
     async def release(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """Finished, one way or the other. Only the owner's own claims go."""
         await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])

@@ -7,31 +7,30 @@ translated where they are met. A failure carries fields, not only text::
     ├── ConfigError                 configuration, a document, or the command line (exit code 2)
     ├── WireError                   a queue message that this version cannot read
     ├── BrokerUnavailable           Redis/Valkey does not answer
-    ├── TransferError               one object could not be moved; `reason` and `retryable`
-    │   ├── OriginError             the origin's side
-    │   │   ├── OriginUnreachable   connect, DNS, TLS
-    │   │   ├── OriginTimeout       connect, first byte, idle or total deadline
-    │   │   ├── OriginTruncated     fewer bytes than promised, or no last chunk
-    │   │   ├── OriginStatus        a final status that is no success
-    │   │   │   └── OriginThrottled 429, or 503 with Retry-After
-    │   │   ├── OriginNoLength      neither length nor chunked (SEMANTICS.md A3)
-    │   │   ├── OriginPartial       an unasked 206 that does not cover all (A4)
-    │   │   ├── DigestMismatch      bytes differ from a digest that the origin gave
-    │   │   ├── SoftNotFound        a look-alike of the origin's error page (F59)
-    │   │   ├── RedirectRefused     loop, too many hops, downgrade, bad Location
-    │   │   ├── AddressRefused      a connection the guard does not allow (B11)
-    │   │   ├── OriginLoop          the request came back to Ferryman itself (H11)
-    │   │   └── OriginsExhausted    every candidate failed; `attempts` tells the way taken
-    │   ├── StoreError              the store's side
-    │   │   ├── StoreUnavailable    connect, timeout, 5xx
-    │   │   ├── StoreThrottled      503 SlowDown, 429
-    │   │   ├── StoreDenied         401, 403
-    │   │   ├── StoreRejected       any other refusal, with its S3 code
-    │   │   ├── StoreCorrupted      the store's answer after the commit is not what was sent
-    │   │   └── KeyNotRepresentable the store cannot hold this key distinctly (S17)
-    │   ├── ObjectTooLarge          over `max_object_bytes` (L12)
-    │   └── BudgetExhausted         no slot in the origin's budget in time (A25)
-    └── Withdrawn                   the process is stopping; unfinished items go back to the queue
+    └── TransferError               one object could not be moved; `reason` and `retryable`
+        ├── OriginError             the origin's side
+        │   ├── OriginUnreachable   connect, DNS, TLS
+        │   ├── OriginTimeout       connect, first byte, idle or total deadline
+        │   ├── OriginTruncated     fewer bytes than promised, or no last chunk
+        │   ├── OriginStatus        a final status that is no success
+        │   │   └── OriginThrottled 429, or 503 with Retry-After
+        │   ├── OriginNoLength      neither length nor chunked (SEMANTICS.md A3)
+        │   ├── OriginPartial       an unasked 206 that does not cover all (A4)
+        │   ├── DigestMismatch      bytes differ from a digest that the origin gave
+        │   ├── SoftNotFound        a look-alike of the origin's error page (F59)
+        │   ├── RedirectRefused     loop, too many hops, downgrade, bad Location
+        │   ├── AddressRefused      a connection the guard does not allow (B11)
+        │   ├── OriginLoop          the request came back to Ferryman itself (H11)
+        │   └── OriginsExhausted    every candidate failed; `attempts` tells the way taken
+        ├── StoreError              the store's side
+        │   ├── StoreUnavailable    connect, timeout, 5xx
+        │   ├── StoreThrottled      503 SlowDown, 429
+        │   ├── StoreDenied         401, 403
+        │   ├── StoreRejected       any other refusal, with its S3 code
+        │   ├── StoreCorrupted      the store's answer after the commit is not what was sent
+        │   └── KeyNotRepresentable the store cannot hold this key distinctly (S17)
+        ├── ObjectTooLarge          over `max_object_bytes` (L12)
+        └── BudgetExhausted         no slot in the origin's budget in time (A25)
 
 An exception of the client's side of a tee is never in this tree (STYLE.md habit 5).
 """
@@ -60,10 +59,6 @@ class WireError(FerrymanError):
 
 class BrokerUnavailable(FerrymanError):
     """Redis/Valkey does not answer."""
-
-
-class Withdrawn(FerrymanError):
-    """The process is stopping; the item was not finished and goes back to the queue."""
 
 
 class TransferError(FerrymanError):

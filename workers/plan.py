@@ -156,6 +156,8 @@ class FetchItem:
 class Batch:
     """One queue message: a plan with its items, and where the result is accounted."""
 
+    #: Identity over redeliveries; given by the queue when empty.
+    id: str = ""
     plan: FetchPlan
     items: tuple[FetchItem, ...]
     lane: Lane = Lane.HOT

@@ -1,0 +1,176 @@
+"""Putting batches on the queue, from asyncio, many in one round trip.
+
+Owns the producer's side of dramatiq's Redis structures: messages are made with dramatiq's own encoder and put
+there by the broker's own script, pipelined (dramatiq itself has no bulk send and a blocking client). Owns the
+delayed jobs too: dramatiq would hold them in the memory of whichever worker fetched them first.
+
+Key schema (queue database; the first three are dramatiq's)::
+
+    ns:<lane>              list    message ids waiting
+    ns:<lane>.msgs         hash    message id -> message, waiting and unacknowledged
+    ns:__heartbeats__      zset    worker id -> unix ms
+    ns:delayed:<lane>      zset    message id -> unix ms when it is due
+    ns:delayed:<lane>.msgs hash    message id -> message
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import orjson
+from dramatiq import Message
+from redis.exceptions import RedisError
+
+from workers.errors import BrokerUnavailable
+from workers.ledger import connect
+from workers.plan import Batch, Lane, encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+
+    from workers.settings import BrokerSettings
+
+#: Delayed jobs promoted by one call, so that a thousand due at once spread over workers.
+PROMOTED_AT_ONCE = 100
+
+_DELAY = """
+-- KEYS: delayed; ARGV: id, due ms, message
+redis.call('hset', KEYS[1] .. '.msgs', ARGV[1], ARGV[3])
+redis.call('zadd', KEYS[1], ARGV[2], ARGV[1])
+"""
+
+_PROMOTE = """
+-- KEYS: delayed, queue; ARGV: now ms, limit
+local due = redis.call('zrangebyscore', KEYS[1], '-inf', ARGV[1], 'limit', 0, ARGV[2])
+for _, id in ipairs(due) do
+  local message = redis.call('hget', KEYS[1] .. '.msgs', id)
+  if message then
+    redis.call('hset', KEYS[2] .. '.msgs', id, message)
+    redis.call('rpush', KEYS[2], id)
+    redis.call('hdel', KEYS[1] .. '.msgs', id)
+  end
+  redis.call('zrem', KEYS[1], id)
+end
+return #due
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """How much one lane holds, in messages."""
+
+    #: Waiting in the list.
+    waiting: int
+    #: Taken by a worker and not acknowledged.
+    running: int
+    #: To be tried again later.
+    delayed: int
+    #: Age of the message at the head of the list, seconds; 0 when there is none.
+    oldest_age_s: float
+
+
+class JobQueue:
+    """The two lanes, seen by producers and by the runner."""
+
+    def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
+        self._redis = redis
+        self._ns = settings.namespace
+        self._heartbeat_timeout_ms = int(settings.heartbeat_timeout_s * 1000)
+        self._id = f"producer-{uuid.uuid4()}"
+        script = files("dramatiq.brokers").joinpath("redis", "dispatch.lua").read_text(encoding="utf-8")
+        self._dispatch = redis.register_script(script)
+        self._delay = redis.register_script(_DELAY)
+        self._promote = redis.register_script(_PROMOTE)
+
+    @classmethod
+    def open(cls, settings: BrokerSettings) -> JobQueue:
+        """A queue on the configured server; connects on first use."""
+        return cls(connect(settings.url, decode=False), settings)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def enqueue_many(self, batches: Sequence[Batch], *, delay_s: float = 0.0) -> None:
+        """Put batches on their lanes, in order, in one pipeline.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer. Some of the batches may have been taken all the same:
+                sending them again is harmless.
+        """
+        if not batches:
+            return
+        now_ms = int(time.time() * 1000)
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for batch in batches:
+                    message_id, data = self._encode(batch)
+                    if delay_s > 0:
+                        await self._delay(
+                            [f"{self._ns}:delayed:{batch.lane}"],
+                            [message_id, now_ms + int(delay_s * 1000), data],
+                            client=pipe,
+                        )
+                    else:
+                        args: list[str | bytes | int] = ["enqueue", now_ms, batch.lane.value, self._id]
+                        args += [self._heartbeat_timeout_ms, 0, 0, 1, message_id, data]
+                        await self._dispatch([self._ns], args, client=pipe)
+                await pipe.execute()
+        except (RedisError, OSError) as error:
+            msg = f"queue: {type(error).__name__}: {error}"
+            raise BrokerUnavailable(msg) from error
+
+    def _encode(self, batch: Batch) -> tuple[str, bytes]:
+        message_id = str(uuid.uuid4())
+        stamped = replace(batch, id=batch.id or message_id, enqueued_at=batch.enqueued_at or time.time())
+        message: Message[None] = Message(
+            queue_name=batch.lane.value,
+            actor_name=f"fetch_{batch.lane}",
+            args=(),
+            kwargs={"batch": encode_batch(stamped)},
+            options={"redis_message_id": message_id},
+            message_id=message_id,
+        )
+        return message_id, orjson.dumps(message.asdict())
+
+    async def promote_due(self, lane: Lane) -> int:
+        """Move delayed jobs whose time has come to their lane; how many were moved."""
+        keys = [f"{self._ns}:delayed:{lane}", f"{self._ns}:{lane}"]
+        return int(await self._promote(keys, [int(time.time() * 1000), PROMOTED_AT_ONCE]))
+
+    async def heartbeat(self, worker_id: str) -> None:
+        """Say that a worker lives.
+
+        dramatiq does so only when it fetches, and a worker whose every thread moves a large object does not
+        fetch: without this its messages would be given to somebody else after the heartbeat timeout.
+        """
+        await self._redis.zadd(f"{self._ns}:__heartbeats__", {worker_id: int(time.time() * 1000)})
+
+    async def depth(self, lane: Lane) -> QueueDepth:
+        """How much a lane holds.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        name = f"{self._ns}:{lane}"
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.llen(name)
+                pipe.hlen(f"{name}.msgs")
+                pipe.zcard(f"{self._ns}:delayed:{lane}")
+                pipe.lindex(name, 0)
+                waiting, held, delayed, head = await pipe.execute()
+            oldest = await self._redis.hget(f"{name}.msgs", head) if head is not None else None
+        except (RedisError, OSError) as error:
+            msg = f"queue: {type(error).__name__}: {error}"
+            raise BrokerUnavailable(msg) from error
+        age = 0.0
+        if oldest is not None:
+            age = max(0.0, time.time() - orjson.loads(oldest)["message_timestamp"] / 1000)
+        return QueueDepth(waiting=waiting, running=max(0, held - waiting), delayed=delayed, oldest_age_s=age)

@@ -1,0 +1,303 @@
+"""Working off one queue message: a batch of items, each on its own.
+
+Owns what surrounds `transfer.move`: claims, the order of recording, retries, poison messages and stopping. A
+failing item never fails its batch. Recording comes before releasing claims, and both before the message is
+acknowledged, so whatever dies in between repeats work and loses none (guarantee 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+from workers.claims import RunState
+from workers.errors import BrokerUnavailable, OriginsExhausted, TransferError
+from workers.failures import Failure
+from workers.plan import AbsentAtOrigin, AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
+from workers.retry import decide, root_cause
+from workers.transfer import move
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import Any
+
+    from workers.leases import LeaseKeeper
+    from workers.ledger import Ledger
+    from workers.origin.fetch import Fetcher
+    from workers.plan import FetchItem
+    from workers.queue import JobQueue
+    from workers.settings import LimitSettings
+    from workers.store.client import ObjectStore
+
+#: Deliveries of one message that began and did not end, before it is called poison (P49).
+MAX_DELIVERIES = 5
+#: Seconds between records of a batch that takes long.
+RECORD_EVERY_S = 2.0
+#: Seconds until an item that somebody else is moving is looked at again.
+BUSY_DELAY_S = 5.0
+#: Seconds between attempts to reach a Redis that is away.
+REDIS_RETRY_S = 1.0
+#: Seconds beyond its delay that a returned item's claim counts as queued.
+QUEUED_AGAIN_S = 600.0
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class RuleEpochs(Protocol):
+    """Which rules are in force, as workers see it."""
+
+    async def is_live(self, bucket: str, rule: str, epoch: int) -> bool:
+        """Whether a job of this rule and version may still run (SEMANTICS.md 2.7)."""
+
+
+class Observer(Protocol):
+    """Who counts outcomes for metrics."""
+
+    def finished(self, rule: str, outcome: str, size: int, duration_s: float) -> None:
+        """One item ended with an outcome; `size` in bytes, 0 when nothing was stored."""
+
+    def failed(self, rule: str, reason: str, *, listed: bool) -> None:
+        """One item failed; `listed` when no further attempt follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """The item goes back to the queue; after `delay_s` seconds, or at once when it is 0."""
+
+    item: FetchItem
+    delay_s: float
+    reason: str
+
+
+#: What became of an item in this run of its message.
+_Result = Stored | AlreadyPresent | AbsentAtOrigin | Skipped | Failure | _Again
+
+
+class BatchRunner:
+    """Works off batches in one process; `stop()` makes it return what it has not finished."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        queue: JobQueue,
+        fetcher: Fetcher,
+        store: ObjectStore,
+        epochs: RuleEpochs,
+        leases: LeaseKeeper,
+        limits: LimitSettings,
+        observer: Observer,
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._fetcher = fetcher
+        self._store = store
+        self._epochs = epochs
+        self._leases = leases
+        self._limits = limits
+        self._observer = observer
+        self._slots = asyncio.Semaphore(limits.item_concurrency)
+        self._moving: set[asyncio.Task[_Result]] = set()
+        self._stopping = asyncio.Event()
+        self._rng = random.Random()
+
+    def stop(self) -> None:
+        """Begin no further item; those running get `limits.drain_s` seconds. Call it on the event loop."""
+        self._stopping.set()
+        asyncio.get_running_loop().call_later(self._limits.drain_s, self._withdraw_all)
+
+    def _withdraw_all(self) -> None:
+        for task in self._moving:
+            task.cancel()
+
+    async def run(self, wire: Mapping[str, Any]) -> None:
+        """Work off one message.
+
+        Raises:
+            WireError: the message cannot be read; it belongs to the dead letters.
+        """
+        batch = decode_batch(dict(wire))
+        with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
+            deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id))
+            if deliveries > MAX_DELIVERIES:
+                await self._poison(batch, deliveries)
+            else:
+                await self._work(batch, redelivered=deliveries > 1)
+            await self._insist(lambda: self._ledger.end_delivery(batch.id))
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call Redis until it answers.
+
+        A message is acknowledged through the same Redis, so nothing is gained by giving up; a process that is
+        told to stop meanwhile is ended by its supervisor, and the message returns by its lost heartbeat.
+        """
+        while True:
+            try:
+                return await call()
+            except (RedisError, OSError, BrokerUnavailable) as error:
+                log.warning("redis_away", error=str(error), retry_s=REDIS_RETRY_S)
+                await asyncio.sleep(REDIS_RETRY_S)
+
+    async def _poison(self, batch: Batch, deliveries: int) -> None:
+        log.error("poison_message", deliveries=deliveries, items=len(batch.items))
+        message = f"its worker died {deliveries - 1} times before the message was finished"
+        await self._record(
+            batch, [(item, self._failure(batch, item, "poison_message", message)) for item in batch.items]
+        )
+
+    async def _work(self, batch: Batch, *, redelivered: bool) -> None:
+        plan = batch.plan
+        began = time.monotonic()
+        if not await self._epochs.is_live(plan.bucket, plan.rule, plan.epoch):
+            withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
+            await self._record(batch, withdrawn)
+            return
+        keys = [item.key for item in batch.items]
+        owner = self._leases.owner
+        states = await self._insist(lambda: self._ledger.claims.start(plan.bucket, keys, owner=owner))
+        ready: list[tuple[FetchItem, _Result]] = []
+        tasks: dict[asyncio.Task[_Result], FetchItem] = {}
+        for index, (item, state) in enumerate(zip(batch.items, states, strict=True)):
+            if state is RunState.TOMBSTONE:
+                ready.append((item, Skipped(key=item.key, reason="tombstone")))
+            elif state is RunState.BUSY:
+                delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
+                ready.append((item, _Again(item=item, delay_s=delay_s, reason="busy")))
+            else:
+                self._leases.hold(plan.bucket, [item.key])
+                tasks[asyncio.create_task(self._item(batch, item, index, redelivered=redelivered))] = item
+        pending = set(tasks)
+        while pending or ready:
+            if pending:
+                done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
+                ready += [(tasks[task], task.result()) for task in done]
+            if ready:
+                await self._record(batch, ready)
+                ready = []
+        log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
+
+    async def _item(self, batch: Batch, item: FetchItem, index: int, *, redelivered: bool) -> _Result:
+        back = _Again(item=item, delay_s=0.0, reason="withdrawn")
+        async with self._slots:
+            if self._stopping.is_set():
+                return back
+            task = asyncio.current_task()
+            assert task is not None
+            self._moving.add(task)
+            began = time.monotonic()
+            try:
+                outcome = await move(
+                    batch.plan,
+                    item,
+                    fetcher=self._fetcher,
+                    store=self._store,
+                    lane=batch.lane,
+                    attempt=f"{batch.id}-{index}",
+                    now=time.time,
+                    max_object_bytes=self._limits.max_object_bytes,
+                    look_first=redelivered or item.attempt > 0,
+                )
+            except TransferError as error:
+                return self._failed(batch, item, error)
+            except asyncio.CancelledError:
+                if self._stopping.is_set():
+                    return back
+                raise
+            except Exception as error:
+                # A fault of ours on one key must neither end its batch nor vanish.
+                log.exception("item_failed_unexpectedly", key=item.key)
+                return self._failure(batch, item, "internal_error", f"{type(error).__name__}: {error}")
+            finally:
+                self._moving.discard(task)
+            size = outcome.size if isinstance(outcome, Stored) else 0
+            self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
+            return outcome
+
+    def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> _Result:
+        cause = root_cause(error)
+        again = decide(error, attempt=item.attempt, max_attempts=self._limits.max_attempts, rng=self._rng)
+        self._observer.failed(batch.plan.rule, cause.reason, listed=again is None)
+        attempts = error.attempts if isinstance(error, OriginsExhausted) else ()
+        if again is None:
+            log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error))
+            return self._failure(batch, item, cause.reason, str(error), attempts)
+        return _Again(
+            item=replace(item, attempt=again.attempt, pick=None), delay_s=again.delay_s, reason=cause.reason
+        )
+
+    @staticmethod
+    def _failure(
+        batch: Batch, item: FetchItem, reason: str, message: str, attempts: tuple[Attempt, ...] = ()
+    ) -> Failure:
+        return Failure(
+            bucket=batch.plan.bucket,
+            key=item.key,
+            reason=reason,
+            message=message,
+            rule=batch.plan.rule,
+            attempts=attempts,
+            tries=item.attempt + 1,
+            lane=batch.lane.value,
+            scan=batch.scan,
+            batch=batch.batch,
+            item=item,
+        )
+
+    async def _record(self, batch: Batch, results: Sequence[tuple[FetchItem, _Result]]) -> None:
+        """Write down what became of items, then let go of their claims."""
+        plan, owner = batch.plan, self._leases.owner
+        again = [result for _, result in results if isinstance(result, _Again)]
+        failures = [result for _, result in results if isinstance(result, Failure)]
+        finished = [item for item, result in results if not isinstance(result, _Again)]
+        good = [item.key for item, result in results if not isinstance(result, (_Again, Failure))]
+        absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
+        counts: Counter[tuple[str, str]] = Counter()
+        places: list[tuple[int, str, int]] = []
+        for item, result in results:
+            if isinstance(result, _Again):
+                continue
+            kind = "failed" if isinstance(result, Failure) else result.kind
+            size = result.size if isinstance(result, Stored) else 0
+            counts[plan.rule, kind] += 1
+            counts[plan.rule, "bytes"] += size
+            places.append((item.position, kind, size))
+
+        async def write() -> None:
+            await self._requeue(batch, again)
+            await self._ledger.failures.add(failures)
+            if batch.scan:
+                await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
+            # A retry that came good clears the failure an earlier attempt may have listed.
+            await self._ledger.failures.remove(plan.bucket, good)
+            await self._ledger.claims.mark_absent(plan.bucket, absent, ttl_s=plan.absent_ttl_s)
+            await self._ledger.claims.release(plan.bucket, [item.key for item in finished], owner=owner)
+            await self._ledger.outcomes.count(plan.bucket, counts)
+
+        await self._insist(write)
+        self._leases.drop(plan.bucket, [item.key for item, _ in results])
+
+    async def _requeue(self, batch: Batch, again: Sequence[_Again]) -> None:
+        """Put items back: those that only stop together and at once, the others one by one after their delay."""
+        at_once = [entry.item for entry in again if entry.delay_s == 0]
+        if at_once:
+            await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])
+            keys = [item.key for item in at_once]
+            await self._hand_over(batch, keys, delay_s=QUEUED_AGAIN_S)
+        for entry in again:
+            if entry.delay_s > 0:
+                single = replace(batch, id="", items=(entry.item,))
+                await self._queue.enqueue_many([single], delay_s=entry.delay_s)
+                await self._hand_over(batch, [entry.item.key], delay_s=entry.delay_s + QUEUED_AGAIN_S)
+
+    async def _hand_over(self, batch: Batch, keys: list[str], *, delay_s: float) -> None:
+        await self._ledger.claims.requeue(
+            batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
+        )

@@ -1,0 +1,115 @@
+"""The use case: move one object from its origins into the store.
+
+Owns the order of things: ask the origin, begin the upload, pass the bytes, commit; on a damaged answer
+discard what there is and take the next candidate. Knows neither dramatiq nor Redis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from workers.errors import ObjectTooLarge, OriginError, OriginNoLength
+from workers.origin.fetch import Absent, Fetched, PassedRedirect
+from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
+from workers.store.metadata import object_meta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.origin.fetch import Fetcher, FetchSession
+    from workers.plan import FetchItem, FetchPlan, Lane, Outcome
+    from workers.store.client import ObjectStore
+
+
+async def move(
+    plan: FetchPlan,
+    item: FetchItem,
+    *,
+    fetcher: Fetcher,
+    store: ObjectStore,
+    lane: Lane,
+    attempt: str,
+    now: Callable[[], float],
+    max_object_bytes: int | None = None,
+    look_first: bool = False,
+) -> Outcome:
+    """Move one object; the store holds it whole afterwards, or holds nothing of it.
+
+    `attempt` identifies this try in the object's metadata: the same over redeliveries of one message, so that
+    a lost answer is recognised (S11). `look_first` asks the store before the origin: for keys that probably
+    are there by now. `max_object_bytes` is the process's limit beside the rule's.
+
+    Raises:
+        TransferError: nothing was stored; `retryable` says whether to try again.
+    """
+    limits = [limit for limit in (plan.store.max_object_bytes, max_object_bytes) if limit is not None]
+    limit = min(limits) if limits else None
+    if look_first and item.replace_etag is None:
+        found = await store.head(plan.bucket, item.key)
+        if found is not None:
+            mine = dict(found.user_meta).get("ferryman-attempt") == attempt
+            if not mine:
+                return AlreadyPresent(key=item.key, etag=found.etag, size=found.size)
+    async with fetcher.session(plan, item, lane=lane) as session:
+        while True:
+            answer = await session.open()
+            match answer:
+                case Absent():
+                    return AbsentAtOrigin(key=item.key, attempts=answer.attempts)
+                case PassedRedirect():
+                    return Skipped(key=item.key, reason="redirect")
+                case Fetched():
+                    try:
+                        return await _store(plan, item, answer, session, store, attempt, now, limit)
+                    except ObjectTooLarge:
+                        return Skipped(key=item.key, reason="too_large")
+                    except OriginError as error:
+                        if not error.switch:
+                            raise
+                        # Discarded; the session raises OriginsExhausted when no candidate is left (B6).
+                case _:
+                    assert_never(answer)
+
+
+async def _store(
+    plan: FetchPlan,
+    item: FetchItem,
+    answer: Fetched,
+    session: FetchSession,
+    store: ObjectStore,
+    attempt: str,
+    now: Callable[[], float],
+    limit: int | None,
+) -> Outcome:
+    if answer.framing == "close" and not plan.store.accept_close_delimited:
+        msg = (
+            f"{answer.origin}: neither Content-Length nor chunked: nobody can know whether the body is whole"
+        )
+        raise OriginNoLength(msg, origin=answer.origin)
+    if limit is not None and answer.length is not None and answer.length > limit:
+        msg = f"{item.key}: {answer.length} bytes, the limit is {limit}"
+        raise ObjectTooLarge(msg)
+    meta = object_meta(answer.headers, plan, key=item.key, url=answer.url, attempt=attempt, fetched_at=now())
+    got = 0
+    async with store.upload(
+        plan.bucket, item.key, meta, attempt=attempt, size=answer.length, replace_etag=item.replace_etag
+    ) as upload:
+        async for chunk in answer.chunks():
+            got += len(chunk)
+            if limit is not None and got > limit:
+                msg = f"{item.key}: more than {limit} bytes"
+                raise ObjectTooLarge(msg)
+            await upload.write(chunk)
+        commit = await upload.commit()
+    if not commit.created:
+        return AlreadyPresent(key=item.key, etag=commit.etag, size=commit.size)
+    return Stored(
+        key=item.key,
+        size=commit.size,
+        etag=commit.etag,
+        origin=answer.origin,
+        url=answer.url,
+        sha256=commit.sha256,
+        attempts=session.attempts,
+        meta_cut=meta.cut,
+    )
