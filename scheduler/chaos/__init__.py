@@ -1,0 +1,1 @@
+"""The misbehaving origin: a product tool for rehearsals, and the counterpart of the fault tests."""

@@ -1,0 +1,5 @@
+"""Fixtures of the fault tests: the misbehaving origin."""
+
+from support.chaos import chaos, chaos_thread
+
+__all__ = ["chaos", "chaos_thread"]
