@@ -32,7 +32,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validators:
-    """What identifies a representation: `etag` with its quotes (and `W/`), `last_modified` in Unix seconds."""
+    """What identifies a representation: `etag` with quotes (and `W/`), `last_modified` in Unix seconds."""
 
     etag: str | None = None
     last_modified: float | None = None

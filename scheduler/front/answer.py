@@ -1,0 +1,138 @@
+"""Sending an answer: whole, streamed, or cut.
+
+Owns the client's side of everything: the only exceptions that may come from here are `ClientGone` and
+`ClientStalled`, and nobody but the request's own task ever sees them (STYLE.md habit 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from scheduler.front import s3_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from scheduler.front.request import Request
+
+    Send = Callable[[Any], Awaitable[None]]
+    RawHeaders = list[tuple[bytes, bytes]]
+
+
+class ClientLost(Exception):
+    """The client's side ended before its answer did; never an `OriginError` or a `StoreError`."""
+
+
+class ClientGone(ClientLost):
+    """The client closed the connection."""
+
+
+class ClientStalled(ClientLost):
+    """The client took nothing for too long."""
+
+
+class Answer:
+    """The one answer of one request."""
+
+    __slots__ = ("_extra", "_head_only", "_send", "_stall_s", "bytes_sent", "request", "started", "status")
+
+    def __init__(self, request: Request, send: Send, *, stall_s: float) -> None:
+        self.request = request
+        self._send = send
+        self._stall_s = stall_s
+        self._head_only = request.method == "HEAD"
+        self._extra = s3_error.request_id_headers(request.id)
+        #: Whether the status line is out: from then on a failure can only cut the connection.
+        self.started = False
+        self.status = 0
+        self.bytes_sent = 0
+
+    async def error(
+        self,
+        error: s3_error.S3Error,
+        *,
+        resource: str,
+        message: str = "",
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        details: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Send an error document; only its head for HEAD."""
+        status, head, body = s3_error.error_answer(
+            error,
+            resource=resource,
+            request_id=self.request.id,
+            message=message,
+            headers=headers,
+            details=details,
+        )
+        await self._start(status, head)
+        await self._body(b"" if self._head_only else body, more=False)
+
+    async def whole(
+        self, status: int, headers: RawHeaders, body: bytes = b"", *, length: int | None = None
+    ) -> None:
+        """Send a complete answer. `length` is the promised length where it differs from the body's (HEAD)."""
+        head = [*headers, *self._extra]
+        if status not in {204, 304}:
+            head.append((b"content-length", b"%d" % (len(body) if length is None else length)))
+        await self._start(status, head)
+        await self._body(b"" if self._head_only else body, more=False)
+
+    async def stream(
+        self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes], *, length: int | None
+    ) -> None:
+        """Send a body as it comes; without `length` it is chunked.
+
+        Whatever `chunks` raises passes through after the connection was cut: the client never takes what it
+        has for the whole (A12). A body that is shorter or longer than `length` is cut too.
+
+        Raises:
+            ClientLost: the client's side ended; the source is not to blame.
+        """
+        head = [*headers, *self._extra]
+        if length is not None:
+            head.append((b"content-length", b"%d" % length))
+        await self._start(status, head)
+        left = length
+        try:
+            async for chunk in chunks:
+                if left is not None:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise BodyLengthWrong
+                await self._body(chunk, more=True)
+            if left:
+                raise BodyLengthWrong
+        except BaseException:
+            self.request.connection.abort()
+            raise
+        await self._body(b"", more=False)
+
+    def cut(self) -> None:
+        """End the connection at once, whatever was sent."""
+        self.request.connection.abort()
+
+    async def _start(self, status: int, headers: RawHeaders) -> None:
+        self.status = status
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _body(self, body: bytes, *, more: bool) -> None:
+        connection = self.request.connection
+        if connection.gone:
+            raise ClientGone
+        message = {"type": "http.response.body", "body": body, "more_body": more}
+        if connection.write_paused:
+            try:
+                async with asyncio.timeout(self._stall_s):
+                    await self._send(message)
+            except TimeoutError as error:
+                raise ClientStalled from error
+        else:
+            await self._send(message)
+        self.bytes_sent += len(body)
+
+
+class BodyLengthWrong(Exception):
+    """The source gave fewer or more bytes than it had promised."""
