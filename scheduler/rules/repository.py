@@ -6,9 +6,10 @@ script, so a reader sees the old set or the new one (SEMANTICS.md section 2.7), 
 
 Key schema (ledger database; `ns` is `broker.namespace`)::
 
-    ns:rules:epoch             string  the version of the last change of any bucket; every process polls this
-    one key ns:rules:versions          hash    bucket → version of its last change ns:rules:set:<bucket>
-    hash    version, owner (file|api), digest, deleted (0|1), who, how, at, content (JSON)
+    ns:rules:epoch             string  version of the last change of any bucket; every process polls this one
+    ns:rules:versions          hash    bucket → version of its last change
+    ns:rules:set:<bucket>      hash    version, owner (file|api), digest, deleted (0|1), who, how, at,
+                                       content (JSON)
     ns:rules:history:<bucket>  list    the last 20 versions, newest first: JSON of the same fields
     ns:rule-epochs:<bucket>    hash    what workers read: see `workers.rule_epochs`
 
@@ -69,9 +70,8 @@ version = string.format('%d', epoch)
 redis.call('HSET', KEYS[2], ARGV[1], version)
 redis.call('HSET', KEYS[3], 'version', version, 'owner', ARGV[2], 'digest', ARGV[3], 'deleted', ARGV[4],
   'who', ARGV[5], 'how', ARGV[6], 'at', ARGV[7], 'content', ARGV[8])
-redis.call('LPUSH', KEYS[4], cjson.encode({version = version, owner = ARGV[2], digest = ARGV[3], deleted =
-ARGV[4],
-  who = ARGV[5], how = ARGV[6], at = ARGV[7], content = ARGV[8]}))
+redis.call('LPUSH', KEYS[4], cjson.encode({version = version, owner = ARGV[2], digest = ARGV[3],
+  deleted = ARGV[4], who = ARGV[5], how = ARGV[6], at = ARGV[7], content = ARGV[8]}))
 redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[12]) - 1)
 local kept = {[''] = true}
 for i = 13, #ARGV, 2 do
