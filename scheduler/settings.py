@@ -100,6 +100,14 @@ class GatewaySettings(Section):
     herd_wait_s: Annotated[float, Field(ge=0)] = 10.0
     max_header_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    #: An idle connection is kept for this long.
+    keep_alive_s: Annotated[int, Field(ge=1)] = 75
+    #: A client that takes nothing for this long is cut; the pull for the store goes on.
+    client_stall_s: Annotated[float, Field(gt=0)] = 60.0
+    #: How long a Proxy rule lets a slow store delay its redirect.
+    proxy_lookup_s: Annotated[float, Field(gt=0)] = 2.0
+    #: What a running pull keeps in memory for its readers before it goes to disk (`limits.spool_bytes`).
+    fill_memory_bytes: Annotated[int, Field(ge=64 * 1024)] = 4 * 1024 * 1024
     #: Keys remembered as absent, per process.
     absent_cache_size: Annotated[int, Field(ge=0)] = 100_000
     #: Distinct missing keys a client address may cause a second, and all clients together; 0 = unbounded.
@@ -206,7 +214,7 @@ class Settings(Section):
             for section, listen in (("gateway", self.gateway.listen), ("admin", self.admin.listen)):
                 if not _is_loopback(split_listen(listen)[0]):
                     msg = (
-                        f"{section}.listen {listen!r} is not loopback: set admin.token (or admin.token_file), "
+                        f"{section}.listen {listen!r} is not loopback: set admin.token (or admin.token_file) "
                         "or gateway.access_keys, because whoever reaches the rule API decides where "
                         "Ferryman connects"
                     )
@@ -247,8 +255,8 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
     """Read config.yaml (None: defaults only) and the environment.
 
     Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown, or a value is wrong; all problems at once,
-            each with place, what was found and what is allowed.
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value is wrong; all problems at
+            once, each with place, what was found and what is allowed.
     """
     env = os.environ if env is None else env
     document: yaml.Node | None = None
