@@ -18,7 +18,7 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,7 +205,7 @@ class Claims:
     async def is_running(self, bucket: str, key: str) -> bool:
         """Whether somebody holds a running lease on the key: what followers wait on (A24)."""
         held = await self._redis.get(self._name("claim", bucket, key))
-        return held is not None and held.startswith("running|")
+        return held is not None and cast("str", held).startswith("running|")
 
     async def mark_absent(self, bucket: str, keys: Sequence[str], *, ttl_s: float) -> None:
         """Remember that no origin has these keys, for `ttl_s` seconds (L14)."""
@@ -237,8 +237,7 @@ class Claims:
 
     async def tombstone(self, bucket: str, key: str) -> str | None:
         """The reason of the key's tombstone, or None."""
-        found = await self._redis.get(self._name("tomb", bucket, key))
-        return None if found is None else found
+        return cast("str | None", await self._redis.get(self._name("tomb", bucket, key)))
 
     async def tombstones(self, bucket: str, *, limit: int = 10_000) -> list[tuple[str, str, float]]:
         """Tombstones of a bucket as (key, reason, seconds left), in key order; at most `limit`."""

@@ -7,6 +7,7 @@ translated where they are met. A failure carries fields, not only text::
     ├── ConfigError                 configuration, a document, or the command line (exit code 2)
     ├── WireError                   a queue message that this version cannot read
     ├── BrokerUnavailable           Redis/Valkey does not answer
+    ├── QueueFull                   a lane holds more than its bound: slow down
     └── TransferError               one object could not be moved; `reason` and `retryable`
         ├── OriginError             the origin's side
         │   ├── OriginUnreachable   connect, DNS, TLS
@@ -59,6 +60,14 @@ class WireError(FerrymanError):
 
 class BrokerUnavailable(FerrymanError):
     """Redis/Valkey does not answer."""
+
+
+class QueueFull(FerrymanError):
+    """A lane holds more messages than `broker.max_queue_depth`; ask again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TransferError(FerrymanError):

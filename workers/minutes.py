@@ -13,7 +13,7 @@ Key schema (ledger database)::
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 
@@ -56,7 +56,7 @@ class Minutes:
     async def watchers(self) -> dict[str, int]:
         """Every watcher ever seen (`role:instance`) with the minute it last wrote."""
         rows = await self._redis.hgetall(f"{self._ns}:watchers")
-        return {name: int(minute) for name, minute in rows.items()}
+        return {name: int(minute) for name, minute in cast("dict[str, str]", rows).items()}
 
     async def read(self, watcher: str) -> dict[int, dict[str, int]]:
         """One watcher's minutes."""

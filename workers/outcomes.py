@@ -16,7 +16,7 @@ Key schema (ledger database)::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class Outcomes:
     async def counts(self, bucket: str) -> dict[tuple[str, str], int]:
         """The counters of a bucket."""
         rows = await self._redis.hgetall(f"{self._ns}:counts:{bucket}")
-        return {_pair(name): int(number) for name, number in rows.items()}
+        return {_pair(name): int(number) for name, number in cast("dict[str, str]", rows).items()}
 
     def _scan(self, run: str, what: str) -> str:
         return f"{self._ns}:scan:{run}:{what}"
@@ -129,7 +129,7 @@ class Outcomes:
             pipe.hgetall(self._scan(run, "open"))
             folded, open_batches = await pipe.execute()
         totals: dict[str, dict[str, int]] = {}
-        for name, number in folded.items():
+        for name, number in cast("dict[str, str]", folded).items():
             group, code = _pair(name)
             totals.setdefault(group, {})[_NAMES.get(code, code)] = int(number)
         numbers = list(open_batches)

@@ -285,7 +285,7 @@ class BatchRunner:
         self._leases.drop(plan.bucket, [item.key for item, _ in results])
 
     async def _requeue(self, batch: Batch, again: Sequence[_Again]) -> None:
-        """Put items back: those that only stop together and at once, the others one by one after their delay."""
+        """Put items back: the unfinished at once together, the others each after its delay."""
         at_once = [entry.item for entry in again if entry.delay_s == 0]
         if at_once:
             await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])

@@ -10,6 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from workers.origin.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
@@ -245,3 +246,24 @@ class WorkerSettings(Section):
     public_hosts: tuple[str, ...] = ()
     #: Identity of this installation, sent as X-Ferryman-Hop (H11).
     instance: str = ""
+
+
+def reveal_json(settings: WorkerSettings) -> str:
+    """The settings as JSON *with* their secrets, for the environment of a child process; never log it."""
+    return orjson.dumps(_revealed(settings)).decode()
+
+
+def _revealed(value: object) -> object:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case BaseModel():
+            return {name: _revealed(getattr(value, name)) for name in type(value).model_fields}
+        case dict():
+            return {key: _revealed(entry) for key, entry in value.items()}
+        case tuple() | list():
+            return [_revealed(entry) for entry in value]
+        case Path():
+            return str(value)
+        case _:
+            return value

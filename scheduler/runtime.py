@@ -1,0 +1,88 @@
+"""Everything a control-plane process works with, opened together and closed in order.
+
+Owns the wiring: which client goes where. Commands, the front, consumers and scans take their `Services` from
+here, so that each kind of process is wired in one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scheduler.dispatch import Dispatcher
+from scheduler.rules.repository import RulesRepository
+from workers.ledger import Ledger
+from workers.origin.client import OriginClient
+from workers.origin.control import OriginControl
+from workers.origin.fetch import Fetcher
+from workers.queue import JobQueue
+from workers.store.client import ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from scheduler.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The clients and parts of one process."""
+
+    settings: Settings
+    #: Identity of this process in records and claims.
+    instance: str
+    #: The ledger's client (answers are str).
+    redis: Redis
+    ledger: Ledger
+    queue: JobQueue
+    store: ObjectStore
+    rules: RulesRepository
+    dispatcher: Dispatcher
+    control: OriginControl
+    fetcher: Fetcher
+
+
+@contextlib.asynccontextmanager
+async def open_services(settings: Settings, *, installation: str = "") -> AsyncIterator[Services]:
+    """Open what a process needs. Settings hold real endpoints: no `embedded` is left in them.
+
+    `installation` is the identity sent to origins (H11), the same in all processes. Servers that are away are
+    no error here: each client connects on first use.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = Ledger.open(settings.broker)
+        stack.push_async_callback(ledger.close)
+        queue = JobQueue.open(settings.broker)
+        stack.push_async_callback(queue.close)
+        store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
+        client = await stack.enter_async_context(
+            OriginClient(settings.origin, instance=installation, public_hosts=settings.gateway.public_hosts)
+        )
+        control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
+        await control.start()
+        stack.push_async_callback(control.close)
+        rules = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
+        await rules.start()
+        stack.push_async_callback(rules.close)
+        yield Services(
+            settings=settings,
+            instance=uuid.uuid4().hex[:12],
+            redis=ledger.redis,
+            ledger=ledger,
+            queue=queue,
+            store=store,
+            rules=rules,
+            dispatcher=Dispatcher(
+                rules=rules,
+                ledger=ledger,
+                queue=queue,
+                buckets=settings.buckets,
+                max_depth=settings.broker.max_queue_depth,
+            ),
+            control=control,
+            fetcher=Fetcher(client, control),
+        )

@@ -1,0 +1,30 @@
+"""What `dramatiq workers.entry:broker` loads: settings from the environment, the broker, the actors.
+
+The only module of the package with effects at import, because dramatiq finds its broker that way. Reads
+`FERRYMAN_WORKER_SETTINGS` (JSON of `WorkerSettings` with secrets, as `settings.reveal_json` writes it) and
+`FERRYMAN_LANE`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import dramatiq
+import uvloop
+
+from workers import log
+from workers.actors import declare
+from workers.broker import make_broker
+from workers.plan import Lane
+from workers.process import WorkerProcess
+from workers.settings import WorkerSettings
+
+log.configure_from_env()
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+settings = WorkerSettings.model_validate_json(os.environ["FERRYMAN_WORKER_SETTINGS"])
+process = WorkerProcess(settings, Lane(os.environ.get("FERRYMAN_LANE", Lane.HOT)))
+broker = make_broker(settings.broker, middleware=[process])
+dramatiq.set_broker(broker)
+declare(broker, process)

@@ -1,0 +1,140 @@
+"""The life of one worker process: clients opened on its event loop, background tasks, an orderly end.
+
+Owns the dramatiq middleware that makes the runner before the first message and closes it after the last. No
+other place in the data plane makes clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.middleware import Middleware
+from redis.exceptions import RedisError
+
+from workers.leases import LeaseKeeper
+from workers.ledger import Ledger
+from workers.lifeline import die_with_parent
+from workers.metrics import WorkerObserver
+from workers.origin.client import OriginClient
+from workers.origin.control import OriginControl
+from workers.origin.fetch import Fetcher
+from workers.queue import PROMOTED_AT_ONCE, JobQueue
+from workers.rule_epochs import RuleEpochs
+from workers.runner import BatchRunner
+from workers.store.client import ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.plan import Lane
+    from workers.settings import WorkerSettings
+
+#: Seconds between looks at delayed jobs.
+PROMOTE_EVERY_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerProcess(Middleware):
+    """Opens what a worker needs on the event loop of dramatiq's AsyncIO middleware, and closes it again."""
+
+    def __init__(self, settings: WorkerSettings, lane: Lane) -> None:
+        self._settings = settings
+        self._lane = lane
+        self._runner: BatchRunner | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    def after_process_boot(self, broker: Any) -> None:
+        """In the new process, on its main thread: it shall not outlive dramatiq's master."""
+        del broker
+        die_with_parent(os.getppid(), number=signal.SIGTERM)
+
+    def before_worker_boot(self, broker: Any, worker: Any) -> None:
+        """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
+        del worker
+        self._on_loop(self._open(broker.broker_id))
+
+    def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
+        """Begin no further item."""
+        del broker, worker
+        self._on_loop(self._stop())
+
+    def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
+        """Close the clients; AsyncIO stops its loop after us."""
+        del broker, worker
+        self._on_loop(self._stack.aclose())
+
+    async def run(self, batch: Mapping[str, Any]) -> None:
+        """Work off one message."""
+        assert self._runner is not None
+        await self._runner.run(batch)
+
+    @staticmethod
+    def _on_loop(coroutine: Any) -> None:
+        thread = get_event_loop_thread()
+        assert thread is not None
+        thread.run_coroutine(coroutine)
+
+    async def _open(self, broker_id: str) -> None:
+        settings, stack = self._settings, self._stack
+        ledger = Ledger.open(settings.broker)
+        stack.push_async_callback(ledger.close)
+        queue = JobQueue.open(settings.broker)
+        stack.push_async_callback(queue.close)
+        store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
+        client = await stack.enter_async_context(
+            OriginClient(settings.origin, instance=settings.instance, public_hosts=settings.public_hosts)
+        )
+        control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
+        await control.start()
+        stack.push_async_callback(control.close)
+        leases = LeaseKeeper(ledger.claims, owner=f"worker-{uuid.uuid4().hex}")
+        self._runner = BatchRunner(
+            ledger=ledger,
+            queue=queue,
+            fetcher=Fetcher(client, control),
+            store=store,
+            epochs=RuleEpochs(ledger.redis, namespace=settings.broker.namespace),
+            leases=leases,
+            limits=settings.limits,
+            observer=WorkerObserver(self._lane),
+        )
+        for task in (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id)):
+            running = asyncio.create_task(task)
+            stack.push_async_callback(_cancelled, running)
+        log.info("worker_ready", lane=self._lane.value, pid=os.getpid())
+
+    async def _stop(self) -> None:
+        if self._runner is not None:
+            self._runner.stop()
+
+    async def _promote(self, queue: JobQueue) -> None:
+        while True:
+            try:
+                moved = PROMOTED_AT_ONCE
+                while moved == PROMOTED_AT_ONCE:
+                    moved = await queue.promote_due(self._lane)
+            except (RedisError, OSError) as error:
+                log.warning("delayed_jobs_not_promoted", error=str(error))
+            await asyncio.sleep(PROMOTE_EVERY_S)
+
+    async def _heartbeat(self, queue: JobQueue, broker_id: str) -> None:
+        while True:
+            try:
+                await queue.heartbeat(broker_id)
+            except (RedisError, OSError) as error:
+                log.warning("heartbeat_failed", error=str(error))
+            await asyncio.sleep(self._settings.broker.heartbeat_timeout_s / 4)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
