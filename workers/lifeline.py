@@ -1,8 +1,8 @@
 """No process outlives the one that started it.
 
 Owns the parent-death signal (Linux, `PR_SET_PDEATHSIG`). Forked children, such as dramatiq's, call
-`die_with_parent`; executed ones are started through this file as a script, which does the same and becomes the
-program. The signal comes when the spawning *thread* ends, so children are spawned from main threads only.
+`die_with_parent`; executed ones are started through this file as a script, which does the same and becomes
+the program. The signal comes when the spawning *thread* ends, so children are spawned from main threads only.
 Imports nothing but the standard library, so that the script form costs milliseconds.
 """
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parent, *command = arguments
     die_with_parent(int(parent))
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 -- the program is ours, by absolute path
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         sys.exit(127)

@@ -1,8 +1,8 @@
 """How every process logs: structlog, a console for a person, JSON when nobody is looking.
 
 Owns the processor chain, the routing of stdlib loggers (dramatiq, uvicorn, aiohttp, botocore) through it, and
-the rule that no secret and no query string leaves the process in a log. Context (`request_id`, `job_id`) is bound
-with `structlog.contextvars` by whoever begins the work. Does not decide what is worth logging.
+the rule that no secret and no query string leaves the process in a log. Context (`request_id`, `job_id`) is
+bound with `structlog.contextvars` by whoever begins the work. Does not decide what is worth logging.
 """
 
 from __future__ import annotations
