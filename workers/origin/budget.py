@@ -1,0 +1,388 @@
+"""The budget of one origin host in one process: who may ask now, who waits, and in which order.
+
+Owns the counting of requests in flight, the queue of those that wait (hot before cold, first come first
+served), and this process's leased share of the fleet's slots. Waiting costs no attempt: it ends with a
+slot or, after the caller's time, with `BudgetExhausted`. A request costs Redis nothing while the share
+suffices; leases are renewed in the background, and end by themselves when the process does.
+SEMANTICS.md L15, A25.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from workers.errors import BrokerUnavailable, BudgetExhausted
+from workers.origin.adaptive import Adaptive
+from workers.origin.limits import UNBOUNDED, Limits, Schedule, cold_part
+from workers.origin.rates import Rate
+from workers.plan import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from workers.origin.fleet import Fleet
+    from workers.settings import BudgetSettings
+
+log = structlog.get_logger()
+
+#: Seconds until a process that lacks slots asks the fleet again.
+RETRY_S: Final = 0.1
+#: Slots that a process starts with when Redis was never reached and others may run: this part of all.
+UNKNOWN_FLEET: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all budgets of a process have in common."""
+
+    fleet: Fleet | None
+    hot_share: float
+    adaptive: bool
+    #: Lease time in seconds, at most 30; renewed every second.
+    lease_s: float
+    clock: Callable[[], float]
+    local_time: Callable[[], datetime]
+    #: Told the lane and the seconds of every wait that ended with a slot.
+    waited: Callable[[Lane, float], None]
+
+
+class Slot:
+    """The right to one request; leaving its context gives it back."""
+
+    __slots__ = ("_budget", "_lane", "_open")
+
+    def __init__(self, budget: HostBudget, lane: Lane) -> None:
+        self._budget = budget
+        self._lane = lane
+        self._open = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the slot back; a second call does nothing."""
+        if self._open:
+            self._open = False
+            self._budget.release(self._lane)
+
+    async def pace(self, n_bytes: int) -> None:
+        """Account for bytes that were read; waits while the host's bytes a second are spent."""
+        rate = self._budget.bytes_rate
+        if rate is not None and not rate.try_take(self._lane, n_bytes):
+            await rate.take(self._lane, n_bytes)
+
+
+class HostBudget:
+    """One host's budget, as this process holds it."""
+
+    def __init__(self, host: str, settings: BudgetSettings, around: Surroundings) -> None:
+        self.host = host
+        self.adaptive = Adaptive(around.clock) if around.adaptive else None
+        self.limits: Limits = UNBOUNDED
+        self.bytes_rate: Rate | None = None
+        self.requests_rate: Rate | None = None
+        #: Requests in flight.
+        self.hot = 0
+        self.cold = 0
+        #: Leased slots, and whether other processes lack some.
+        self.leased_hot = 0
+        self.leased_cold = 0
+        self.others_wait = False
+        self.members = 1
+        self.used_at = around.clock()
+        self._around = around
+        self._schedule = Schedule(settings)
+        #: Something is shared with the fleet at some hour.
+        self.bounded = self._schedule.bounded
+        self._reached = False
+        self._away = False
+        self._peak_hot = 0
+        self._peak_cold = 0
+        self._paused_until = 0.0
+        self._cap: float = math.inf
+        self._cap_cold: float = math.inf
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {Lane.HOT: deque(), Lane.COLD: deque()}
+        self._chaser: asyncio.Task[None] | None = None
+        self._closed = False
+        self.refresh()
+
+    # ------------------------------------------------------------ asking
+
+    async def acquire(self, lane: Lane, timeout_s: float) -> Slot:
+        """A slot for one request.
+
+        Raises:
+            BudgetExhausted: none came free within `timeout_s` seconds; `retry_after_s` is set.
+        """
+        if not self._waiting[lane] and self._may(lane):
+            rate = self.requests_rate
+            if rate is None or rate.try_take(lane, 1.0):
+                self._enter(lane)
+                return Slot(self, lane)
+        return await self._acquire_waiting(lane, timeout_s)
+
+    async def _acquire_waiting(self, lane: Lane, timeout_s: float) -> Slot:
+        began = self._around.clock()
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                if not self._waiting[lane] and self._may(lane):
+                    self._enter(lane)
+                else:
+                    await self._queue(lane)
+                rate = self.requests_rate
+                if rate is not None:
+                    try:
+                        await rate.take(lane, 1.0)
+                    except BaseException:
+                        self.release(lane)
+                        raise
+        except TimeoutError:
+            error = BudgetExhausted(f"no slot for {self.host} within {timeout_s:g} s")
+            error.retry_after_s = max(1.0, self.pause_s())
+            raise error from None
+        self._around.waited(lane, self._around.clock() - began)
+        return Slot(self, lane)
+
+    async def _queue(self, lane: Lane) -> None:
+        line = self._waiting[lane]
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        self._chase()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(lane)
+            elif turn in line:
+                line.remove(turn)
+            raise
+
+    def release(self, lane: Lane) -> None:
+        """One request of the lane has ended."""
+        if lane is Lane.HOT:
+            self.hot -= 1
+        else:
+            self.cold -= 1
+        if self._waiting[Lane.HOT] or self._waiting[Lane.COLD]:
+            self._wake()
+        if self.others_wait:
+            self._chase()
+
+    # ------------------------------------------------------------ what the origin stands
+
+    def succeeded(self, first_byte_s: float) -> None:
+        """A good answer came; the adaptive limit may grow."""
+        adaptive = self.adaptive
+        if adaptive is not None:
+            limit = adaptive.limit
+            adaptive.succeeded(first_byte_s, self.hot + self.cold)
+            if adaptive.limit != limit:
+                self._recap()
+
+    def distressed(self) -> None:
+        """The origin said 429 or 503, or did not answer in time; the adaptive limit shrinks."""
+        if self.adaptive is not None:
+            self.adaptive.distressed()
+            self._recap()
+
+    def pause(self, for_s: float) -> None:
+        """Ask nothing for so many seconds, because the origin said so."""
+        until = self._around.clock() + for_s
+        if until > self._paused_until:
+            self._paused_until = until
+            if self._waiting[Lane.HOT] or self._waiting[Lane.COLD]:
+                self._wake_later(for_s)
+
+    def pause_s(self) -> float:
+        """Seconds left of the pause."""
+        return max(0.0, self._paused_until - self._around.clock())
+
+    # ------------------------------------------------------------ the fleet
+
+    def refresh(self) -> None:
+        """Apply the limits of the present hour; called every second and at the start."""
+        limits = self._schedule.at(self._around.local_time())
+        if limits != self.limits:
+            self.limits = limits
+            self.requests_rate = self._rate(self.requests_rate, "requests", limits.requests_per_s)
+            self.bytes_rate = self._rate(self.bytes_rate, "bytes", limits.bytes_per_s)
+            if self._around.fleet is None:
+                self._alone()
+        self._recap()
+        self._wake()
+
+    async def renew(self) -> None:
+        """The every-second renewal: what was not used since the last one goes back to the fleet."""
+        self.refresh()
+        if self.bounded:
+            await self._lease()
+            self._peak_hot, self._peak_cold = self.hot, self.cold
+
+    def wanted(self) -> bool:
+        """In use, or waited for."""
+        return bool(self.hot or self.cold or self._waiting[Lane.HOT] or self._waiting[Lane.COLD])
+
+    async def close(self) -> None:
+        """End the background task and give the slots back."""
+        self._closed = True
+        if self._chaser is not None:
+            self._chaser.cancel()
+            await asyncio.gather(self._chaser, return_exceptions=True)
+        fleet = self._around.fleet
+        if fleet is not None and self._reached and not self._away:
+            try:
+                await fleet.give_back(self.host)
+            except BrokerUnavailable as error:
+                log.info("origin_slots_not_given_back", origin=self.host, error=str(error))
+
+    async def _lease(self) -> None:
+        fleet = self._around.fleet
+        if fleet is None:
+            return
+        limits = self.limits
+        slots = limits.concurrency
+        hot_line, cold_line = len(self._waiting[Lane.HOT]), len(self._waiting[Lane.COLD])
+        bounded = slots is not None and not limits.closed
+        wanted = (
+            (max(self.hot + hot_line, self._peak_hot), max(self.cold + cold_line, self._peak_cold))
+            if bounded
+            else (self.hot, self.cold)
+        )
+        try:
+            lease = await fleet.lease(
+                self.host,
+                limits,
+                cold_slots=cold_part(slots, self._around.hot_share) if slots is not None else 0,
+                using=(self.hot, self.cold),
+                wanted=wanted,
+                ttl_s=self._around.lease_s,
+            )
+        except BrokerUnavailable as error:
+            self._without_redis(error)
+            return
+        if self._away:
+            log.info("origin_budget_shared_again", origin=self.host)
+        self._reached, self._away = True, False
+        self.leased_hot, self.leased_cold = lease.hot, lease.cold
+        self.members, self.others_wait = lease.members, lease.others_wait
+        for rate in (self.requests_rate, self.bytes_rate):
+            if rate is not None:
+                rate.members, rate.shared = lease.members, True
+        self._recap()
+        self._wake()
+
+    def _without_redis(self, error: BrokerUnavailable) -> None:
+        """Keep the last share; one that was never given is small, and hot gets at least one slot."""
+        if not self._away:
+            log.warning("origin_budget_on_its_own", origin=self.host, error=str(error))
+        self._away, self.others_wait = True, False
+        slots = self.limits.concurrency
+        if slots is not None:
+            if not self._reached:
+                self.members = UNKNOWN_FLEET
+                share = max(1, slots // UNKNOWN_FLEET)
+                self.leased_cold = cold_part(share, self._around.hot_share)
+                self.leased_hot = share - self.leased_cold
+            if self.leased_hot + self.leased_cold == 0:
+                self.leased_hot = 1
+        for rate in (self.requests_rate, self.bytes_rate):
+            if rate is not None:
+                rate.members, rate.shared = self.members, False
+        self._recap()
+        self._wake()
+
+    def _alone(self) -> None:
+        """Without a fleet, all slots are this process's."""
+        slots = self.limits.concurrency
+        if slots is not None:
+            self.leased_cold = cold_part(slots, self._around.hot_share)
+            self.leased_hot = slots - self.leased_cold
+
+    def _chase(self) -> None:
+        """Ask the fleet for slots in the background until nobody here lacks any."""
+        needed = self.limits.concurrency is not None and self._around.fleet is not None and not self._closed
+        if needed and (self._chaser is None or self._chaser.done()):
+            self._chaser = asyncio.get_running_loop().create_task(self._chase_slots())
+
+    async def _chase_slots(self) -> None:
+        while True:
+            await self._lease()
+            lacking = self._waiting[Lane.HOT] or self._waiting[Lane.COLD]
+            giving_back = self.others_wait and self.leased_hot + self.leased_cold > self.hot + self.cold
+            if not lacking and not giving_back:
+                return
+            await asyncio.sleep(RETRY_S)
+
+    # ------------------------------------------------------------ counting
+
+    def _may(self, lane: Lane) -> bool:
+        if self.hot + self.cold >= self._cap:
+            return False
+        if lane is Lane.COLD and (self.cold >= self._cap_cold or self._waiting[Lane.HOT]):
+            return False
+        return not self._paused_until or self._around.clock() >= self._paused_until
+
+    def _enter(self, lane: Lane) -> None:
+        if lane is Lane.HOT:
+            self.hot += 1
+            self._peak_hot = max(self._peak_hot, self.hot)
+        else:
+            self.cold += 1
+            self._peak_cold = max(self._peak_cold, self.cold)
+
+    def _wake(self) -> None:
+        for lane in (Lane.HOT, Lane.COLD):
+            line = self._waiting[lane]
+            while line and self._may(lane):
+                turn = line.popleft()
+                if not turn.done():
+                    self._enter(lane)
+                    turn.set_result(None)
+        if self._waiting[Lane.HOT] or self._waiting[Lane.COLD]:
+            left_s = self.pause_s()
+            if left_s:
+                self._wake_later(left_s)
+
+    def _wake_later(self, after_s: float) -> None:
+        asyncio.get_running_loop().call_later(after_s, self._wake)
+
+    def _recap(self) -> None:
+        cap: float = math.inf
+        cold: float = math.inf
+        if self.adaptive is not None:
+            cap = self.adaptive.limit
+            cold = cold_part(self.adaptive.limit, self._around.hot_share)
+        if self.limits.closed:
+            cap = cold = 0
+        elif self.limits.concurrency is not None:
+            cap = min(cap, self.leased_hot + self.leased_cold)
+            cold = min(cold, self.leased_cold)
+        self._cap, self._cap_cold = cap, cold
+
+    def _rate(self, present: Rate | None, kind: str, per_s: float | None) -> Rate | None:
+        """The rate for new limits; a closed window leaves running transfers at their last speed."""
+        if per_s is None:
+            return None
+        if present is not None:
+            present.rate = per_s or present.rate
+            return present
+        if not per_s:
+            return None
+        return Rate(
+            host=self.host,
+            kind=kind,
+            rate=per_s,
+            hot_share=self._around.hot_share,
+            fleet=self._around.fleet,
+            clock=self._around.clock,
+        )
