@@ -248,8 +248,8 @@ class WorkerSettings(Section):
     instance: str = ""
 
 
-def reveal_json(settings: WorkerSettings) -> str:
-    """The settings as JSON *with* their secrets, for the environment of a child process; never log it."""
+def reveal_json(settings: BaseModel) -> str:
+    """The settings as JSON *with* their secrets, for a child process; never log it."""
     return orjson.dumps(_revealed(settings)).decode()
 
 
