@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from scheduler.rules.header_policy import never_passed, refused_in_new
 from scheduler.rules.hosts import HostError, check_base_path, normalise_host, split_host, unsafe_reason
 from scheduler.rules.keys import has_dot_segment
-from scheduler.rules.model import RuleType, SourceFormat
+from scheduler.rules.model import Answer, RuleType, SourceFormat
 from scheduler.rules.problems import Place, ProblemKind
 
 if TYPE_CHECKING:
@@ -274,12 +274,14 @@ def _check_answer(rule: Rule, where: WrittenRule, source: SourceFormat, options:
     if answer.redirect_code not in codes:
         allowed = "301 to 308" if source is SourceFormat.S3 else "301, 302 or 307"
         where.refuse("answer.redirect_code", ProblemKind.BAD_VALUE, f"{answer.redirect_code}: {allowed}")
-    if rule.type is RuleType.MIRROR and where.has("answer.redirect_code"):
+    # In YAML the defaults may be spelled out, as section 1 does; a vendor's element is refused whatever it says.
+    spelled_out = source is SourceFormat.YAML and answer.redirect_code == Answer().redirect_code
+    if rule.type is RuleType.MIRROR and where.has("answer.redirect_code") and not spelled_out:
         if options.redirect_code_with_mirror:
             where.warn("answer.redirect_code", "ignored: mirror rules send no redirect of their own")
         else:
             where.refuse("answer.redirect_code", ProblemKind.CONFLICT, "only with proxy and redirect")
-    if rule.type is not RuleType.PROXY and where.has("answer.proxy_reply"):
+    if rule.type is not RuleType.PROXY and answer.proxy_reply != Answer().proxy_reply:
         where.refuse("answer.proxy_reply", ProblemKind.CONFLICT, "only with proxy")
     if len(answer.return_headers) > MAX_RETURN_HEADERS:
         where.refuse(

@@ -1,0 +1,162 @@
+"""YAML and JSON as a tree in which every value knows its line.
+
+Owns reading text and telling where a value stands (dotted path, line). Knows no rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from scheduler.rules.problems import Findings, Place, ProblemKind
+from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Aliases multiply; a document that unfolds to more values than this is refused.
+MAX_VALUES = 200_000
+
+_WORDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a whole number"}
+
+
+@dataclass(slots=True)
+class Value:
+    """One value of a document: a scalar, a list of values, or a mapping of values."""
+
+    path: str
+    line: int = 0
+    #: The scalar; None for null and for containers.
+    scalar: Any = None
+    items: list[Value] | None = None
+    entries: dict[str, Value] | None = None
+    #: Keys that a reader has asked for, so that the rest are unknown.
+    asked: set[str] = field(default_factory=set)
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(path=self.path, line=self.line)
+
+    @property
+    def absent(self) -> bool:
+        """Whether it says nothing (null)."""
+        return self.scalar is None and self.items is None and self.entries is None
+
+    def get(self, key: str) -> Value | None:
+        """The value under a key of a mapping; None when absent or null."""
+        self.asked.add(key)
+        found = (self.entries or {}).get(key)
+        return None if found is None or found.absent else found
+
+    def unknown(self) -> Iterable[Value]:
+        """Entries that nobody asked for."""
+        return [value for key, value in (self.entries or {}).items() if key not in self.asked]
+
+    def describe(self) -> str:
+        """What was found, for a message."""
+        if self.items is not None:
+            return "a list"
+        return "a mapping" if self.entries is not None else repr(self.scalar)
+
+
+class _TooLarge(Exception):
+    """The document unfolds to too many values."""
+
+
+def from_text(text: str | bytes, findings: Findings) -> Value | None:
+    """Read YAML or JSON; None, with a problem recorded, when it is neither."""
+    raw = text.encode() if isinstance(text, str) else text
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        message = f"{len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are read"
+        findings.add(Place(path="", line=0), ProblemKind.TOO_LARGE, message)
+        return None
+    try:
+        loader = yaml.SafeLoader(raw.decode("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, str(error))
+        return None
+    try:
+        node = loader.get_single_node()
+        return Value(path="", line=1) if node is None else _NodeReader(loader, findings).read(node, "")
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
+        findings.add(Place(path="", line=line), ProblemKind.BAD_YAML, error.problem or str(error))
+    except (yaml.YAMLError, ValueError) as error:
+        findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, str(error))
+    except (_TooLarge, RecursionError):
+        message = f"unfolds to more than {MAX_VALUES} values"
+        findings.add(Place(path="", line=0), ProblemKind.TOO_LARGE, message)
+    finally:
+        loader.dispose()
+    return None
+
+
+def from_data(data: Any, path: str) -> Value:
+    """The same tree from what has been parsed already; it has no lines."""
+    if isinstance(data, Mapping):
+        entries = {str(key): from_data(value, _below(path, str(key))) for key, value in data.items()}
+        return Value(path=path, entries=entries)
+    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        return Value(path=path, items=[from_data(item, f"{path}[{i}]") for i, item in enumerate(data)])
+    return Value(path=path, scalar=data)
+
+
+def report_unknown(value: Value, findings: Findings, *, strict: bool) -> None:
+    """Record every entry that no reader asked for, with the nearest known name."""
+    for extra in value.unknown():
+        name = extra.path.rpartition(".")[2]
+        near = difflib.get_close_matches(name, value.asked, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(value.asked))}"
+        kind = ProblemKind.UNKNOWN_ELEMENT if strict else ProblemKind.WARNING
+        findings.add(extra.place, kind, f"unknown key {name!r}; {hint}")
+
+
+def wrong_type(value: Value, wanted: type, findings: Findings) -> None:
+    """Record that a value is not what is needed."""
+    findings.add(value.place, ProblemKind.BAD_VALUE, f"{_WORDS[wanted]} is needed, found {value.describe()}")
+
+
+class _NodeReader:
+    """Turns composed nodes into values; counts them, because aliases are shared nodes."""
+
+    def __init__(self, loader: yaml.SafeLoader, findings: Findings) -> None:
+        self.loader = loader
+        self.findings = findings
+        self.left = MAX_VALUES
+
+    def read(self, node: yaml.Node, path: str) -> Value:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooLarge
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return Value(path=path, line=line, entries=self._entries(node, path))
+        if isinstance(node, yaml.SequenceNode):
+            items = [self.read(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
+            return Value(path=path, line=line, items=items)
+        return Value(path=path, line=line, scalar=self.loader.construct_object(node))
+
+    def _entries(self, node: yaml.MappingNode, path: str) -> dict[str, Value]:
+        own = {id(key) for key, _ in node.value}
+        self.loader.flatten_mapping(node)
+        entries: dict[str, Value] = {}
+        written: set[str] = set()
+        for key_node, value_node in node.value:
+            key = str(getattr(key_node, "value", ""))
+            value = self.read(value_node, _below(path, key))
+            value.line = key_node.start_mark.line + 1
+            if id(key_node) in own and key in written:
+                self.findings.add(value.place, ProblemKind.CONFLICT, "given twice")
+            if id(key_node) in own:
+                written.add(key)
+            entries[key] = value
+        return entries
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
