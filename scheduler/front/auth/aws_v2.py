@@ -90,9 +90,8 @@ def _text(request: SignedRequest, date: str) -> bytes:
         date,
         _headers(request),
     )
-    path = request.raw_path
-    if request.object_path == path:  # Host named the bucket: the resource names it all the same
-        path = b"/" + request.bucket.encode() + path
+    # However the bucket was named, the resource is `/bucket/key`, and `/bucket/` for the bucket itself.
+    path = b"/" + request.bucket.encode() + (request.object_path or b"/")
     return "\n".join(head).encode("latin-1") + path + _sub_resources(request.query)
 
 
