@@ -316,7 +316,7 @@ class OriginControl:
         health.local_permits = False
 
     def report(self) -> dict[str, object]:
-        """What this process knows of each host: for `ferryman origins`, merged over processes by the reader."""
+        """What this process knows of each host; `ferryman origins` merges it over the processes."""
         out = {ejection.host: ejection for ejection in self.health.ejections()}
         hosts: dict[str, object] = {}
         for host in {*self._hosts, *self._latency, *out}:
