@@ -12,11 +12,12 @@ Key schema (ledger database)::
     ns:scan:<run>:folded          bitmap  batch number -> its totals are folded
     ns:scan:<run>:totals          hash    `group` NUL `outcome` -> number, `group` NUL `bytes` -> number
     ns:scan:<run>:open            hash    batch number -> `size|group`
+    ns:scan:<run>:stop            string  `pause` or `cancel`: what workers do with batches of this run
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,6 +149,17 @@ class Outcomes:
                 if sizes:
                     row["bytes"] = row.get("bytes", 0) + sum(int(size) for size in sizes)
         return totals
+
+    async def stop_scan(self, run: str, how: Literal["pause", "cancel"] | None) -> None:
+        """Tell workers to put batches of a run back, to drop them, or (None) to work them off again."""
+        if how is None:
+            await self._redis.delete(self._scan(run, "stop"))
+        else:
+            await self._redis.set(self._scan(run, "stop"), how)
+
+    async def scan_stop(self, run: str) -> str | None:
+        """What workers are told to do with batches of a run; None is to go on."""
+        return cast("str | None", await self._redis.get(self._scan(run, "stop")))
 
     async def forget_scan(self, run: str) -> None:
         """Delete the accounting of a scan run."""

@@ -217,7 +217,7 @@ class AbsentAtOrigin:
 class Skipped:
     """Nothing was moved, on purpose.
 
-    `reason`: rule_withdrawn, too_large, dot_segment, tombstone, not_saved, redirect.
+    `reason`: rule_withdrawn, too_large, dot_segment, tombstone, not_saved, redirect, scan_cancelled.
     """
 
     key: str

@@ -42,6 +42,8 @@ MAX_DELIVERIES = 5
 RECORD_EVERY_S = 2.0
 #: Seconds until an item that somebody else is moving is looked at again.
 BUSY_DELAY_S = 5.0
+#: Seconds until a batch of a paused scan is looked at again.
+PAUSED_DELAY_S = 3.0
 #: Seconds between attempts to reach a Redis that is away.
 REDIS_RETRY_S = 1.0
 #: Seconds beyond its delay that a returned item's claim counts as queued.
@@ -160,6 +162,8 @@ class BatchRunner:
             withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
             await self._record(batch, withdrawn)
             return
+        if batch.scan and await self._stopped(batch):
+            return
         keys = [item.key for item in batch.items]
         owner = self._leases.owner
         states = await self._insist(lambda: self._ledger.claims.start(plan.bucket, keys, owner=owner))
@@ -183,6 +187,17 @@ class BatchRunner:
                 await self._record(batch, ready)
                 ready = []
         log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
+
+    async def _stopped(self, batch: Batch) -> bool:
+        """Whether an operator stopped the scan: a paused one's batch waits, a cancelled one's is dropped."""
+        order = await self._insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
+        if order == "pause":
+            later = replace(batch, id="")
+            await self._insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
+        elif order == "cancel":
+            dropped = [(item, Skipped(key=item.key, reason="scan_cancelled")) for item in batch.items]
+            await self._record(batch, dropped)
+        return order is not None
 
     async def _item(self, batch: Batch, item: FetchItem, index: int, *, redelivered: bool) -> _Result:
         back = _Again(item=item, delay_s=0.0, reason="withdrawn")

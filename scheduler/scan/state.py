@@ -1,0 +1,247 @@
+"""What is known of a scan: its options, its phase, its exact counts, its checkpoint; in Redis.
+
+Owns the records that the coordinator writes and everybody reads (`scan status`, the admin API, the page, the
+gate), and the lease that lets one coordinator run a scan at a time. Outcomes of keys that went to the queue
+are not here but in `workers.outcomes`: the two together make the account.
+
+Key schema (ledger database)::
+
+    ns:scans               hash    scan name -> JSON ScanState
+    ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
+    ns:scan-lease:<name>   string  coordinator's token, 15 s, renewed
+    ns:scan-order:<name>   string  `pause`, `resume` or `cancel`: what an operator asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+from pydantic import TypeAdapter
+
+from workers.plan import Batch, decode_batch, encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+
+    from workers.outcomes import Outcomes
+
+LEASE_MS = 15_000
+
+Phase = Literal["requested", "inventory", "compare", "move", "done", "failed", "cancelled"]
+Order = Literal["pause", "resume", "cancel"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """What was asked for; it does not change while a run lasts."""
+
+    bucket: str
+    #: Source name to its argument, for example `{"manifest": "urls.csv"}`.
+    inventory: dict[str, Any]
+    prefix: str = ""
+    #: Regular expressions on the key: kept when any `include` (if there are some) and no `exclude` matches.
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    #: Bytes; entries without a size pass.
+    min_size: int | None = None
+    max_size: int | None = None
+    #: Unix seconds; entries without a time pass.
+    changed_after: float | None = None
+    changed_before: float | None = None
+    compare: tuple[Literal["size", "digest", "mtime"], ...] = ("size",)
+    replace: bool = False
+    dry_run: bool = False
+    #: Stop after that many missing keys.
+    limit: int | None = None
+    #: Missing keys sent to the queue a second.
+    rate: float | None = None
+    #: End the run when that many keys have failed.
+    stop_after_failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The coordinator's part of the account of one group of keys."""
+
+    #: Entries of the inventory, each key once.
+    found: int = 0
+    present: int = 0
+    #: Present, but not as the inventory says; not counted in `present`.
+    differs: int = 0
+    excluded: int = 0
+    #: Keys that can not be asked for; they stand in the failures.
+    refused: int = 0
+    #: Sent to the queue (in a dry run: would be).
+    sent: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a new coordinator goes on. Everything up to `key` is counted and its batches are in the queue."""
+
+    key: str
+    #: Continuation token of the listing page that `key` stands in, when the store gave one.
+    continuation: str | None = None
+    #: Number of the next batch.
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanState:
+    """A scan as it stands."""
+
+    name: str
+    #: Identity of this run: accounting of an earlier run of the same name is another one's.
+    run: str
+    options: ScanOptions
+    phase: Phase = "requested"
+    paused: bool = False
+    requested_at: float = 0.0
+    started_at: float = 0.0
+    updated_at: float = 0.0
+    finished_at: float = 0.0
+    #: Why the phase is `failed`.
+    error: str = ""
+    #: Entries read from the source so far, and whether it is complete.
+    read: int = 0
+    inventory_file: str = ""
+    inventory_complete: bool = False
+    #: Keys the inventory named more than once.
+    duplicates: int = 0
+    #: Keys of the bucket that the inventory lacks (moved by misses, or written by users).
+    extra: int = 0
+    checkpoint: Checkpoint | None = None
+    groups: dict[str, Counts] = field(default_factory=dict)
+
+
+_STATE: TypeAdapter[ScanState] = TypeAdapter(ScanState)
+
+
+def state_to_json(state: ScanState) -> dict[str, Any]:
+    """The record as plain JSON values."""
+    record: dict[str, Any] = _STATE.dump_python(state, mode="json")
+    return record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The exact account of a run: found = the sum of all others but `bytes`."""
+
+    found: int = 0
+    present: int = 0
+    stored: int = 0
+    absent: int = 0
+    differs: int = 0
+    excluded: int = 0
+    failed: int = 0
+    #: Skipped on purpose by a worker (rule withdrawn, too large, tombstone).
+    skipped: int = 0
+    pending: int = 0
+    #: Bytes stored by this run.
+    bytes: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the terms add up."""
+        parts = self.present + self.stored + self.absent + self.differs + self.excluded
+        return self.found == parts + self.failed + self.skipped + self.pending
+
+
+async def account(state: ScanState, outcomes: Outcomes) -> dict[str, Account]:
+    """The account of every group of a run, and of all together under `""`."""
+    moved = await outcomes.totals(state.run)
+    rows: dict[str, Account] = {}
+    for group in sorted({*state.groups, *moved}):
+        seen = state.groups.get(group, Counts())
+        row = moved.get(group, {})
+        placed = sum(number for what, number in row.items() if what != "bytes")
+        rows[group] = Account(
+            found=seen.found,
+            present=seen.present + row.get("already_present", 0),
+            stored=row.get("stored", 0),
+            absent=row.get("absent_at_origin", 0),
+            differs=seen.differs + row.get("differs", 0),
+            excluded=seen.excluded,
+            failed=seen.refused + row.get("failed", 0),
+            skipped=row.get("skipped", 0),
+            # Counted, but its batch is not open yet: the coordinator does that next, also after a crash.
+            pending=row.get("pending", 0) + max(0, seen.sent - placed),
+            bytes=row.get("bytes", 0),
+        )
+    names = [name for name in Account.__dataclass_fields__ if name != "balanced"]
+    rows[""] = Account(**{name: sum(getattr(row, name) for row in rows.values()) for name in names})
+    return rows
+
+
+class ScanStates:
+    """The records of every scan."""
+
+    def __init__(self, redis: Redis, *, namespace: str) -> None:
+        self._redis = redis
+        self._ns = namespace
+        self._swap = redis.register_script(
+            "if redis.call('get', KEYS[1]) == ARGV[1] then "
+            "if ARGV[2] == '0' then return redis.call('del', KEYS[1]) end "
+            "return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+        )
+
+    async def get(self, name: str) -> ScanState | None:
+        """The scan of that name, or None."""
+        found = await self._redis.hget(f"{self._ns}:scans", name)
+        return None if found is None else _STATE.validate_json(found)
+
+    async def all(self) -> list[ScanState]:
+        """Every scan, by name."""
+        rows = await self._redis.hgetall(f"{self._ns}:scans")
+        return sorted((_STATE.validate_json(row) for row in rows.values()), key=lambda state: state.name)
+
+    async def put(self, state: ScanState) -> None:
+        """Write a scan's record."""
+        await self._redis.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
+
+    async def checkpoint(self, state: ScanState, window: Sequence[Batch]) -> None:
+        """Write the record and the batches it counts, both or neither.
+
+        Only then are the batches opened and enqueued: a coordinator that dies in between leaves exactly these
+        to its successor, under the same numbers, whatever the listing shows by then.
+        """
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
+            wire = orjson.dumps([encode_batch(batch) for batch in window])
+            pipe.set(f"{self._ns}:scan-window:{state.name}", wire)
+            await pipe.execute()
+
+    async def window(self, name: str) -> list[Batch]:
+        """The batches of the last checkpoint."""
+        found = await self._redis.get(f"{self._ns}:scan-window:{name}")
+        return [] if found is None else [decode_batch(wire) for wire in orjson.loads(found)]
+
+    async def order(self, name: str, order: Order) -> None:
+        """Ask the coordinator to pause, resume or cancel; it looks every second."""
+        await self._redis.set(f"{self._ns}:scan-order:{name}", order, ex=86_400)
+
+    async def take_order(self, name: str) -> Order | None:
+        """What was asked since the last look."""
+        found = await self._redis.getdel(f"{self._ns}:scan-order:{name}")
+        match found:
+            case "pause" | "resume" | "cancel":
+                return found
+            case _:
+                return None
+
+    async def acquire(self, name: str, token: str) -> bool:
+        """Become the coordinator; False while another one lives."""
+        return bool(await self._redis.set(f"{self._ns}:scan-lease:{name}", token, nx=True, px=LEASE_MS))
+
+    async def renew(self, name: str, token: str) -> bool:
+        """Stay the coordinator; False when the lease was lost to another one."""
+        return bool(await self._swap([f"{self._ns}:scan-lease:{name}"], [token, LEASE_MS]))
+
+    async def release(self, name: str, token: str) -> None:
+        """Be the coordinator no more."""
+        await self._swap([f"{self._ns}:scan-lease:{name}"], [token, 0])
