@@ -43,7 +43,14 @@ _UNHEALTHY_S = 60.0
 
 
 class ChildFailed(FerrymanError):
-    """A child did not become ready. The message ends with the tail of its log."""
+    """A child did not become ready; `code` is its exit code, None when it was silent.
+
+    The message ends with the tail of its log.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +193,7 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.process.wait(), 0.05)
         msg = f"{child.name} ended with {_describe_exit(running.process.returncode)} at start{_tail(child)}"
-        raise ChildFailed(msg)
+        raise ChildFailed(msg, code=running.process.returncode)
 
     async def _keep(self, running: _Running) -> None:
         pause = _FIRST_PAUSE_S

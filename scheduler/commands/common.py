@@ -37,7 +37,7 @@ class CommandFailed(click.ClickException):
 
     def __init__(self, message: str, *, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance, too
 
 
 def config_option(command: Command) -> Command:
@@ -49,6 +49,52 @@ def config_option(command: Command) -> Command:
         envvar="FERRYMAN_CONFIG",
         help="Configuration file; default: ./config.yaml where it exists, else built-in defaults.",
     )(command)
+
+
+def _listen(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from scheduler.settings import split_listen
+
+    if value is not None:
+        try:
+            split_listen(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
+def listen_options(command: Command) -> Command:
+    """Add `--gateway-listen` and `--admin-listen`; the command gets both as `str | None`."""
+    for section in ("admin", "gateway"):
+        command = click.option(
+            f"--{section}-listen",
+            callback=_listen,
+            metavar="HOST:PORT",
+            help=f"Overrides {section}.listen; port 0 takes any free one.",
+        )(command)
+    return command
+
+
+def with_listen(settings: Settings, *, gateway: str | None, admin: str | None) -> Settings:
+    """Settings with these addresses in place of the configured ones.
+
+    Raises:
+        ConfigError: the rule API would be open to the network without a token.
+    """
+    from pydantic import ValidationError
+
+    changed = settings
+    if gateway is not None:
+        section = settings.gateway.model_copy(update={"listen": gateway})
+        changed = changed.model_copy(update={"gateway": section})
+    if admin is not None:
+        changed = changed.model_copy(update={"admin": settings.admin.model_copy(update={"listen": admin})})
+    if changed is not settings:
+        try:
+            type(changed).model_validate(dict(changed))
+        except ValidationError as error:
+            details = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+            raise ConfigError(details) from error
+    return changed
 
 
 def json_option(command: Command) -> Command:
@@ -95,7 +141,7 @@ def failure(error: FerrymanError) -> CommandFailed:
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine on uvloop; an error of our tree ends the command with its message and code."""
+    """Run a command's coroutine on uvloop; an error of our tree ends the command by `failure`."""
     import uvloop
 
     try:

@@ -1,0 +1,104 @@
+"""`ferryman front`: the object gateway and the admin side, in one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.commands.common import (
+    config_option,
+    guarded,
+    listen_options,
+    load,
+    run_async,
+    stop_event,
+    with_listen,
+)
+from workers import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scheduler.settings import Settings
+
+
+@click.command()
+@config_option
+@listen_options
+@click.option("--no-gateway", is_flag=True, help="Only the admin side.")
+@click.option("--no-admin", is_flag=True, help="Only the gateway.")
+@click.option("--gateway-fd", type=int, hidden=True, help="A listening socket of the parent's.")
+@click.option("--admin-fd", type=int, hidden=True, help="As --gateway-fd, for the admin side.")
+@guarded
+def command(
+    config: Path | None,
+    gateway_listen: str | None,
+    admin_listen: str | None,
+    no_gateway: bool,
+    no_admin: bool,
+    gateway_fd: int | None,
+    admin_fd: int | None,
+) -> None:
+    """Run the object gateway and the admin side until Ctrl-C."""
+    from scheduler.listen import bind
+
+    if no_gateway and no_admin:
+        raise click.UsageError("--no-gateway and --no-admin together leave nothing to run")
+    settings = with_listen(load(config), gateway=gateway_listen, admin=admin_listen)
+    log.configure(form=settings.log.format, level=settings.log.level)
+    run_async(
+        _run(
+            settings,
+            gateway=None if no_gateway else _socket(gateway_fd) or bind("gateway", settings.gateway.listen),
+            admin=None if no_admin else _socket(admin_fd) or bind("admin", settings.admin.listen),
+            alone=gateway_fd is None and admin_fd is None,
+        )
+    )
+
+
+def _socket(fd: int | None) -> socket.socket | None:
+    return None if fd is None else socket.socket(fileno=fd)
+
+
+async def _run(
+    settings: Settings, *, gateway: socket.socket | None, admin: socket.socket | None, alone: bool
+) -> None:
+    from scheduler.processes import front_child
+    from scheduler.run_settings import write_run_settings
+    from scheduler.supervise import Supervisor
+
+    stop = stop_event()
+    if alone and gateway is not None and settings.gateway.processes > 1:
+        # More processes on the same socket; this one serves too.
+        async with Supervisor() as supervisor:
+            file = write_run_settings(settings, "front")
+            for number in range(1, settings.gateway.processes):
+                await supervisor.start(
+                    front_child(settings, file, number=number, gateway_fd=gateway.fileno(), admin_fd=None)
+                )
+            await serve_front(settings, gateway=gateway, admin=admin, stop=stop)
+    else:
+        await serve_front(settings, gateway=gateway, admin=admin, stop=stop)
+
+
+async def serve_front(
+    settings: Settings, *, gateway: socket.socket | None, admin: socket.socket | None, stop: asyncio.Event
+) -> None:
+    """Serve on these sockets until `stop`; one part that fails ends the other."""
+    from scheduler.front.admin.app import make_app
+    from scheduler.front.serve import serve
+    from scheduler.front.server import serve_gateway
+    from scheduler.processes import installation_id
+    from scheduler.runtime import open_services
+    from scheduler.startup import make_ready
+
+    async with open_services(settings, installation=installation_id(settings)) as services:
+        await make_ready(services, who="front")
+        async with asyncio.TaskGroup() as group:
+            if gateway is not None:
+                group.create_task(serve_gateway(services, [gateway], stop))
+            if admin is not None:
+                group.create_task(serve(make_app(services), [admin], stop, drain_s=settings.limits.drain_s))

@@ -1,0 +1,258 @@
+"""`ferryman up`: everything on this machine, in the foreground.
+
+Owns the order in which parts start and stop, and what is said about them. A `ferryman up` that is killed
+leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from scheduler.commands.common import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CommandFailed,
+    config_option,
+    listen_options,
+    load,
+    run_async,
+    with_listen,
+)
+from workers import log
+from workers.errors import ConfigError
+from workers.plan import Lane
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from scheduler.settings import Settings
+    from scheduler.supervise import Child, Supervisor
+
+DEFAULT_BUCKET = "site"
+#: Seconds for a front to import, connect and answer on a slow machine.
+_FRONT_START_S = 120.0
+
+
+@click.command()
+@config_option
+@click.option("--origin", metavar="URL", help="Mirror this origin; needs no configuration file.")
+@click.option("--bucket", metavar="NAME", help=f"Bucket for --origin; default: {DEFAULT_BUCKET}.")
+@click.option("--data-dir", metavar="DIR", help="Overrides data_dir.")
+@listen_options
+def command(
+    config: Path | None,
+    origin: str | None,
+    bucket: str | None,
+    data_dir: str | None,
+    gateway_listen: str | None,
+    admin_listen: str | None,
+) -> None:
+    """Run everything on this machine until Ctrl-C: front, workers, consumers, and what is `embedded`."""
+    if bucket is not None and origin is None:
+        raise click.UsageError("--bucket goes with --origin URL")
+    settings = load(config, resolve=False, implicit=origin is None)
+    try:
+        settings = with_listen(settings, gateway=gateway_listen, admin=admin_listen)
+        if data_dir is not None:
+            settings = settings.model_copy(update={"data_dir": type(settings.data_dir)(data_dir)})
+        if origin is not None:
+            settings = _with_origin(settings, origin, bucket or DEFAULT_BUCKET)
+    except ConfigError as error:
+        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+    log.configure(form=settings.log.format, level=settings.log.level)
+    sys.exit(run_async(_Up(settings=settings).run()))
+
+
+def _with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
+    """Settings with one more bucket whose only rule mirrors `origin`."""
+    from pydantic import ValidationError
+
+    from scheduler.settings import BucketSettings, Settings
+
+    parts = urlsplit(origin)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = (
+            f"--origin {origin!r}: a URL with http:// or https:// and a host is expected, "
+            f"for example https://{origin.removeprefix('//').split('://')[-1] or 'old.example.com'}"
+        )
+        raise ConfigError(msg)
+    try:
+        added = Settings(buckets={bucket: BucketSettings(rules=({"origins": [origin]},))})
+    except ValidationError as error:
+        details = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+        msg = f"--bucket {bucket!r}: {details}"
+        raise ConfigError(msg) from error
+    return settings.model_copy(update={"buckets": {**settings.buckets, **added.buckets}})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Up:
+    """One run of `ferryman up`."""
+
+    settings: Settings
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    sockets: list[socket.socket] = field(default_factory=list)
+    signals: int = 0
+
+    async def run(self) -> int:
+        """Start, wait, stop; the exit code."""
+        from scheduler.data_dir import DataDirLock
+        from scheduler.listen import bind
+        from scheduler.supervise import ChildFailed, Supervisor
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(DataDirLock(self.settings.data_dir))
+            # Before anything is started, so that a busy port costs nothing.
+            gateway = stack.enter_context(bind("gateway", self.settings.gateway.listen))
+            admin = stack.enter_context(bind("admin", self.settings.admin.listen))
+            self.sockets = [gateway, admin]
+            supervisor = Supervisor()
+            self._watch_signals(supervisor)
+            code = 0
+            try:
+                starting = asyncio.create_task(self._start(supervisor, gateway, admin))
+                stopping = asyncio.create_task(self.stop.wait())
+                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done():
+                    starting.cancel()
+                    await asyncio.wait({starting})
+                else:
+                    starting.result()
+                    await stopping
+            except ChildFailed as error:
+                click.echo(f"Error: {error}", err=True)
+                code = EXIT_USAGE if error.code == EXIT_USAGE else EXIT_FAILED
+            finally:
+                await self._stop(supervisor)
+            return code
+
+    def _watch_signals(self, supervisor: Supervisor) -> None:
+        def signalled() -> None:
+            self.signals += 1
+            if self.signals > 1:
+                click.echo("stopping at once", err=True)
+                supervisor.kill()
+            self.stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, signalled)
+
+    async def _start(self, supervisor: Supervisor, gateway: socket.socket, admin: socket.socket) -> None:
+        from scheduler import embedded
+        from scheduler.front.admin.token import token_of
+        from scheduler.processes import LaneSize, consumer_child, worker_children
+        from scheduler.run_settings import write_run_settings
+
+        settings = self.settings
+        click.echo(f"Ferryman {version('ferryman')}, data in {settings.data_dir.resolve()}")
+        if embedded.is_embedded(settings):
+            settings, children = embedded.prepare(settings)
+            await asyncio.gather(*(self._start_one(supervisor, child, settings) for child in children))
+        token_of(settings)  # made before several processes could each make one
+        file = write_run_settings(settings, "up")
+        fronts = self._fronts(settings, file, gateway, admin)
+        workers = worker_children(settings, list(Lane), LaneSize())
+        # The first front makes buckets and publishes rules; workers import meanwhile.
+        await asyncio.gather(
+            *(self._start_one(supervisor, child, settings) for child in [fronts[0], *workers])
+        )
+        for child in fronts[1:]:
+            await self._start_one(supervisor, child, settings)
+        if settings.consume and find_spec("scheduler.commands.consume") is not None:
+            await self._start_one(supervisor, consumer_child(settings, file), settings)
+        self._say_what_next(settings, gateway, admin)
+
+    def _fronts(
+        self, settings: Settings, file: Path, gateway: socket.socket, admin: socket.socket
+    ) -> list[Child]:
+        from scheduler.embedded import http_status
+        from scheduler.processes import front_child
+
+        host, port = admin.getsockname()[:2]
+
+        async def ready() -> bool:
+            return await http_status(host, port, "/readyz") == 200
+
+        return [
+            front_child(
+                settings,
+                file,
+                number=number,
+                gateway_fd=gateway.fileno(),
+                admin_fd=admin.fileno() if number == 0 else None,
+                ready=ready if number == 0 else None,
+                start_s=_FRONT_START_S,
+            )
+            for number in range(settings.gateway.processes)
+        ]
+
+    @staticmethod
+    async def _start_one(supervisor: Supervisor, child: Child, settings: Settings) -> None:
+        began = time.monotonic()
+        pid = await supervisor.start(child)
+        what = {
+            "valkey": f"{_without_password(settings.broker.url)}, append-only file synced at every write",
+            "store": f"{settings.store.endpoint}, SeaweedFS; its key is in "
+            f"{settings.data_dir / 'credentials.json'}",
+            "front": "gateway and admin",
+            "worker hot": "misses that somebody waits for",
+            "worker cold": "scans",
+            "consume": ", ".join(source.path for source in settings.consume),
+        }.get(child.name, "gateway")
+        click.echo(f"  {child.name:<12} pid {pid:<8} {time.monotonic() - began:5.1f} s  {what}")
+
+    def _say_what_next(self, settings: Settings, gateway: socket.socket, admin: socket.socket) -> None:
+        from scheduler.front.admin.token import token_of
+        from scheduler.listen import address_of
+
+        base, admin_base = f"http://{address_of(gateway)}", f"http://{address_of(admin)}"
+        token_file = settings.data_dir / "admin-token"
+        configured = settings.admin.token is not None or settings.admin.token_file is not None
+        click.echo("")
+        click.echo(f"Gateway  {base}/BUCKET/KEY   buckets: {', '.join(settings.buckets) or 'none'}")
+        if sys.stdout.isatty():
+            click.echo(f"Admin    {admin_base}/?token={token_of(settings)}")
+        else:  # a token has no place in a collected log
+            where = "admin.token of the configuration" if configured else token_file
+            click.echo(f"Admin    {admin_base}/   token: {where}")
+        click.echo("")
+        if not settings.buckets:
+            click.echo("No bucket is configured yet. Stop with Ctrl-C, then for a first mirror:")
+            click.echo("  ferryman up --origin https://old.example.com --bucket site")
+            return
+        bucket = next(iter(settings.buckets))
+        click.echo(
+            "Try next: ask for a key that the store does not have; it is fetched, stored and answered."
+        )
+        click.echo(f"  curl -i {base}/{bucket}/index.html")
+        click.echo("Or let a worker fetch it, without a client that waits:")
+        secret = "$TOKEN" if configured else f"$(cat {token_file})"
+        click.echo(
+            f'  curl -X POST {admin_base}/v1/miss-events -H "Authorization: Bearer {secret}" '
+            f'-H \'Content-Type: application/json\' -d \'{{"bucket": "{bucket}", "key": "index.html"}}\''
+        )
+        click.echo("Ctrl-C stops everything in order.")
+
+    async def _stop(self, supervisor: Supervisor) -> None:
+        for sock in self.sockets:
+            sock.close()  # from now on nobody is let in; the fronts answer whom they have
+        await supervisor.stop(on_stage=lambda names: click.echo(f"stopping {', '.join(names)}"))
+        click.echo("stopped")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.hostname else url

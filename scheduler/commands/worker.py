@@ -1,0 +1,54 @@
+"""`ferryman worker`: worker processes for the hot and the cold lane, apart from each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.commands.common import config_option, load, run_async, stop_event
+from workers import log
+from workers.plan import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scheduler.processes import LaneSize
+    from scheduler.settings import Settings
+
+
+@click.command()
+@config_option
+@click.option(
+    "--lane",
+    type=click.Choice([*(lane.value for lane in Lane), "both"]),
+    default="both",
+    show_default=True,
+    help="What to work off: misses that clients wait for, scans, or both in separate processes.",
+)
+@click.option("--processes", type=click.IntRange(1, 64), help="Processes a lane; default: half the cores.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Messages a process works off at once; default: 32 hot, 2 cold (each a batch of items).",
+)
+def command(config: Path | None, lane: str, processes: int | None, threads: int | None) -> None:
+    """Run worker processes that move objects, until Ctrl-C."""
+    from scheduler.processes import LaneSize
+
+    settings = load(config)
+    log.configure(form=settings.log.format, level=settings.log.level)
+    lanes = list(Lane) if lane == "both" else [Lane(lane)]
+    run_async(_run(settings, lanes, LaneSize(processes=processes, threads=threads)))
+
+
+async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
+    from scheduler.processes import worker_children
+    from scheduler.supervise import Supervisor
+
+    stop = stop_event()
+    async with Supervisor() as supervisor:
+        for child in worker_children(settings, lanes, size):
+            await supervisor.start(child)
+        await stop.wait()

@@ -1,0 +1,21 @@
+"""Which token opens the admin side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scheduler.data_dir import admin_token
+from scheduler.settings import reveal
+
+if TYPE_CHECKING:
+    from scheduler.settings import Settings
+
+
+def token_of(settings: Settings) -> str:
+    """The admin token: configured, or generated on first start and kept in data_dir.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    configured = reveal(settings.admin.token, settings.admin.token_file)
+    return configured or admin_token(settings.data_dir)

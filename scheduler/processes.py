@@ -1,0 +1,145 @@
+"""The processes of an installation as children: fronts, workers of each lane, consumers.
+
+Owns their command lines and environments; running them is `supervise`'s work. Children get resolved settings
+(no `embedded` in them) and none of our own `FERRYMAN_*` overrides, which are in those settings already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from scheduler.supervise import Child
+from workers import log
+from workers.plan import Lane
+from workers.settings import reveal_json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from scheduler.settings import Settings
+
+STAGE_FRONT = 0
+STAGE_WORKERS = 1
+#: Seconds that a process gets beyond `limits.drain_s` before it is killed.
+GRACE_S = 10.0
+#: Milliseconds that an idle worker thread or consumer sleeps between looks: what a client waits for is polled
+#: often.
+_IDLE_MS = {Lane.HOT: 50, Lane.COLD: 500}
+#: Messages at once in one process: single misses on hot, batches (each `item_concurrency` items) on cold.
+_THREADS = {Lane.HOT: 32, Lane.COLD: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSize:
+    """How many processes a lane has and how many messages each works off at once; None: by the machine."""
+
+    processes: int | None = None
+    threads: int | None = None
+
+
+def installation_id(settings: Settings) -> str:
+    """The identity that this installation sends to origins (H11): equal wherever store and broker are equal.
+
+    Derived from their addresses and the access key's id; no secret goes into it.
+    """
+    broker = urlsplit(settings.broker.url)
+    parts = (
+        settings.store.endpoint,
+        settings.store.access_key_id or "",
+        broker.hostname or "",
+        str(broker.port or ""),
+        broker.path,
+        settings.broker.namespace,
+    )
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def worker_children(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> list[Child]:
+    """One dramatiq master a lane with its processes, so that scans never take a waiting client's place."""
+    resolved = reveal_json(settings.worker(instance=installation_id(settings)))
+    return [_worker(settings, lane, size, resolved) for lane in lanes]
+
+
+def _worker(settings: Settings, lane: Lane, size: LaneSize, resolved: str) -> Child:
+    processes = size.processes or max(1, (os.cpu_count() or 2) // 2)
+    threads = size.threads or _THREADS[lane]
+    return Child(
+        name=f"worker {lane.value}",
+        command=(
+            sys.executable, "-P", "-m", "scheduler.worker_master", "workers.entry:broker",
+            "--processes", str(processes),
+            "--threads", str(threads),
+            "--skip-logging",
+            "--worker-shutdown-timeout", str(int((settings.limits.drain_s + GRACE_S / 2) * 1000)),
+            # No directory of the user's before our own on the import path.
+            "--path",
+            "--queues", lane.value,
+        ),
+        env={
+            **base_environment(),
+            "FERRYMAN_WORKER_SETTINGS": resolved,
+            "FERRYMAN_LANE": lane.value,
+            # What one process has fetched, another cannot take: as few as keep the threads busy.
+            "dramatiq_queue_prefetch": str(threads if lane is Lane.HOT else 1),
+            "dramatiq_worker_timeout": str(_IDLE_MS[lane]),
+            "dramatiq_restart_delay": "500",
+        },
+        stage=STAGE_WORKERS,
+        stop_s=settings.limits.drain_s + GRACE_S,
+    )  # fmt: skip
+
+
+def front_child(
+    settings: Settings,
+    settings_file: Path,
+    *,
+    number: int,
+    gateway_fd: int | None,
+    admin_fd: int | None,
+    ready: Callable[[], Awaitable[bool]] | None = None,
+    start_s: float = 30.0,
+) -> Child:
+    """One front process on sockets that its parent holds, so that a restart refuses nobody."""
+    arguments = ["--gateway-fd", str(gateway_fd)] if gateway_fd is not None else ["--no-gateway"]
+    arguments += ["--admin-fd", str(admin_fd)] if admin_fd is not None else ["--no-admin"]
+    return Child(
+        name="front" if number == 0 else f"front {number + 1}",
+        command=_ferryman("front", "--config", str(settings_file), *arguments),
+        env=base_environment(),
+        ready=ready,
+        start_s=start_s,
+        stage=STAGE_FRONT,
+        stop_s=settings.limits.drain_s + GRACE_S,
+        fds=tuple(fd for fd in (gateway_fd, admin_fd) if fd is not None),
+    )
+
+
+def consumer_child(settings: Settings, settings_file: Path) -> Child:
+    """The process that follows the configured logs."""
+    return Child(
+        name="consume",
+        command=_ferryman("consume", "--config", str(settings_file)),
+        env=base_environment(),
+        stage=STAGE_FRONT,
+        stop_s=settings.limits.drain_s + GRACE_S,
+    )
+
+
+def base_environment() -> dict[str, str]:
+    """Our environment for a child of ours: without settings overrides, with our way of logging."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FERRYMAN_") or name in {log.ENV_FORMAT, log.ENV_LEVEL}
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _ferryman(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "scheduler.cli", *arguments)

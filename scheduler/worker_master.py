@@ -1,0 +1,22 @@
+"""dramatiq's own command line as the master of worker processes, with our logging.
+
+Its arguments are dramatiq's. Run as a module: `python -m scheduler.worker_master workers.entry:broker …`.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from workers import log
+
+
+def main() -> None:
+    """Configure logging as the parent said, then become `python -m dramatiq`."""
+    log.configure_from_env()
+    sys.argv[0] = "dramatiq"
+    runpy.run_module("dramatiq", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
