@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
@@ -216,7 +217,7 @@ class BatchRunner:
                     store=self._store,
                     lane=batch.lane,
                     attempt=f"{batch.id}-{index}",
-                    now=time.time,
+                    now=_utc_now,
                     max_object_bytes=self._limits.max_object_bytes,
                     look_first=redelivered or item.attempt > 0,
                 )
@@ -316,3 +317,7 @@ class BatchRunner:
         await self._ledger.claims.requeue(
             batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
         )
+
+
+def _utc_now() -> datetime:
+    return datetime.now(tz=UTC)

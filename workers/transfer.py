@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from workers.errors import ObjectTooLarge, OriginError, OriginNoLength
+from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, TransferError
 from workers.origin.fetch import Absent, Fetched, PassedRedirect
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from workers.origin.fetch import Fetcher, FetchSession
     from workers.plan import FetchItem, FetchPlan, Lane, Outcome
     from workers.store.client import ObjectStore
+    from workers.store.memory import Reservation
 
 
 async def move(
@@ -29,7 +31,7 @@ async def move(
     store: ObjectStore,
     lane: Lane,
     attempt: str,
-    now: Callable[[], float],
+    now: Callable[[], datetime],
     max_object_bytes: int | None = None,
     look_first: bool = False,
 ) -> Outcome:
@@ -52,15 +54,24 @@ async def move(
                 return AlreadyPresent(key=item.key, etag=found.etag, size=found.size)
     async with fetcher.session(plan, item, lane=lane) as session:
         while True:
-            answer = await session.open()
+            # Memory for a first part before the origin is opened: a connection that waits for memory is one
+            # that somebody else could use.
+            lease = await store.reserve(item.size)
+            try:
+                answer = await session.open()
+            except BaseException:
+                lease.release()
+                raise
             match answer:
                 case Absent():
+                    lease.release()
                     return AbsentAtOrigin(key=item.key, attempts=answer.attempts)
                 case PassedRedirect():
+                    lease.release()
                     return Skipped(key=item.key, reason="redirect")
                 case Fetched():
                     try:
-                        return await _store(plan, item, answer, session, store, attempt, now, limit)
+                        return await _store(plan, item, answer, session, store, attempt, now, limit, lease)
                     except ObjectTooLarge:
                         return Skipped(key=item.key, reason="too_large")
                     except OriginError as error:
@@ -78,21 +89,33 @@ async def _store(
     session: FetchSession,
     store: ObjectStore,
     attempt: str,
-    now: Callable[[], float],
+    now: Callable[[], datetime],
     limit: int | None,
+    lease: Reservation,
 ) -> Outcome:
-    if answer.framing == "close" and not plan.store.accept_close_delimited:
-        msg = (
-            f"{answer.origin}: neither Content-Length nor chunked: nobody can know whether the body is whole"
-        )
-        raise OriginNoLength(msg, origin=answer.origin)
-    if limit is not None and answer.length is not None and answer.length > limit:
-        msg = f"{item.key}: {answer.length} bytes, the limit is {limit}"
-        raise ObjectTooLarge(msg)
-    meta = object_meta(answer.headers, plan, key=item.key, url=answer.url, attempt=attempt, fetched_at=now())
+    try:
+        if answer.framing == "close" and not plan.store.accept_close_delimited:
+            msg = f"{answer.origin}: neither length nor chunked: nobody can know whether the body is whole"
+            raise OriginNoLength(msg, origin=answer.origin)
+        if limit is not None and answer.length is not None and answer.length > limit:
+            msg = f"{item.key}: {answer.length} bytes, the limit is {limit}"
+            raise ObjectTooLarge(msg)
+    except TransferError:
+        lease.release()
+        raise
+    fetched_at = now().isoformat(timespec="seconds").replace("+00:00", "Z")
+    meta = object_meta(
+        answer.headers, plan, key=item.key, url=answer.url, attempt=attempt, fetched_at=fetched_at
+    )
     got = 0
     async with store.upload(
-        plan.bucket, item.key, meta, attempt=attempt, size=answer.length, replace_etag=item.replace_etag
+        plan.bucket,
+        item.key,
+        meta,
+        attempt=attempt,
+        size=answer.length,
+        replace_etag=item.replace_etag,
+        lease=lease,
     ) as upload:
         async for chunk in answer.chunks():
             got += len(chunk)
