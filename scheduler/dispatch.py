@@ -206,6 +206,20 @@ class Dispatcher:
             # The queue has them: pending claims expire by themselves, and at worst a key is asked for twice.
             raise _away(error) from error
 
+    async def dispatch_planned(
+        self, fetch_plan: FetchPlan, item: FetchItem, *, lane: Lane = Lane.HOT
+    ) -> ClaimState:
+        """As `dispatch` for one miss that the caller has matched and planned itself; what its claim said.
+
+        Raises:
+            QueueFull: the lane is over its bound; nothing was taken.
+            BrokerUnavailable: Redis does not answer; sending again is harmless.
+        """
+        await self.admit(lane)
+        counts = dict.fromkeys(ClaimState, 0)
+        await self._send(fetch_plan.bucket, {item.key: (fetch_plan, item)}, lane, counts, ignore_absent=False)
+        return next(state for state, count in counts.items() if count)
+
     async def enqueue(
         self,
         fetch_plan: FetchPlan,
