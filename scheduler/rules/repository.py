@@ -260,6 +260,15 @@ class RulesRepository:
             log.warning("rules_read_from_memory", bucket=bucket, error=str(error))
         return self.snapshot(bucket)
 
+    async def owned_by_file(self) -> tuple[str, ...]:
+        """Buckets whose rules in force came from a configuration file, as Redis has it now.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        await self.refresh()
+        return tuple(sorted(name for name, found in self._sets.items() if found.owner == "file"))
+
     async def history(self, bucket: str) -> tuple[Change, ...]:
         """The last versions, newest first, at most 20; empty when the bucket never had rules.
 

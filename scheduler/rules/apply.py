@@ -1,0 +1,126 @@
+"""Rules that stand in the configuration file: read, and put in force.
+
+Owns the way from `buckets.<name>.rules` to the repository, at start, on SIGHUP and by `ferryman rules apply`.
+All documents are read before the first is applied: one mistake in the file changes nothing. A bucket whose
+rules are no longer in the file loses them, because the file was their owner, and belongs to the API from then
+on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scheduler.rules import document
+from scheduler.rules.problems import DocumentError, Problem, ReadOptions
+from workers.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from scheduler.rules.model import Owner, RuleSet
+    from scheduler.rules.repository import RulesRepository
+    from scheduler.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What came of applying the file: bucket names, sorted, and the warnings of all documents."""
+
+    changed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    #: No longer in the file.
+    withdrawn: tuple[str, ...] = ()
+    #: In force in this process only: Redis does not answer, they follow when it does.
+    held: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_options(settings: Settings, bucket: str, *, owner: Owner, request_host: str = "") -> ReadOptions:
+    """What reading a rule document of a bucket depends on, beside the document."""
+    return ReadOptions(
+        bucket=bucket,
+        owner=owner,
+        public_hosts=settings.gateway.public_hosts,
+        request_host=request_host,
+        allow_networks=settings.origin.allow_networks,
+        credentials={name: found.access_key_id for name, found in settings.origin.credentials.items()},
+        redirect_code_with_mirror=settings.compat.redirect_code_with_mirror,
+    )
+
+
+def read_file_rules(settings: Settings) -> tuple[dict[str, RuleSet], tuple[Problem, ...]]:
+    """The rule sets of all buckets that the file owns, with the warnings. Pure.
+
+    Raises:
+        DocumentError: with the problems of all buckets.
+    """
+    found: dict[str, RuleSet] = {}
+    warnings: list[Problem] = []
+    problems: list[Problem] = []
+    more = 0
+    for bucket, section in settings.buckets.items():
+        if section.rules is None:
+            continue
+        options = read_options(settings, bucket, owner="file")
+        try:
+            ruleset, notes = document.read_rules(section.rules, options, path=f"buckets.{bucket}.rules")
+        except DocumentError as error:
+            problems += error.problems
+            more += error.more
+            continue
+        found[bucket] = ruleset
+        warnings += notes
+    if problems:
+        raise DocumentError(problems, more=more)
+    return found, tuple(warnings)
+
+
+async def apply_file_rules(
+    repository: RulesRepository, settings: Settings, *, who: str = "file", how: str = "configuration file"
+) -> Applied:
+    """Put the file's rules in force; what is the same already stays untouched.
+
+    Without Redis they are in force in this process at once, and everywhere when Redis is back.
+
+    Raises:
+        DocumentError: a document of the file is wrong; nothing was changed.
+    """
+    rulesets, warnings = read_file_rules(settings)
+    changed: list[str] = []
+    unchanged: list[str] = []
+    held: list[str] = []
+    gone: list[str] = []
+    for bucket, ruleset in rulesets.items():
+        try:
+            replaced = await repository.replace(bucket, ruleset.rules, owner="file", who=who, how=how)
+        except BrokerUnavailable:
+            repository.hold(bucket, ruleset.rules, who=who, how=how)
+            held.append(bucket)
+        else:
+            (changed if replaced.changed else unchanged).append(bucket)
+    try:
+        gone = [bucket for bucket in await repository.owned_by_file() if bucket not in rulesets]
+        for bucket in gone:
+            await repository.delete(bucket, owner="file", who=who, how=f"{how}: no rules any more")
+    except BrokerUnavailable as error:
+        log.warning("file_rules_not_compared", error=str(error))
+    applied = Applied(
+        changed=tuple(sorted(changed)),
+        unchanged=tuple(sorted(unchanged)),
+        withdrawn=tuple(gone),
+        held=tuple(sorted(held)),
+        warnings=warnings,
+    )
+    for warning in warnings:
+        log.warning("rule_document_warning", warning=str(warning))
+    log.info(
+        "file_rules_applied",
+        changed=applied.changed,
+        unchanged=len(unchanged),
+        withdrawn=applied.withdrawn,
+        held=applied.held,
+    )
+    return applied
