@@ -1,0 +1,54 @@
+# Ferryman: everything needs only Python 3.11+ and make. The first target sets up .venv from requirements.lock.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-from-lock
+
+# `make demo EXIT=1` ends by itself, non-zero when anything differed.
+EXIT ?=
+# Further arguments: `make test ARGS="-k gateway -x"`.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format bench clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## Show the whole way of an object on a sample origin (EXIT=1: end by itself)
+	$(BIN)/ferryman demo $(if $(EXIT),--exit)
+
+test: setup ## Run the tests, without those marked slow
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup ## Run the slow tests: full-size loads, real servers of others
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup ## ruff, mypy strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff format and fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure objects/s and CPU per object
+	$(BIN)/python bench/run.py $(ARGS)
+
+clean: ## Remove what was made here (not .ferryman, which is data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ferryman-demo \
+		build dist bench/out
+	find workers scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
