@@ -253,11 +253,11 @@ class HostBudget:
         slots = limits.concurrency
         hot_line, cold_line = len(self._waiting[Lane.HOT]), len(self._waiting[Lane.COLD])
         bounded = slots is not None and not limits.closed
-        wanted = (
-            (max(self.hot + hot_line, self._peak_hot), max(self.cold + cold_line, self._peak_cold))
-            if bounded
-            else (self.hot, self.cold)
-        )
+        wanted = (self.hot, self.cold)
+        if bounded:
+            wanted = (self.hot + hot_line, self.cold + cold_line)
+            if not self.others_wait:
+                wanted = (max(wanted[0], self._peak_hot), max(wanted[1], self._peak_cold))
         try:
             lease = await fleet.lease(
                 self.host,
@@ -318,8 +318,9 @@ class HostBudget:
         while True:
             await self._lease()
             lacking = self._waiting[Lane.HOT] or self._waiting[Lane.COLD]
-            giving_back = self.others_wait and self.leased_hot + self.leased_cold > self.hot + self.cold
-            if not lacking and not giving_back:
+            leased, used = self.leased_hot + self.leased_cold, self.hot + self.cold
+            draining = used > leased or (self.others_wait and used < leased)
+            if not lacking and not draining:
                 return
             await asyncio.sleep(RETRY_S)
 

@@ -44,7 +44,7 @@ OUT_KEPT_MS = 600_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Slots that this process may use until it renews, and how the fleet stands."""
+    """Slots that this process may use until it renews; fewer than in use means: let those end."""
 
     hot: int
     cold: int

@@ -10,7 +10,8 @@ NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 
 # ARGV: process, ttl ms, slots of the fleet (-1: unbounded), of them for cold, in use hot, in use cold,
 #       wanted hot, wanted cold (both with those in use).
 # A process that holds more than an even share gives back while others lack; where there are more processes
-# than slots, it gives back after a second. In use is never taken away.
+# than slots, it gives back after a second. What is in use stays on the books until it has ended, whatever the
+# answer (slots it may use: hot, cold; processes; slots that others lack) says.
 LEASE = (
     NOW
     + """
@@ -35,26 +36,27 @@ for i = 1, #all, 2 do
     if c + uc > 0 then wanting_cold = wanting_cold + 1 end
   end
 end
-local got_hot, got_cold = 0, 0
+local may_hot, may_cold, got_hot, got_cold = 0, 0, 0, 0
 if slots >= 0 then
   local free = math.max(0, slots - hot - cold)
   local fair = math.max(1, math.floor(slots / wanting))
-  local may_hot = math.min(want_hot, free)
+  may_hot = math.min(want_hot, free)
   if unmet_hot > 0 then may_hot = math.min(may_hot, fair) end
   got_hot = math.max(use_hot, may_hot)
-  local may_cold = math.min(want_cold, cold_slots - cold, free - got_hot)
+  may_cold = math.min(want_cold, cold_slots - cold, free - got_hot)
   if unmet_cold > 0 then may_cold = math.min(may_cold, math.max(1, math.floor(cold_slots / wanting_cold))) end
   if unmet_hot > 0 then may_cold = math.min(may_cold, fair - got_hot) end
-  got_cold = math.max(use_cold, may_cold, 0)
+  may_cold = math.max(0, may_cold)
   if unmet_hot + unmet_cold > 0 and wanting > slots and since > 0 and now - since > 1000 then
-    got_hot, got_cold = use_hot, use_cold
+    may_hot, may_cold = 0, 0
   end
+  got_hot, got_cold = math.max(use_hot, may_hot), math.max(use_cold, may_cold)
 end
 if got_hot + got_cold == 0 then since = 0 elseif since == 0 then since = now end
 redis.call('HSET', KEYS[1], me, string.format('%d %d %d %d %d %d', now + ttl, got_hot, got_cold,
   math.max(0, want_hot - got_hot), math.max(0, want_cold - got_cold), since))
 redis.call('PEXPIRE', KEYS[1], ttl * 2)
-return {got_hot, got_cold, members, unmet_hot + unmet_cold}
+return {may_hot, may_cold, members, unmet_hot + unmet_cold}
 """
 )
 
