@@ -1,0 +1,187 @@
+"""From a chunk of whole lines to the events of its misses, each request once.
+
+Owns the hot path of log reading: prefilter, match, deduplicate, decode, in this order, so that what cannot be
+a miss is never parsed and what was just seen is never decoded. Does no I/O; the clock is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scheduler.events import MissEvent
+from scheduler.intake.model import Deletion, Ignored, Refused
+from scheduler.logs.formats.prefilter import candidates
+from scheduler.logs.syslog import has_header, strip_header
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from scheduler.logs.filters import MissFilter
+    from scheduler.logs.formats.record import LineFormat
+
+#: Lines of a chunk whose shape is checked although they cannot be misses: a wrong format shows itself.
+_SAMPLED_LINES = 4
+#: Broken lines that are kept, and how much of each.
+KEPT_SAMPLES = 20
+_SAMPLE_BYTES = 300
+#: Requests remembered as just dispatched.
+_RECENT_SIZE = 200_000
+
+
+class Recent:
+    """Requests dispatched within the last `window_s` seconds, in bounded memory.
+
+    A repeat within it would meet its own claim or the negative cache (L14: 10 s) anyway; here it costs no
+    round trip. Two generations: an entry lives between half and the whole of the window.
+    """
+
+    def __init__(self, window_s: float = 4.0) -> None:
+        self._half_s = window_s / 2
+        self._young: set[Hashable] = set()
+        self._old: set[Hashable] = set()
+        self._turned = float("-inf")
+
+    def turn(self, now: float) -> None:
+        """Let entries age; call once a chunk."""
+        if now - self._turned < self._half_s and len(self._young) < _RECENT_SIZE:
+            return
+        stale = now - self._turned >= 2 * self._half_s
+        self._old = set() if stale else self._young
+        self._young = set()
+        self._turned = now
+
+    def seen(self, identity: Hashable) -> bool:
+        """Whether the request was dispatched within the window."""
+        return identity in self._young or identity in self._old
+
+    def add(self, identity: Hashable) -> None:
+        """The request is being dispatched."""
+        self._young.add(identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A line that could not be read."""
+
+    reason: str
+    line: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Counts since the start of one input."""
+
+    lines: int = 0
+    bytes: int = 0
+    #: Lines that are misses, repeats included.
+    misses: int = 0
+    #: Misses that repeat one of the same chunk or of the last seconds.
+    repeats: int = 0
+    deletions: int = 0
+    #: Candidates and sampled lines that are not of the format.
+    broken: int = 0
+    #: By reason: misses that were refused, and candidates that were none.
+    refused: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    #: Lines whose shape was checked.
+    checked: int = 0
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+    #: Unix seconds of the youngest miss.
+    newest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harvest:
+    """What one chunk gave; `misses` counts repeats as well."""
+
+    events: list[MissEvent]
+    deletions: list[Deletion]
+    lines: int
+    misses: int
+
+
+class Collector:
+    """Reads the chunks of one input in one format."""
+
+    def __init__(
+        self, line_format: LineFormat, miss_filter: MissFilter, *, tally: Tally, recent: Recent
+    ) -> None:
+        self.format = line_format
+        self._filter = miss_filter
+        self._needle = line_format.needle(tuple(sorted(miss_filter.statuses)))
+        self._tally = tally
+        self._recent = recent
+
+    def read(self, chunk: bytes, *, now: float) -> Harvest:
+        """The distinct misses and deletions of whole lines, in order; `now`: monotonic clock, seconds."""
+        tally = self._tally
+        recent = self._recent
+        recent.turn(now)
+        match = self.format.match
+        record_of = self.format.record
+        judge = self._filter.judge
+        headed = has_header(chunk[:512])
+        events: list[MissEvent] = []
+        deletions: list[Deletion] = []
+        misses = 0
+        self._check(chunk, headed=headed)
+        for raw in candidates(chunk, self._needle):
+            line = strip_header(raw) if headed else raw
+            found = match(line)
+            if found is None:
+                self._broken(line)
+                continue
+            if recent.seen(found[0]):
+                misses += 1
+                tally.repeats += 1
+                continue
+            record = record_of(found[1])
+            if record is None:
+                tally.ignored["no_request"] += 1
+                continue
+            taken = judge(record)
+            if isinstance(taken, MissEvent):
+                recent.add(found[0])
+                misses += 1
+                events.append(taken)
+                tally.newest = max(tally.newest, taken.at)
+            elif isinstance(taken, Refused):
+                misses += 1
+                tally.refused[taken.reason] += 1
+                tally.samples.append(Sample(reason=taken.reason, line=_show(line)))
+            elif isinstance(taken, Ignored):
+                tally.ignored[taken.reason] += 1
+        if self._filter.deletes:
+            for raw in candidates(chunk, self.format.delete_needle):
+                found = match(strip_header(raw) if headed else raw)
+                record = None if found is None else record_of(found[1])
+                if record is None or record.method != "DELETE":
+                    continue
+                gone = judge(record)
+                if isinstance(gone, Deletion):
+                    deletions.append(gone)
+        lines = chunk.count(b"\n")
+        tally.lines += lines
+        tally.bytes += len(chunk)
+        tally.misses += misses
+        tally.deletions += len(deletions)
+        return Harvest(events=events, deletions=deletions, lines=lines, misses=misses)
+
+    def _check(self, chunk: bytes, *, headed: bool) -> None:
+        for line in chunk[: 64 * 1024].split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]:
+            bare = strip_header(line) if headed else line
+            if not bare or self.format.is_comment(bare):
+                continue
+            self._tally.checked += 1
+            if self.format.match(bare) is None:
+                self._broken(bare)
+
+    def _broken(self, line: bytes) -> None:
+        self._tally.broken += 1
+        self._tally.samples.append(Sample(reason="not_of_the_format", line=_show(line)))
+
+
+def _show(line: bytes) -> str:
+    return line[:_SAMPLE_BYTES].decode("utf-8", "backslashreplace")

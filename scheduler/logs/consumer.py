@@ -1,0 +1,345 @@
+"""One consumer for many logs: read, find misses, deliver, move the checkpoint.
+
+Owns the loop and its order: the checkpoint of a chunk moves only after the sink has all of it; while one
+chunk is being delivered the next one is read, never more. Knows no dispatcher and no Redis: delivery is a `Sink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from scheduler.logs.collect import Collector, Recent, Tally
+from scheduler.logs.formats.detect import detect
+from scheduler.logs.formats.record import parse
+from scheduler.logs.sink import Stopped
+from scheduler.logs.sources import FileSet, FileStream, Source, StdinStream, SyslogStream, is_socket
+from scheduler.logs.syslog import strip_header
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from scheduler.logs.checkpoint import Checkpoint
+    from scheduler.logs.filters import MissFilter
+    from scheduler.logs.formats.record import LineFormat
+    from scheduler.logs.sink import Sink
+
+log = structlog.get_logger(__name__)
+
+#: Bytes read at once: enough for deduplication to pay, and at most this much is read again after a crash.
+CHUNK_BYTES = 4 << 20
+#: Seconds between looks when there is nothing to read.
+POLL_S = 0.2
+#: Seconds between writes of a checkpoint that moved over lines without misses.
+_QUIET_SAVE_S = 1.0
+#: Seconds between warnings about the same stream.
+_WARN_S = 60.0
+#: Seconds between looks at a head that no format fits.
+_LEARN_S = 2.0
+#: First lines of which one must be of the named format.
+_PROBED_LINES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """One log as the operator asked for it."""
+
+    #: A path, a pattern, `-`, `unix:/path` or `udp:host:port`.
+    path: str
+    #: None: told from the first lines.
+    format: LineFormat | None
+    filter: MissFilter
+    #: Where to begin: `checkpoint`, `start`, `end`.
+    begin: str = "checkpoint"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stream:
+    """One stream and what is known about it."""
+
+    source: Source
+    spec: InputSpec
+    tally: Tally = field(default_factory=Tally)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    collector: Collector | None = None
+    caught_up_at: float = 0.0
+    gap_bytes: int = 0
+    gaps: int = 0
+    warned_at: float = float("-inf")
+    warned_broken: int = 0
+    learn_at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Delivery:
+    stream: _Stream
+    token: object
+    events: int
+    task: asyncio.Task[Mapping[str, int]]
+
+
+class Consumer:
+    """Reads until stopped, or once to the end."""
+
+    def __init__(
+        self,
+        specs: Sequence[InputSpec],
+        *,
+        sink: Sink,
+        checkpoint: Checkpoint,
+        once: bool = False,
+        strict: bool = False,
+        packed: bool = False,
+        chunk_bytes: int = CHUNK_BYTES,
+        dedupe_window_s: float = 4.0,
+    ) -> None:
+        """`once` ends at the end of every input; `strict` makes a format that does not fit an error;
+        `packed` reads .gz files that a pattern names.
+
+        Raises:
+            ConfigError: an input cannot be opened.
+        """
+        self._sink = sink
+        self._checkpoint = checkpoint
+        self._once = once
+        self._strict = strict
+        self._chunk_bytes = chunk_bytes
+        self._recent = Recent(dedupe_window_s)
+        self._streams: list[_Stream] = []
+        self._sets: list[tuple[InputSpec, FileSet]] = []
+        self._pending: _Delivery | None = None
+        self._saved_at = 0.0
+        self.totals: Counter[str] = Counter()
+        claimed: set[Path] = set()
+        now = time.monotonic()
+        for spec in specs:
+            if spec.path == "-":
+                self._add(spec, StdinStream(), now)
+            elif is_socket(spec.path):
+                self._add(spec, SyslogStream(spec.path), now)
+            else:
+                files = FileSet(
+                    spec.path, checkpoint=checkpoint, begin=spec.begin, packed=packed, claimed=claimed
+                )
+                self._sets.append((spec, files))
+                for stream in files.look(now):
+                    self._add(spec, stream, now)
+
+    @property
+    def sources(self) -> list[Source]:
+        """Every stream that is read now."""
+        return [stream.source for stream in self._streams]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until `stop` is set, or, with `once`, until the end of every input.
+
+        Raises:
+            ConfigError: with `strict`, an input is not of its format.
+        """
+        try:
+            while not stop.is_set():
+                if await self._round():
+                    await asyncio.sleep(0)
+                    continue
+                await self._settle()
+                self._save(force=False)
+                if self._once and self._finished():
+                    break
+                try:
+                    await asyncio.wait_for(stop.wait(), POLL_S)
+                except TimeoutError:
+                    continue
+            await self._settle()
+        except Stopped:
+            log.info("consumer_stopped_while_waiting")
+        finally:
+            if self._pending is not None:
+                self._pending.task.cancel()
+            self._save(force=True)
+            for stream in self._streams:
+                stream.source.close()
+
+    async def _round(self) -> bool:
+        """One chunk of every stream that has one; whether there was any."""
+        now = time.monotonic()
+        for spec, files in self._sets:
+            for found in files.look(now):
+                self._add(spec, found, now)
+        busy = False
+        for stream in self._streams:
+            if stream.collector is None and isinstance(stream.source, FileStream):
+                stream.source.tail.watch(time.monotonic())
+                if not self._learn(stream):
+                    continue
+            got = stream.source.poll(self._chunk_bytes, now=time.monotonic(), final=self._once)
+            self._note_gaps(stream)
+            if got is None:
+                if stream.source.lag_bytes() == 0:
+                    stream.caught_up_at = time.time()
+                continue
+            busy = True
+            _, data, token = got
+            if stream.collector is None and not self._learn(stream):
+                stream.tally.lines += data.count(b"\n")
+                stream.tally.broken += data.count(b"\n")
+                stream.source.accept(token)
+                continue
+            assert stream.collector is not None
+            harvest = stream.collector.read(data, now=time.monotonic())
+            self.totals["lines"] += harvest.lines
+            self.totals["misses"] += harvest.misses
+            self._warn_broken(stream)
+            await self._settle()
+            if harvest.events or harvest.deletions:
+                task = asyncio.ensure_future(self._sink.deliver(harvest.events, harvest.deletions))
+                self._pending = _Delivery(stream=stream, token=token, events=len(harvest.events), task=task)
+                await asyncio.sleep(0)  # let it send before the next chunk is parsed
+            else:
+                self._accepted(stream, token)
+        return busy
+
+    async def _settle(self) -> None:
+        """Wait for the chunk that is being delivered, then move its checkpoint."""
+        pending = self._pending
+        if pending is None:
+            return
+        counts = await asyncio.shield(pending.task)
+        self._pending = None
+        pending.stream.outcomes.update(counts)
+        self.totals.update(counts)
+        self._accepted(pending.stream, pending.token)
+        self._save(force=True)
+
+    def _accepted(self, stream: _Stream, token: object) -> None:
+        stream.source.accept(token)
+        if isinstance(stream.source, FileStream):
+            name = stream.collector.format.name if stream.collector is not None else ""
+            self._checkpoint.put(stream.source.path, stream.source.tail.marks, format_name=name)
+
+    def _save(self, *, force: bool) -> None:
+        now = time.monotonic()
+        if force or now - self._saved_at >= _QUIET_SAVE_S:
+            self._saved_at = now
+            self._checkpoint.save()
+
+    def _finished(self) -> bool:
+        """Whether everything that can be read once was read."""
+        return self._pending is None and all(
+            not isinstance(stream.source, StdinStream) or stream.source.finished for stream in self._streams
+        )
+
+    def _add(self, spec: InputSpec, source: Source, now: float) -> None:
+        del now
+        self._streams.append(_Stream(source=source, spec=spec, caught_up_at=time.time()))
+        if isinstance(source, FileStream):
+            self._checkpoint.put(source.path, source.tail.marks)
+
+    def _learn(self, stream: _Stream) -> bool:
+        """Give the stream its format, when its first lines tell it."""
+        source = stream.source
+        assert isinstance(source, (FileStream, StdinStream, SyslogStream))
+        head = source.head()
+        if not head.strip() or time.monotonic() < stream.learn_at:
+            return False
+        line_format = stream.spec.format
+        if line_format is None:
+            found = detect(head)
+            if found is None:
+                stream.learn_at = time.monotonic() + _LEARN_S
+                self._unknown(stream, head)
+                return False
+            line_format = found.format
+            log.info(
+                "log_format_detected",
+                path=source.name, format=line_format.name, lines=found.lines, matched=found.matched,
+            )  # fmt: skip
+        else:
+            self._probe(stream, line_format, head)
+        stream.collector = Collector(line_format, stream.spec.filter, tally=stream.tally, recent=self._recent)
+        return True
+
+    def _unknown(self, stream: _Stream, head: bytes) -> None:
+        first = head.split(b"\n", 1)[0][:120].decode("utf-8", "backslashreplace")
+        message = (
+            f"{stream.source.name}:1: no known log format fits its first lines; found {first!r}; "
+            "name it with --format (a name, or the log_format/LogFormat pasted as it is)"
+        )
+        if self._strict or isinstance(stream.source, StdinStream):
+            raise ConfigError(message)
+        self._warn(stream, "log_format_unknown", message)
+
+    def _probe(self, stream: _Stream, line_format: LineFormat, head: bytes) -> None:
+        whole = head[: head.rfind(b"\n") + 1] or head
+        lines = [line for line in whole.split(b"\n")[:_PROBED_LINES] if line.strip()]
+        data = [line for line in lines if not line_format.is_comment(line)]
+        if not data or any(parse(line_format, strip_header(line)) is not None for line in data):
+            return
+        if any(line_format.match(strip_header(line)) is not None for line in data):
+            return
+        first = data[0][:120].decode("utf-8", "backslashreplace")
+        likely = detect(head)
+        hint = f"; it looks like {likely.format.name!r}" if likely is not None else ""
+        message = f"{stream.source.name}:1: not in format {line_format.name!r}{hint}; found {first!r}"
+        if self._strict:
+            raise ConfigError(message)
+        self._warn(stream, "log_format_mismatch", message)
+
+    def _warn(self, stream: _Stream, event: str, message: str) -> None:
+        now = time.monotonic()
+        if now - stream.warned_at >= _WARN_S:
+            stream.warned_at = now
+            log.warning(event, path=stream.source.name, message=message)
+
+    def _warn_broken(self, stream: _Stream) -> None:
+        if stream.tally.broken > stream.warned_broken and stream.tally.samples:
+            now = time.monotonic()
+            if now - stream.warned_at >= _WARN_S:
+                stream.warned_at = now
+                fresh = stream.tally.broken - stream.warned_broken
+                stream.warned_broken = stream.tally.broken
+                log.warning(
+                    "log_lines_broken",
+                    path=stream.source.name, lines=fresh, sample=stream.tally.samples[-1].line,
+                )  # fmt: skip
+
+    def _note_gaps(self, stream: _Stream) -> None:
+        for gap in stream.source.take_gaps():
+            stream.gaps += 1
+            stream.gap_bytes += gap.bytes
+            self.totals["gaps"] += 1
+            self.totals["gap_bytes"] += gap.bytes
+
+    def status(self) -> dict[str, Any]:
+        """What `ferryman status`, metrics and `--json` show."""
+        now = time.time()
+        files = []
+        for stream in self._streams:
+            lag = stream.source.lag_bytes()
+            tally = stream.tally
+            files.append({
+                "path": stream.source.name,
+                "format": stream.collector.format.name if stream.collector is not None else None,
+                "lag_bytes": lag,
+                "lag_s": round(now - stream.caught_up_at, 3) if lag else 0.0,
+                "lines": tally.lines,
+                "bytes": tally.bytes,
+                "misses": tally.misses,
+                "repeats": tally.repeats,
+                "deletions": tally.deletions,
+                "broken": tally.broken,
+                "overlong": stream.source.tail.overlong if isinstance(stream.source, FileStream) else 0,
+                "refused": dict(tally.refused),
+                "ignored": dict(tally.ignored),
+                "outcomes": dict(stream.outcomes),
+                "gaps": stream.gaps,
+                "gap_bytes": stream.gap_bytes,
+                "samples": [{"reason": one.reason, "line": one.line} for one in tally.samples],
+            })  # fmt: skip
+        return {"waiting_for": getattr(self._sink, "waiting_for", ""), "files": files}

@@ -1,0 +1,65 @@
+"""Which format a file has, from its first lines. PURE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scheduler.logs.formats import cloudfront, gcs
+from scheduler.logs.formats.catalog import FORMATS
+from scheduler.logs.formats.record import parse
+from scheduler.logs.syslog import strip_header
+
+if TYPE_CHECKING:
+    from scheduler.logs.formats.record import LineFormat
+
+#: Lines that are looked at, and what share of them must be of the format.
+SAMPLE_LINES = 50
+_NEEDED = 0.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """The format taken, and on what evidence."""
+
+    format: LineFormat
+    matched: int
+    lines: int
+
+
+def detect(head: bytes) -> Detected | None:
+    """The format that most of the first lines are of, or None when none is convincing.
+
+    A last line without its end is left out, unless it is the only one. Syslog headers are looked through.
+    """
+    whole, separator, rest = head.rpartition(b"\n")
+    lines = [line for line in (whole if separator else rest).split(b"\n") if line.strip()][:SAMPLE_LINES]
+    named = cloudfront.from_head(head) or gcs.from_head(head)
+    if named is not None:
+        data = [line for line in lines if not named.is_comment(line)]
+        matched = sum(parse(named, line) is not None for line in data)
+        if matched == len(data) or matched >= _NEEDED * len(data):
+            return Detected(format=named, matched=matched, lines=len(data))
+    if not lines or b"\x00" in b"".join(lines):
+        return None
+    bare = [strip_header(line) for line in lines]
+    best: Detected | None = None
+    for candidate in FORMATS.values():
+        matched = sum(_fits(candidate, line) for line in bare)
+        if matched > (0 if best is None else best.matched):
+            best = Detected(format=candidate, matched=matched, lines=len(lines))
+    if best is None or best.matched < _NEEDED * best.lines:
+        return None
+    return best
+
+
+def _fits(candidate: LineFormat, line: bytes) -> bool:
+    record = parse(candidate, line)
+    if record is None:
+        # A request that nobody could read (`"-" 400`) is logged by every format that has a request line.
+        return b'"-" 4' in line and candidate.match(line) is not None
+    if candidate.name == "varnish":
+        return bool(record.host)
+    if candidate.name == "json":
+        return bool(record.path)
+    return True

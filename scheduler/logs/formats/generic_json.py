@@ -1,0 +1,186 @@
+"""JSON lines with a field map: ours for well-known programs, the operator's for all others.
+
+Owns how our field names find theirs: a dotted path, also where a key itself has dots; the first that is there
+counts. Knows no program. PURE.
+
+Field names: `request` (request line), `method`, `target` (path and query, raw), `path` (raw), `upath`
+(decoded), `query`, `status`, `host`, `scheme`, `time`, `referer`, `agent`, `id`, `bucket`, `key` (decoded object name).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scheduler.logs.formats.record import LogRecord
+from scheduler.logs.formats.values import bare_host, parse_time, scheme_of, split_request, split_target
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from scheduler.logs.formats.prefilter import Needle
+
+FIELDS = frozenset({
+    "request", "method", "target", "path", "upath", "query", "status", "host", "scheme", "time", "referer",
+    "agent", "id", "bucket", "key",
+})  # fmt: skip
+_WHERE = ("request", "target", "path", "upath", "key")
+
+#: What programs without a format of their own mostly call them.
+DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
+    "request": ("request", "request_line", "http_request"),
+    "method": ("method", "request_method", "verb", "http_method", "http.request.method", "req.method"),
+    "target": ("request_uri", "target", "uri", "url", "req.url", "http.target", "url.original"),
+    "path": ("path", "request_path", "url.path", "http.path"),
+    "query": ("query", "query_string", "args", "url.query"),
+    "status": (
+        "status", "status_code", "code", "response_code", "http_status", "statusCode", "response",
+        "http.response.status_code", "res.statusCode",
+    ),
+    "host": ("host", "http_host", "vhost", "hostname", "server_name", "authority", "req.headers.host"),
+    "scheme": ("scheme", "request_scheme", "url.scheme"),
+    "time": ("time", "timestamp", "@timestamp", "ts", "date", "time_iso8601", "time_local"),
+    "referer": ("referer", "http_referer", "referrer"),
+    "agent": ("user_agent", "http_user_agent", "agent", "userAgent"),
+    "id": ("request_id", "req_id", "trace_id"),
+    "bucket": ("bucket",),
+    "key": ("key", "object"),
+}  # fmt: skip
+
+
+class JsonFormat:
+    """JSON lines; `fields` says for each of ours which of theirs, in order of preference."""
+
+    def __init__(
+        self, name: str, fields: Mapping[str, str | Sequence[str]], *, require: Sequence[str] = ()
+    ) -> None:
+        unknown = sorted(set(fields) - FIELDS)
+        if unknown:
+            raise ConfigError(
+                f"log format {name!r}: unknown field {unknown[0]!r}; known: {', '.join(sorted(FIELDS))}"
+            )
+        self._paths = {
+            ours: tuple(_path(one) for one in ([theirs] if isinstance(theirs, str) else theirs))
+            for ours, theirs in fields.items()
+        }
+        if "status" not in fields:
+            raise ConfigError(f"log format {name!r}: no field for the status")
+        if not any(field in fields for field in _WHERE):
+            raise ConfigError(f"log format {name!r}: no field for the request path or the key")
+        self.name = name
+        self.delete_needle = b"DELETE"
+        #: Top-level names without which a line is of another program.
+        self._require = tuple(require)
+
+    def needle(self, statuses: tuple[int, ...]) -> Needle:
+        paths = self._paths["status"]
+        numbers = b"|".join(b"%d" % status for status in statuses)
+        if len(paths) == 1:
+            leaf = re.escape(paths[0][-1].encode())
+            return re.compile(b'"' + leaf + rb'"\s*:\s*"?(?:' + numbers + rb")\b")
+        return numbers if len(statuses) == 1 else re.compile(numbers)
+
+    def match(self, line: bytes) -> tuple[Hashable, dict[str, Any]] | None:
+        try:
+            document = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(document, dict) or any(name not in document for name in self._require):
+            return None
+        if self.get(document, "status") is None:
+            return None
+        identity = tuple(
+            str(self.get(document, field)) for field in (*_WHERE, "method", "bucket", "host", "status")
+        )
+        return identity, document
+
+    def is_comment(self, line: bytes) -> bool:
+        return not line.strip()
+
+    def get(self, document: Mapping[str, Any], field: str) -> Any:
+        """The value of one of our fields, or None."""
+        for path in self._paths.get(field, ()):
+            value = _dig(document, path)
+            if value is not None:
+                return value
+        return None
+
+    def record(self, handle: Mapping[str, Any]) -> LogRecord | None:
+        """The record of a document, also of one that came by HTTP."""
+        method, target, found = self._string(handle, "method"), self._string(handle, "target"), None
+        request = self._string(handle, "request")
+        if request:
+            found = split_request(request.encode("utf-8", "surrogatepass"))
+            if found is None and not target and not method:
+                return None
+        raw = found[1] if found is not None else target.encode("utf-8", "surrogatepass")
+        path, query, host, scheme = split_target(raw)
+        decoded = False
+        if not path:
+            path, inner, _, _ = split_target(self._string(handle, "path").encode("utf-8", "surrogatepass"))
+            query = query or inner
+        for field in ("upath", "key"):
+            value = self._string(handle, field)
+            if not path and value:
+                path, decoded = value.encode("utf-8", "surrogatepass"), True
+        status = self.get(handle, "status")
+        try:
+            number = int(status)
+        except (TypeError, ValueError):
+            return None
+        return LogRecord(
+            method=(method or (found[0].decode("latin-1") if found else "GET")).upper(),
+            status=number,
+            path=path,
+            decoded=decoded,
+            query=query or self._string(handle, "query").removeprefix("?"),
+            at=parse_time(self._string(handle, "time")),
+            host=bare_host(self._string(handle, "host")) or host,
+            scheme=scheme_of(self._string(handle, "scheme")) or scheme,
+            bucket=self._string(handle, "bucket"),
+            referer=self._string(handle, "referer"),
+            user_agent=self._string(handle, "agent"),
+            id=self._string(handle, "id"),
+        )
+
+    def _string(self, document: Mapping[str, Any], field: str) -> str:
+        value = self.get(document, field)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if value is None or isinstance(value, (dict, list)):
+            return ""
+        text = value if isinstance(value, str) else str(value)
+        return "" if text == "-" else text
+
+
+def _path(dotted: str) -> tuple[str, ...]:
+    return tuple(dotted.split("."))
+
+
+def _dig(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    if len(path) == 1:
+        return document.get(path[0])
+    flat = document.get(".".join(path))
+    if flat is not None:
+        return flat
+    value: Any = document
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def from_field_map(fields: Mapping[str, str]) -> JsonFormat:
+    """The operator's map over the usual names: what the map names is looked for nowhere else.
+
+    Raises:
+        ConfigError: an unknown field, or none that says what was asked for.
+    """
+    return JsonFormat("json", {**DEFAULT_FIELDS, **fields})
+
+
+DEFAULT = from_field_map({})

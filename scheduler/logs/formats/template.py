@@ -1,0 +1,102 @@
+"""From a log template of literals and fields to one regular expression.
+
+Owns how a field's extent is found: by what follows it. nginx and Apache templates are both turned into these
+parts. PURE.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scheduler.logs.formats.regex_format import RegexFormat
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: Fields that may stretch over the text that follows them cost backtracking; beyond this many they do not.
+_BACKTRACKING_FIELDS = 2
+#: Longest line that is matched when some field may backtrack, in bytes.
+_AMBIGUOUS_LINE_BYTES = 32 * 1024
+
+#: What a value of each meaning can be made of.
+_SHAPES: dict[str, bytes] = {
+    "status": rb"\d{3}|-|0+",
+    "method": rb"[A-Za-z]+|-",
+    "scheme": rb"[a-z]*|-",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A variable of the template; `meaning` is a group name of `RegexFormat`, or empty for "skip it"."""
+
+    meaning: str = ""
+    #: The value may contain spaces although it is not quoted.
+    spaced: bool = False
+
+
+def compile_template(
+    name: str,
+    parts: Sequence[bytes | Field],
+    *,
+    unescape: Callable[[bytes], bytes],
+    quotes_escaped: bool,
+) -> RegexFormat:
+    r"""A format from alternating literals and fields.
+
+    `quotes_escaped`: inside quotes a quote is written `\"` (Apache, JSON) and not as `\x22` (nginx).
+
+    Raises:
+        ConfigError: the template has no status or no request, so that no miss could be found with it.
+    """
+    pattern: list[bytes] = []
+    seen: set[str] = set()
+    before = after = b""
+    loose = 0
+    for at, part in enumerate(parts):
+        if isinstance(part, bytes):
+            pattern.append(re.escape(part))
+            continue
+        previous = parts[at - 1] if at else b""
+        following = parts[at + 1] if at + 1 < len(parts) else b""
+        left = previous if isinstance(previous, bytes) else b""
+        right = following if isinstance(following, bytes) else b""
+        shape = _SHAPES.get(part.meaning)
+        if shape is None:
+            quoted = left.endswith(b'"') and right.startswith(b'"')
+            if quoted and quotes_escaped:
+                shape = rb'(?:[^"\\]|\\.)*+'
+            elif quoted:
+                shape = rb'[^"]*+'
+            elif right.startswith(b"]"):
+                shape = rb"[^\]]*+"
+            elif part.spaced or not right:
+                loose += 1
+                # Beyond the bound the first place that fits is taken, which costs no backtracking.
+                shape = rb".*?" if loose <= _BACKTRACKING_FIELDS or not right else None
+                if shape is None:
+                    shape = rb"(?:(?!" + re.escape(right) + rb").)*+"
+            else:
+                shape = rb"[^" + re.escape(right[:1]) + rb"]*+"
+        if part.meaning and part.meaning not in seen:
+            seen.add(part.meaning)
+            pattern.append(rb"(?P<" + part.meaning.encode() + rb">" + shape + rb")")
+            if part.meaning == "status":
+                before, after = left, right
+        else:
+            pattern.append(rb"(?:" + shape + rb")")
+    if "status" not in seen:
+        raise ConfigError(f"log format {name!r} has no status: misses cannot be told from hits")
+    if not seen & {"request", "target", "path", "upath"}:
+        raise ConfigError(f"log format {name!r} has no request path: nothing says what was asked for")
+    return RegexFormat(
+        name,
+        b"".join(pattern),
+        before=before,
+        after=after,
+        unescape=unescape,
+        line_limit_bytes=_AMBIGUOUS_LINE_BYTES if loose else 1 << 20,
+    )

@@ -1,0 +1,251 @@
+"""Reading whole lines from one file: plain and growing, or packed and finished.
+
+Owns offsets, the partial last line and lines that are too long. What is read moves the offset; what is
+accepted moves the mark. Knows no rotation.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from scheduler.logs.identity import HEAD_BYTES, TAIL_BYTES, Mark, digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Longest line that is read; a longer one is passed over and counted.
+MAX_LINE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Whole lines of one file; the last one always ends with a line end."""
+
+    data: bytes
+    #: The mark to keep once the piece is accepted.
+    mark: Mark
+
+
+class Reader(Protocol):
+    """A file being read."""
+
+    path: Path
+    offset: int
+
+    def read(self, limit_bytes: int, *, final: bool = False) -> Piece | None:
+        """The next whole lines, about `limit_bytes`; `final` takes a last line without its end too."""
+
+    def mark(self) -> Mark:
+        """Where the next piece starts."""
+
+    def size(self) -> int:
+        """Bytes there are, as far as known."""
+
+    def close(self) -> None: ...
+
+
+class FileReader:
+    """A plain file, open from one offset on."""
+
+    def __init__(self, path: Path, *, offset: int = 0) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        info = os.fstat(self._fd)
+        self.device = info.st_dev
+        self.inode = info.st_ino
+        self.offset = offset
+        #: Lines passed over because they were too long.
+        self.overlong = 0
+        self._head = os.pread(self._fd, min(HEAD_BYTES, offset), 0)
+        before = min(TAIL_BYTES, offset)
+        self._tail = os.pread(self._fd, before, offset - before)
+
+    @property
+    def descriptor(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def modified(self) -> float:
+        """Unix time of the last change."""
+        return os.fstat(self._fd).st_mtime
+
+    def mark(self) -> Mark:
+        return Mark(
+            device=self.device,
+            inode=self.inode,
+            offset=self.offset,
+            head=digest(self._head),
+            tail=digest(self._tail),
+            size=self.size(),
+        )
+
+    def intact(self) -> bool:
+        """Whether the bytes before the offset are still those that were read (no truncation since)."""
+        if self.size() < self.offset:
+            return False
+        before = len(self._tail)
+        return os.pread(self._fd, before, self.offset - before) == self._tail
+
+    def rewind(self) -> None:
+        """Start again from the first byte: the file was truncated."""
+        self.offset = 0
+        self._head = self._tail = b""
+
+    def seek_end(self) -> None:
+        """Go behind the last whole line that is there now."""
+        size = self.size()
+        at = size
+        while at > 0:
+            start = max(0, at - TAIL_BYTES)
+            found = os.pread(self._fd, at - start, start).rfind(b"\n")
+            if found >= 0:
+                at = start + found + 1
+                break
+            at = start
+        self._advance_to(at)
+
+    def _advance_to(self, offset: int) -> None:
+        self.offset = offset
+        self._head = os.pread(self._fd, min(HEAD_BYTES, offset), 0)
+        before = min(TAIL_BYTES, offset)
+        self._tail = os.pread(self._fd, before, offset - before)
+
+    def read(self, limit_bytes: int, *, final: bool = False) -> Piece | None:
+        data = os.pread(self._fd, limit_bytes, self.offset)
+        end = data.rfind(b"\n") + 1
+        if end == 0 and len(data) == limit_bytes:
+            data = os.pread(self._fd, MAX_LINE_BYTES, self.offset)
+            end = data.rfind(b"\n") + 1
+            if end == 0 and len(data) == MAX_LINE_BYTES:
+                return self._pass_over()
+        if end:
+            used = data[:end]
+            return self._took(used, used)
+        if final and data:
+            return self._took(data, data + b"\n")
+        return None
+
+    def _took(self, consumed: bytes, lines: bytes) -> Piece:
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + consumed[:HEAD_BYTES])[:HEAD_BYTES]
+        self._tail = (self._tail + consumed[-TAIL_BYTES:])[-TAIL_BYTES:]
+        self.offset += len(consumed)
+        return Piece(data=lines, mark=self.mark())
+
+    def _pass_over(self) -> Piece | None:
+        """Skip a line that is longer than we read; None while its end has not been written."""
+        at = self.offset
+        while True:
+            piece = os.pread(self._fd, MAX_LINE_BYTES, at)
+            if not piece:
+                return None
+            found = piece.find(b"\n")
+            if found >= 0:
+                self._advance_to(at + found + 1)
+                self.overlong += 1
+                return Piece(data=b"\n", mark=self.mark())
+            at += len(piece)
+
+
+class GzipReader:
+    """A packed, finished file, unpacked as it is read; offsets count unpacked bytes.
+
+    Damage in the middle ends the file with `damaged` set: what came before it stays read.
+    """
+
+    def __init__(self, path: Path, *, offset: int = 0) -> None:
+        self.path = path
+        self._packed = gzip.open(path, "rb")  # noqa: SIM115 -- closed by close()
+        info = path.stat()
+        self.device = info.st_dev
+        self.inode = info.st_ino
+        self.offset = 0
+        self.overlong = 0
+        #: Why unpacking ended early; empty when it did not.
+        self.damaged = ""
+        self._rest = b""
+        self._head = self._tail = b""
+        self._ended = False
+        while self.offset < offset:
+            data = self._unpack(min(1 << 20, offset - self.offset))
+            if not data:
+                break
+            self._remember(data)
+            self.offset += len(data)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended and not self._rest
+
+    def size(self) -> int:
+        return self.offset + len(self._rest)
+
+    def close(self) -> None:
+        self._packed.close()
+
+    def mark(self) -> Mark:
+        return Mark(
+            device=self.device,
+            inode=self.inode,
+            offset=self.offset,
+            head=digest(self._head),
+            tail=digest(self._tail),
+            size=self.offset,
+        )
+
+    def read(self, limit_bytes: int, *, final: bool = False) -> Piece | None:  # noqa: ARG002 -- always final
+        while True:
+            data = self._rest + self._unpack(limit_bytes)
+            end = data.rfind(b"\n") + 1
+            if end:
+                self._rest = data[end:]
+                return self._took(data[:end], data[:end])
+            if self._ended:
+                self._rest = b""
+                return self._took(data, data + b"\n") if data else None
+            if len(data) >= MAX_LINE_BYTES:
+                self.overlong += 1
+                self._remember(data)
+                self.offset += len(data)
+                data = b""
+            self._rest = data
+
+    def _took(self, consumed: bytes, lines: bytes) -> Piece:
+        self._remember(consumed)
+        self.offset += len(consumed)
+        return Piece(data=lines, mark=self.mark())
+
+    def _remember(self, consumed: bytes) -> None:
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + consumed[:HEAD_BYTES])[:HEAD_BYTES]
+        self._tail = (self._tail + consumed[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def _unpack(self, limit_bytes: int) -> bytes:
+        try:
+            data = self._packed.read(limit_bytes)
+        except (OSError, EOFError, zlib.error) as error:
+            self.damaged = str(error)
+            data = b""
+        if not data:
+            self._ended = True
+        return data
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False
