@@ -274,7 +274,7 @@ def _check_answer(rule: Rule, where: WrittenRule, source: SourceFormat, options:
     if answer.redirect_code not in codes:
         allowed = "301 to 308" if source is SourceFormat.S3 else "301, 302 or 307"
         where.refuse("answer.redirect_code", ProblemKind.BAD_VALUE, f"{answer.redirect_code}: {allowed}")
-    # In YAML the defaults may be spelled out, as section 1 does; a vendor's element is refused whatever it says.
+    # YAML may spell out the defaults, as section 1 does; a vendor's element is refused whatever it says.
     spelled_out = source is SourceFormat.YAML and answer.redirect_code == Answer().redirect_code
     if rule.type is RuleType.MIRROR and where.has("answer.redirect_code") and not spelled_out:
         if options.redirect_code_with_mirror:
