@@ -148,6 +148,7 @@ class RulesRepository:
         self._held: dict[str, _Held] = {}
         self._lost: frozenset[str] = frozenset()
         self._away = False
+        self._closing = False
         self._synced_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         #: What was read before another's write must not be taken after it.
@@ -177,11 +178,13 @@ class RulesRepository:
     async def start(self) -> None:
         """Load everything and keep it fresh. Without Redis it starts empty and goes on looking."""
         if self._task is None:
+            self._closing = False
             await self._look()
             self._task = asyncio.create_task(self._watch(), name="rules-watch")
 
     async def close(self) -> None:
         """Stop looking; the copy stays as it is."""
+        self._closing = True  # the client may turn a cancellation into an error of its own
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -198,7 +201,7 @@ class RulesRepository:
             await self._load()
 
     async def _watch(self) -> None:
-        while True:
+        while not self._closing:
             await asyncio.sleep(self._poll_s)
             await self._look()
 
