@@ -1,0 +1,295 @@
+"""`/v1/rules` on the admin side: list, read, replace, delete, history and rollback of rule sets, in JSON.
+
+Owns the routes and how refusals look. What a document means is the codecs', what is in force is the
+repository's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from scheduler.rules import cos_xml, document, oss_xml
+from scheduler.rules.apply import read_options
+from scheduler.rules.problems import DocumentError, NotExpressible
+from scheduler.rules.repository import OwnedByFile, UnknownVersion, VersionConflict
+from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES, BadXml
+from scheduler.rules.xml_tree import parse as parse_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from scheduler.rules.model import RuleSet
+    from scheduler.rules.problems import Problem
+    from scheduler.rules.repository import RulesRepository
+    from scheduler.rules.stored import Change
+    from scheduler.settings import Settings
+
+#: `?as=`: how a rule set is written, and the type of the answer.
+_WRITERS: Final[dict[str, tuple[Callable[[RuleSet], str], str]]] = {
+    "yaml": (document.render, "application/yaml"),
+    "cos": (cos_xml.render, "application/xml"),
+    "oss": (oss_xml.render, "application/xml"),
+}
+_MAX_ACTOR_CHARS: Final = 64
+
+
+class RuleServices(Protocol):
+    """What of `scheduler.runtime.Services` is needed here."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def rules(self) -> RulesRepository: ...
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"code": code, "message": message, **details}
+
+
+def routes(services: RuleServices) -> list[Route]:
+    """The routes; the token is asked for by the application."""
+    api = _RulesApi(services=services)
+    return [
+        Route("/v1/rules", _answering(api.list_all), methods=["GET"]),
+        Route("/v1/rules/{bucket}", _answering(api.get), methods=["GET"]),
+        Route("/v1/rules/{bucket}", _answering(api.put), methods=["PUT"]),
+        Route("/v1/rules/{bucket}", _answering(api.delete), methods=["DELETE"]),
+        Route("/v1/rules/{bucket}/history", _answering(api.history), methods=["GET"]),
+        Route("/v1/rules/{bucket}/rollback", _answering(api.rollback), methods=["POST"]),
+    ]
+
+
+def _answering(
+    handler: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Turn the refusals of this module into JSON; all others are the application's."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except _Refused as refused:
+            return _error(refused.status, refused.error)
+        except DocumentError as error:
+            problems = [problem_data(problem) for problem in error.problems]
+            details = {"problems": problems, "more": error.more}
+            return _error(error.http_status, {"code": error.code, "message": str(error), **details})
+        except NotExpressible as error:
+            fields = list(error.fields)
+            return _error(409, {"code": "not_expressible", "message": str(error), "fields": fields})
+        except OwnedByFile as error:
+            return _error(409, {"code": "owned_by_file", "message": str(error)})
+        except UnknownVersion as error:
+            return _error(404, {"code": "unknown_version", "message": str(error)})
+        except VersionConflict as error:
+            return _error(412, {"code": "version_conflict", "message": str(error), "version": error.version})
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RulesApi:
+    services: RuleServices
+
+    async def list_all(self, _: Request) -> Response:
+        """Every configured bucket, with or without rules."""
+        found = []
+        for bucket, section in self.services.settings.buckets.items():
+            ruleset = self.services.rules.snapshot(bucket)
+            owner = "file" if section.rules is not None else "api"
+            found.append(_summary(ruleset) if ruleset else {"bucket": bucket, "owner": owner, "count": 0})
+        return JSONResponse({"buckets": found, "synced": self.services.rules.synced})
+
+    async def get(self, request: Request) -> Response:
+        """One set: as JSON, or with `?as=yaml|cos|oss` as a document; `?version=` for an earlier one."""
+        bucket = self._bucket(request)
+        ruleset = await self._asked_for(bucket, request.query_params.get("version"))
+        form = request.query_params.get("as", "json")
+        if form == "json":
+            return JSONResponse(
+                {**_summary(ruleset), **document.to_data(ruleset)}, headers=_tag(ruleset.version)
+            )
+        if form not in _WRITERS:
+            raise _Refused(400, "invalid", f"as={form}: json, {', '.join(_WRITERS)} are known")
+        write, media_type = _WRITERS[form]
+        return Response(write(ruleset), media_type=media_type, headers=_tag(ruleset.version))
+
+    async def put(self, request: Request) -> Response:
+        """Replace a set by a JSON, YAML, COS or OSS document; `?dry_run=true` only reads it.
+
+        `If-Match: "<version>"` refuses the change when another one came between.
+        """
+        bucket = self._bucket(request)
+        expected = _if_match(request)
+        ruleset, warnings = self._read(bucket, await _body(request))
+        told = {"warnings": [problem_data(warning) for warning in warnings]}
+        if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
+            return JSONResponse({"bucket": bucket, "valid": True, **document.to_data(ruleset), **told})
+        self._check_owner(bucket)
+        replaced = await self.services.rules.replace(
+            bucket,
+            ruleset.rules,
+            owner="api",
+            who=_who(request),
+            how="PUT /v1/rules",
+            source=ruleset.source,
+            website=ruleset.website,
+            expected_version=expected,
+        )
+        body = {"bucket": bucket, "version": replaced.version, "changed": replaced.changed, **told}
+        return JSONResponse(body, headers=_tag(replaced.version))
+
+    async def delete(self, request: Request) -> Response:
+        """Withdraw all rules of a bucket; `deleted` is false when it had none."""
+        bucket = self._bucket(request)
+        self._check_owner(bucket)
+        deleted = await self.services.rules.delete(
+            bucket,
+            owner="api",
+            who=_who(request),
+            how="DELETE /v1/rules",
+            expected_version=_if_match(request),
+        )
+        return JSONResponse({"bucket": bucket, "deleted": deleted})
+
+    async def history(self, request: Request) -> Response:
+        """The last 20 versions, newest first: who, how, when (Unix seconds)."""
+        bucket = self._bucket(request)
+        changes = await self.services.rules.history(bucket)
+        return JSONResponse({"bucket": bucket, "versions": [change_data(change) for change in changes]})
+
+    async def rollback(self, request: Request) -> Response:
+        """`{"version": N}`: put that version in force again, as a new one."""
+        bucket = self._bucket(request)
+        self._check_owner(bucket)
+        version = await _version(request)
+        replaced = await self.services.rules.rollback(bucket, version, who=_who(request))
+        return JSONResponse(
+            {"bucket": bucket, "version": replaced.version, "changed": replaced.changed, "from": version}
+        )
+
+    def _bucket(self, request: Request) -> str:
+        bucket: str = request.path_params["bucket"]
+        if bucket not in self.services.settings.buckets:
+            raise _Refused(404, "no_such_bucket", f"bucket {bucket!r} is not in the configuration")
+        return bucket
+
+    def _check_owner(self, bucket: str) -> None:
+        if self.services.settings.buckets[bucket].rules is not None:
+            raise OwnedByFile(
+                f"the rules of bucket {bucket} stand in the configuration file; change them there"
+            )
+
+    def _read(self, bucket: str, body: bytes) -> tuple[RuleSet, tuple[Problem, ...]]:
+        options = read_options(self.services.settings, bucket, owner="api")
+        if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            return document.parse(body, options)
+        try:
+            root = parse_xml(body).tag
+        except BadXml:
+            root = ""  # the codec tells what is wrong with it, and where
+        codec = oss_xml if root == "WebsiteConfiguration" else cos_xml
+        return codec.parse(body, options)
+
+    async def _asked_for(self, bucket: str, version: str | None) -> RuleSet:
+        if version is None:
+            ruleset = await self.services.rules.read(bucket)
+        else:
+            changes = await self.services.rules.history(bucket)
+            past = next((change for change in changes if str(change.version) == version), None)
+            if past is None:
+                raise UnknownVersion(f"bucket {bucket}: no version {version} in the history")
+            ruleset = past.ruleset
+        if ruleset is None:
+            raise _Refused(404, "no_rules", f"bucket {bucket} has no rules")
+        return ruleset
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """A problem or warning as plain values; `line` is 0 where there is none."""
+    return {
+        "path": problem.path,
+        "line": problem.line,
+        "kind": problem.kind.value,
+        "message": problem.message,
+    }
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    """One version of the history as plain values; `count` is None when it deleted them."""
+    return {
+        "version": change.version,
+        "at": change.at,
+        "who": change.who,
+        "how": change.how,
+        "owner": change.owner,
+        "count": None if change.ruleset is None else len(change.ruleset.rules),
+        "names": [] if change.ruleset is None else [rule.name for rule in change.ruleset.rules],
+    }
+
+
+def _summary(ruleset: RuleSet) -> dict[str, Any]:
+    return {
+        "bucket": ruleset.bucket,
+        "version": ruleset.version,
+        "owner": ruleset.owner,
+        "source": ruleset.source.value,
+        "count": len(ruleset.rules),
+    }
+
+
+def _error(status: int, error: dict[str, Any]) -> Response:
+    return JSONResponse({"error": error}, status_code=status, headers={"cache-control": "no-store"})
+
+
+def _tag(version: int) -> dict[str, str]:
+    return {"etag": f'"{version}"', "cache-control": "no-store"}
+
+
+def _if_match(request: Request) -> int | None:
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*":
+        return None
+    text = given.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdecimal()):
+        raise _Refused(400, "invalid", f"If-Match: {given!r} is not the version of a rule set")
+    return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_DOCUMENT_BYTES:
+            raise _Refused(413, "too_large", f"a rule document has at most {MAX_DOCUMENT_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _version(request: Request) -> int:
+    try:
+        wire = orjson.loads(await _body(request))
+    except orjson.JSONDecodeError as error:
+        raise _Refused(400, "invalid", f"not JSON: {error}") from error
+    version = wire.get("version") if isinstance(wire, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise _Refused(400, "invalid", '`{"version": N}` is expected, N a version of the history')
+    return version
+
+
+def _who(request: Request) -> str:
+    """`token`, with the name that the operator's command gives of itself."""
+    actor = request.headers.get("x-ferryman-actor", "")[:_MAX_ACTOR_CHARS]
+    shown = "".join(char for char in actor if char.isprintable() and char.isascii())
+    return f"token ({shown})" if shown else "token"
