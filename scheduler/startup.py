@@ -7,19 +7,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from scheduler.rules.apply import apply_file_rules
+from workers.errors import StoreThrottled, StoreUnavailable
 
 if TYPE_CHECKING:
     from scheduler.runtime import Services
+
+log = structlog.get_logger(__name__)
 
 
 async def make_ready(services: Services, *, who: str) -> None:
     """Create missing buckets (unless `store.create_buckets` is off) and publish the configuration's rules.
 
+    A store or a Redis that is away is no error: requests say so one by one until it is back.
+
     Raises:
-        StoreDenied, StoreUnavailable, ConfigError, BrokerUnavailable: as the steps do.
+        StoreDenied: the store refuses our credentials.
+        DocumentError: a rule of the configuration is wrong.
     """
     if services.settings.store.create_buckets:
         for bucket in services.settings.buckets:
-            await services.store.ensure_bucket(bucket)
+            try:
+                await services.store.ensure_bucket(bucket)
+            except (StoreUnavailable, StoreThrottled) as error:
+                log.warning("bucket_not_checked", bucket=bucket, error=str(error))
     await apply_file_rules(services.rules, services.settings, who=who)

@@ -60,6 +60,8 @@ def command(
     admin_listen: str | None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: front, workers, consumers, and what is `embedded`."""
+    from scheduler.rules.apply import read_file_rules
+
     if bucket is not None and origin is None:
         raise click.UsageError("--bucket goes with --origin URL")
     settings = load(config, resolve=False, implicit=origin is None)
@@ -69,6 +71,7 @@ def command(
             settings = settings.model_copy(update={"data_dir": type(settings.data_dir)(data_dir)})
         if origin is not None:
             settings = _with_origin(settings, origin, bucket or DEFAULT_BUCKET)
+        read_file_rules(settings)  # a mistake in a rule is told before anything starts
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
     log.configure(form=settings.log.format, level=settings.log.level)
