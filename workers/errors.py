@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workers.origin.answers import OriginAnswer
     from workers.plan import Attempt
 
 
@@ -145,6 +146,19 @@ class OriginThrottled(OriginStatus):
         self.retry_after_s = retry_after_s
 
 
+class OriginMalformed(OriginError):
+    """The answer is no HTTP, its head is beyond our bounds, or its framing cannot be read."""
+
+    reason = "origin_malformed"
+    health_failure = True
+
+
+class CredentialMissing(OriginError):
+    """The rule names a credential that the configuration does not have."""
+
+    reason = "credential_missing"
+
+
 class OriginNoLength(OriginError):
     """Neither Content-Length nor chunked: nobody can know whether the body is whole (A3)."""
 
@@ -168,6 +182,13 @@ class DigestMismatch(OriginError):
         self.algorithm = algorithm
         self.expected = expected
         self.actual = actual
+
+
+class ListingMismatch(DigestMismatch):
+    """The body differs from what a listing promised; the listing may be old, so it is no health failure."""
+
+    reason = "listing_mismatch"
+    health_failure = False
 
 
 class SoftNotFound(OriginError):
@@ -200,15 +221,26 @@ class OriginLoop(OriginError):
 
 
 class OriginsExhausted(OriginError):
-    """Every candidate failed. `attempts` are in the order taken; `reason` is the last one's."""
+    """Every candidate failed. `attempts` are in the order taken; `last` is the last one's error.
+
+    `answer` is what the last candidate said, with its body when the session was asked to keep it.
+    """
 
     reason = "origins_exhausted"
     switch = False
 
-    def __init__(self, message: str, *, attempts: Sequence[Attempt], last: OriginError) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        attempts: Sequence[Attempt],
+        last: OriginError,
+        answer: OriginAnswer | None = None,
+    ) -> None:
         super().__init__(message, origin=last.origin, status=last.status)
         self.attempts = tuple(attempts)
         self.last = last
+        self.answer = answer
         self.retry_after_s = last.retry_after_s
 
 

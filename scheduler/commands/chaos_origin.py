@@ -33,11 +33,7 @@ from scheduler.commands.common import CommandFailed, echo_json, json_option, run
     metavar="PATH=STEP;STEP…",
     help="Behaviours of a path, one a request, the last repeats: '/a.jpg=status,code=503;ok'.",
 )
-@click.option(
-    "--unsafe-listen",
-    is_flag=True,
-    help="Allow another address than loopback; anybody can control this origin.",
-)
+@click.option("--unsafe-listen", is_flag=True, help="Listen beyond loopback: anybody then controls it.")
 @click.option("--list", "list_only", is_flag=True, help="List the behaviours and end.")
 @json_option
 def command(
@@ -54,8 +50,7 @@ def command(
     """Run an origin that misbehaves on request, for rehearsals and tests.
 
     A path's first segment names the behaviour and its parameters: /truncate,at=700/img/a.jpg cuts the object
-    /img/a.jpg after 700 bytes. GET /_chaos/requests tells what was asked; the module's text has the rest of the
-    control endpoint.
+    /img/a.jpg after 700 bytes. GET /_chaos/requests tells what was asked.
     """
     if list_only:
         _list(as_json=as_json)

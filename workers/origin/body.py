@@ -1,0 +1,67 @@
+"""Reading one answer's body: what ends it, and what went wrong.
+
+Owns the framing of a body (length, chunked, close) and the translation of aiohttp's exceptions while it is
+read. Seen by experiment with aiohttp 3.14: a short body of known length, a missing last chunk and a reset
+raise ClientPayloadError; a reset of a body that is read to close looks like a clean end, so the connection's
+own error is asked for; a broken chunk raises HttpProcessingError or ClientPayloadError, depending on where a
+packet ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
+
+if TYPE_CHECKING:
+    from workers.origin.client import Answer
+
+Framing = Literal["length", "chunked", "close"]
+
+
+def framing_of(answer: Answer, *, method: str, origin: str) -> tuple[Framing, int | None]:
+    """How the body ends, and its length in bytes where that is known beforehand.
+
+    Raises:
+        OriginMalformed: a transfer coding beside `chunked`, which nobody asked for.
+    """
+    coding = answer.header("transfer-encoding")
+    if coding is not None:
+        codings = [part.strip().lower() for part in coding.split(",") if part.strip()]
+        if codings != ["chunked"]:
+            raise OriginMalformed(f"{origin}: Transfer-Encoding {coding!r} was not asked for", origin=origin)
+        return "chunked", None
+    length = answer.header("content-length")
+    if length is not None and length.isascii() and length.isdigit():
+        return "length", int(length)
+    return ("length", None) if method == "HEAD" else ("close", None)
+
+
+def body_error(
+    error: BaseException, *, origin: str, got: int, expected: int | None, idle_s: float
+) -> OriginError:
+    """Our error for an exception that reading a body raised."""
+    if isinstance(error, TimeoutError):
+        return OriginTimeout(
+            f"{origin}: no byte for {idle_s:g} s after {got} bytes", origin=origin, phase="idle"
+        )
+    if isinstance(error, HttpProcessingError):
+        return OriginTruncated(
+            f"{origin}: broken chunk after {got} bytes", origin=origin, got=got, expected=expected
+        )
+    promised = f"of {expected} bytes" if expected is not None else "bytes and no last chunk"
+    return OriginTruncated(
+        f"{origin}: the body ended after {got} {promised}", origin=origin, got=got, expected=expected
+    )
+
+
+def was_reset(answer: Answer) -> bool:
+    """Whether a body that is read to close was ended by a reset instead of an orderly end."""
+    return isinstance(answer.protocol.exception(), aiohttp.ClientOSError) if answer.protocol else False
+
+
+#: What reading a body may raise; everything else is a fault of ours.
+BODY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)

@@ -1,0 +1,376 @@
+"""One request to an origin, redirects included, over aiohttp.
+
+Owns sessions, deadlines up to the head of the answer, and the translation of aiohttp's and the system's
+exceptions into our tree: nothing above this module sees theirs. Bytes are raw (`auto_decompress` off), URLs
+are used as they are, no proxy or netrc of the environment is read, no cookie is kept. Knows candidates and
+budgets only as far as `before_hop` is called before another host is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+from yarl import URL
+
+from workers.errors import (
+    AddressRefused,
+    ConfigError,
+    OriginError,
+    OriginLoop,
+    OriginMalformed,
+    OriginTimeout,
+    OriginTruncated,
+    OriginUnreachable,
+)
+from workers.origin.answers import first_header
+from workers.origin.body import BODY_ERRORS
+from workers.origin.connector import Dial, GuardedConnector, current_dial
+from workers.origin.credentials import Credentials
+from workers.origin.guard import Guard, Kind, refusals
+from workers.origin.headers import request_headers, went_through
+from workers.origin.redirects import FOLLOWED, follow, headers_elsewhere, keeps_identity, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from aiohttp.abc import AbstractResolver
+
+    from workers.origin.answers import Headers
+    from workers.origin.guard import Refusal
+    from workers.plan import FetchItem, FetchPlan, Origin
+    from workers.settings import OriginSettings
+
+#: Bounds of an answer's head.
+MAX_HEADERS = 256
+MAX_HEADER_BYTES = 16 * 1024
+
+#: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
+MAX_DRAIN_BYTES = 64 * 1024
+
+#: Bytes that aiohttp buffers before it stops reading.
+READ_BUFFER_BYTES = 256 * 1024
+
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+def origin_url(origin: Origin, item: FetchItem) -> str:
+    """The URL that one candidate is asked for (3.5): absolute, ASCII, not to be quoted again."""
+    scheme = origin.scheme or item.scheme
+    host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
+    query = f"?{item.query}" if item.query else ""
+    return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """The head of the final answer, and the connection that still holds its body."""
+
+    status: int
+    headers: Headers
+    #: Final URL, after redirects, and how many there were.
+    url: str
+    hops: int
+    raw: aiohttp.ClientResponse
+    #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
+    protocol: Any
+
+    def header(self, lower_name: str) -> str | None:
+        """The first value of a header; the name in lower case."""
+        return first_header(self.headers, lower_name)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else end it."""
+        self.raw.close()
+
+    async def beginning(self, limit: int) -> tuple[bytes, bool]:
+        """Up to `limit` bytes of the body, and whether it was cut there or broke."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while chunk := await self.raw.content.readany():
+                pieces.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    self.raw.close()
+                    return b"".join(pieces)[:limit], True
+        except BODY_ERRORS:
+            self.raw.close()
+            return b"".join(pieces), True
+        return b"".join(pieces), False
+
+    async def drain(self) -> None:
+        """Read a small body so that the connection can be used again; end it when it is large or unknown."""
+        length = self.raw.content_length
+        if length is None or length > MAX_DRAIN_BYTES:
+            self.raw.close()
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                await self.raw.read()
+        except BODY_ERRORS:
+            self.raw.close()
+
+
+class OriginClient:
+    """Asks origins; one per process. `async with`.
+
+    `listeners` are the (host, port) that this process or its fleet listens on: an origin that resolves to one
+    of them is a loop. `public_hosts` are the names by which clients reach it.
+    """
+
+    def __init__(
+        self,
+        settings: OriginSettings,
+        *,
+        instance: str = "",
+        public_hosts: Sequence[str] = (),
+        listeners: Sequence[tuple[str, int]] = (),
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self.instance = instance
+        self._settings = settings
+        self._own_names = frozenset(name.lower().rstrip(".") for name in public_hosts)
+        self._guard = Guard.of(settings.allow_networks, listeners)
+        self._credentials = Credentials(settings.credentials)
+        self._resolver = resolver
+        self._sessions: dict[tuple[bool, bool, str], aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every connection."""
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
+            await session.close()
+
+    async def ask(
+        self,
+        plan: FetchPlan,
+        origin: Origin,
+        url: str,
+        *,
+        method: str = "GET",
+        extra: Sequence[tuple[str, str]] = (),
+        first_byte_s: float | None = None,
+        before_hop: Callable[[str], Awaitable[None]] | None = None,
+        follow_redirects: bool | None = None,
+        start_url: str | None = None,
+    ) -> Answer:
+        """Send one request and follow its redirects by hand (A7); `extra` are headers such as Range.
+
+        `first_byte_s` bounds each hop's wait beside the plan's own. `before_hop` is awaited with
+        `host[:port]` before a redirect to another host is followed. `start_url` is where the candidate was
+        first asked, when `url` is where its redirects had led: headers and trust are then those of a
+        redirect.
+
+        Raises:
+            OriginError: no usable head of an answer; any status is an answer.
+        """
+        following = plan.redirects.follow if follow_redirects is None else follow_redirects
+        wait_s = plan.timeouts.first_byte_s
+        if first_byte_s is not None and first_byte_s < wait_s:
+            wait_s = first_byte_s
+        passed, new, credential = plan.headers, plan.new_headers, origin.credential
+        first_url, visited, host = start_url or url, [url], origin.host
+        configured = plan.trusted_hosts
+        while True:
+            if url is not first_url:
+                if not keeps_identity(first_url, url):
+                    credential = None
+                    passed, new = headers_elsewhere(passed, new, resend=plan.redirects.resend_headers)
+                configured = plan.trusted_hosts and _is_named(plan, split_url(url).authority)
+            headers = request_headers(passed, new, instance=self.instance)
+            if credential is not None:
+                headers += self._credentials.headers(credential, method, url, origin=origin.host)
+            headers += extra
+            answer = await self._send(
+                method,
+                url,
+                headers,
+                host=origin.host,
+                configured=configured,
+                sni=plan.sni,
+                credential=credential,
+                connect_s=plan.timeouts.connect_s,
+                first_byte_s=wait_s,
+                idle_s=plan.timeouts.idle_s,
+            )
+            answer.hops = len(visited) - 1
+            if answer.status == 508 and went_through(answer.headers, self.instance):
+                answer.close()
+                raise OriginLoop(f"{origin.host} leads back to this installation ({url})", origin=origin.host)
+            if not following or answer.status not in FOLLOWED:
+                return answer
+            await answer.drain()
+            url = follow(url, answer.header("location"), plan.redirects, visited, origin=origin.host)
+            visited.append(url)
+            target = split_url(url)
+            if target.authority != host:
+                host = target.authority
+                if before_hop is not None:
+                    await before_hop(host)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]],
+        *,
+        host: str,
+        configured: bool,
+        sni: bool,
+        credential: str | None,
+        connect_s: float,
+        first_byte_s: float,
+        idle_s: float,
+    ) -> Answer:
+        target = URL(url, encoded=True)
+        if self._own_names and self._is_own_name(target):
+            raise OriginLoop(f"{url} is a public name of this installation", origin=host)
+        certificate = credential if self._credentials.is_certificate(credential) else None
+        session = self._sessions.get((configured, sni, certificate or ""))
+        if session is None:
+            session = self._open_session(configured=configured, sni=sni, certificate=certificate)
+        refused: list[Refusal] = []
+        seen = refusals.set(refused)
+        deadline = asyncio.timeout(connect_s)
+        dial = Dial(deadline, first_byte_s)
+        dialled = current_dial.set(dial)
+        try:
+            async with deadline:
+                # "." leaves no name after aiohttp strips the dots: no SNI is sent.
+                raw = await session._request(  # noqa: SLF001 -- the public wrapper only adds a context manager
+                    method,
+                    target,
+                    headers=headers,
+                    allow_redirects=False,
+                    server_hostname=None if sni else ".",
+                )
+        except OriginError:
+            raise
+        except TimeoutError as error:
+            phase = "first_byte" if dial.connected else "connect"
+            limit = first_byte_s if dial.connected else connect_s
+            raise OriginTimeout(f"{host}: {phase} took over {limit:g} s", origin=host, phase=phase) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _translated(error, host, refused) from error
+        finally:
+            current_dial.reset(dialled)
+            refusals.reset(seen)
+        connection = raw.connection
+        protocol = None
+        if connection is not None:
+            protocol = connection.protocol
+            if protocol is not None:
+                protocol.read_timeout = idle_s
+                protocol.start_timeout()
+        return Answer(
+            status=raw.status,
+            headers=_texts(raw.headers.items()),
+            url=url,
+            hops=0,
+            raw=raw,
+            protocol=protocol,
+        )
+
+    def _is_own_name(self, target: URL) -> bool:
+        name = (target.raw_host or "").lower().rstrip(".")
+        return name in self._own_names or f"{name}:{target.port}" in self._own_names
+
+    def _open_session(self, *, configured: bool, sni: bool, certificate: str | None) -> aiohttp.ClientSession:
+        connector = GuardedConnector(
+            self._guard,
+            configured=configured,
+            tls=self._tls_context(sni=sni, certificate=certificate),
+            check_names=not sni and self._settings.verify_tls,
+            resolver=self._resolver,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            timeout=_NO_TIMEOUT,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        self._sessions[configured, sni, certificate or ""] = session
+        return session
+
+    def _tls_context(self, *, sni: bool, certificate: str | None) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self._settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"origin.ca_file {self._settings.ca_file}: {error}") from error
+        context.check_hostname = sni and self._settings.verify_tls
+        context.verify_mode = ssl.CERT_REQUIRED if self._settings.verify_tls else ssl.CERT_NONE
+        if certificate is not None:
+            self._credentials.load_certificate(certificate, context)
+        return context
+
+
+def _is_named(plan: FetchPlan, authority: str) -> bool:
+    """Whether a redirect leads to a host that the plan names itself, whose trust it then keeps."""
+    return any(
+        candidate.host == authority for group in plan.groups for candidate in (group.primary, *group.standbys)
+    )
+
+
+def _texts(items: Any) -> Headers:
+    """Header pairs as text without lone surrogates: UTF-8 where it is, else Latin-1."""
+    pairs = tuple(items)
+    for _, value in pairs:
+        if not value.isascii():
+            return tuple((name, value if value.isascii() else _latin(value)) for name, value in pairs)
+    return pairs
+
+
+def _latin(value: str) -> str:
+    raw = value.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _translated(error: Exception, host: str, refused: list[Refusal]) -> OriginError:
+    """What went wrong before the head of an answer was there."""
+    if refused:
+        text = "; ".join(str(one) for one in dict.fromkeys(refused))
+        if any(one.kind is Kind.OWN for one in refused):
+            return OriginLoop(
+                f"{host} resolves to this installation itself ({text}): its name was already moved here",
+                origin=host,
+            )
+        return AddressRefused(f"{host}: {text}; origin.allow_networks does not list it", origin=host)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return OriginMalformed(f"{host}: {error.message.splitlines()[0].rstrip(':')}", origin=host)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return OriginUnreachable(f"{host}: no address found", origin=host)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError):
+        return OriginUnreachable(f"{host}: {_short(error)}", origin=host)
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return OriginMalformed(f"{host}: unusable URL: {_short(error)}", origin=host)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return OriginTruncated(f"{host}: {_short(error)}", origin=host)
+    return OriginUnreachable(f"{host}: closed the connection without an answer: {_short(error)}", origin=host)
+
+
+def _short(error: BaseException) -> str:
+    return str(error)[:200] or type(error).__name__

@@ -1,0 +1,178 @@
+"""Which addresses may be connected to (SEMANTICS.md B11).
+
+Pure but for `socket_factory`, which applies the judgement to the very address that is connected to, after
+name resolution: DNS rebinding, redirects and literals all pass it. Knows no URL and no plan: the caller says
+whether the host was named in the configuration.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Addresses where clouds hand out credentials, beside the link-local ones.
+METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
+)
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+
+
+class Kind(StrEnum):
+    """What an address is, as far as the guard cares; the first that fits."""
+
+    OWN = "own listener"
+    METADATA = "metadata"
+    LINK_LOCAL = "link-local"
+    UNSPECIFIED = "unspecified"
+    MULTICAST = "multicast"
+    LOOPBACK = "loopback"
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An address that was not connected to."""
+
+    address: str
+    port: int
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.address} port {self.port} is {self.kind.value}"
+
+
+#: Collects what the guard refused while one request connects; set by the client around a request.
+refusals: ContextVar[list[Refusal] | None] = ContextVar("refusals", default=None)
+
+
+def embedded_addresses(address: IPAddress) -> list[IPAddress]:
+    """The address itself and every IPv4 address that it stands for (mapped, 6to4, Teredo, NAT64)."""
+    found: list[IPAddress] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            found = [address.ipv4_mapped]
+        if address.sixtofour is not None:
+            found.append(address.sixtofour)
+        if address.teredo is not None:
+            found.extend(address.teredo)
+        if address in _NAT64 or address in _NAT64_LOCAL:
+            found.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+        if 1 < int(address) <= 0xFFFF_FFFF:
+            found.append(ipaddress.IPv4Address(int(address)))
+    return found
+
+
+def kind_of(address: IPAddress) -> Kind:
+    """What one address is; of several things it stands for the worst."""
+    order = list(Kind)
+    return min((_kind(one) for one in embedded_addresses(address)), key=order.index)
+
+
+def _kind(address: IPAddress) -> Kind:
+    if address in METADATA:
+        return Kind.METADATA
+    if address.is_link_local:
+        return Kind.LINK_LOCAL
+    if address.is_unspecified or address in _THIS_NETWORK:
+        return Kind.UNSPECIFIED
+    if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        return Kind.MULTICAST
+    if address.is_loopback:
+        return Kind.LOOPBACK
+    return Kind.PUBLIC if address.is_global else Kind.PRIVATE
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The judgement over addresses: `allow_networks` of the configuration and our own listeners."""
+
+    allow: tuple[IPNetwork, ...]
+    #: (address, port) that this fleet listens on; `0.0.0.0` and `::` stand for every address of this machine.
+    own: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, allow_networks: Iterable[str], own: Iterable[tuple[str, int]] = ()) -> Guard:
+        """Build from CIDR texts and (host, port) pairs; names among them are ignored but `localhost`."""
+        listeners = {("127.0.0.1" if host == "localhost" else host.strip("[]"), port) for host, port in own}
+        return cls(tuple(ipaddress.ip_network(text) for text in allow_networks), frozenset(listeners))
+
+    def refusal(
+        self, address: str, port: int, *, configured: bool, is_local: Callable[[str], bool] = lambda _: False
+    ) -> Refusal | None:
+        """None when `address` may be connected to, else why not.
+
+        `configured`: the host was named in the configuration file, so loopback and private addresses are
+        allowed. `is_local` says whether an address belongs to this machine; asked only for listeners on every
+        address.
+        """
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        plain = embedded_addresses(ip)[0]
+        if self._is_own(plain, port, is_local):
+            return Refusal(address=address, port=port, kind=Kind.OWN)
+        if any(plain in network for network in self.allow):
+            return None
+        kind = kind_of(ip)
+        if kind is Kind.PUBLIC or (configured and kind in {Kind.LOOPBACK, Kind.PRIVATE}):
+            return None
+        return Refusal(address=address, port=port, kind=kind)
+
+    def socket_factory(self, *, configured: bool) -> Callable[[Any], socket.socket]:
+        """A factory for aiohttp's connector that makes no socket for a refused address."""
+
+        def make(info: Any) -> socket.socket:
+            family, kind, protocol, _, where = info
+            refused = self.refusal(where[0], where[1], configured=configured, is_local=is_local_address)
+            if refused is not None:
+                seen = refusals.get()
+                if seen is not None:
+                    seen.append(refused)
+                raise OSError(errno.EACCES, f"not allowed: {refused}")
+            return socket.socket(family=family, type=kind, proto=protocol)
+
+        return make
+
+    def _is_own(self, address: IPAddress, port: int, is_local: Callable[[str], bool]) -> bool:
+        for host, own_port in self.own:
+            if own_port != port:
+                continue
+            if host in {"0.0.0.0", "::", ""}:
+                if address.is_loopback or address.is_unspecified or is_local(str(address)):
+                    return True
+            elif host == str(address) or (address.is_unspecified and host in {"127.0.0.1", "::1"}):
+                return True
+        return False
+
+
+def is_local_address(address: str) -> bool:
+    """Whether the address belongs to this machine: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
