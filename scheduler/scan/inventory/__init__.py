@@ -1,7 +1,7 @@
 """Inventory sources, one a file; each yields what the origin is said to hold, in any order.
 
-Owns the table of sources by name. A source is an async generator `entries(argument, services)`; the scan sorts
-what it yields, so no source has to.
+Owns the table of sources by name. A source is an async generator `entries(argument, options, services)`; the
+scan sorts what it yields, so no source has to.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Inventory from S3 Inventory: a `manifest.json` and its data files, CSV, or Parquet with the extra
+`parquet`.
+
+Owns the layout of such reports. The argument is the path of a local copy of `manifest.json`, or
+`s3://bucket/path/manifest.json` in the configured store; data files are looked up beside it by their last
+path component, then by their full key. Only the latest version of a key counts; delete markers do not.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+import orjson
+
+from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.manifest import ManifestBroken, unix_time
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from scheduler.runtime import Services
+
+
+async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
+    """Every latest object version of the report.
+
+    Raises:
+        ConfigError: no such manifest, or an unknown option or format.
+        ManifestBroken: a data file is missing, damaged (its MD5 is checked) or cannot be read.
+    """
+    if options:
+        msg = f"s3_inventory: unknown option {min(options)!r}; it takes none"
+        raise ConfigError(msg)
+    place = str(argument)
+    try:
+        manifest = orjson.loads(await _load(place, services))
+        form, columns = manifest["fileFormat"], manifest["fileSchema"]
+        files = [(str(file["key"]), file.get("MD5checksum")) for file in manifest["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{place}: no manifest of S3 Inventory: {error}"
+        raise ConfigError(msg) from error
+    reader = {"CSV": _csv, "Parquet": _parquet}.get(form)
+    if reader is None:
+        msg = f"{place}: fileFormat {form!r}; CSV and Parquet are read"
+        raise ConfigError(msg)
+    names = [name.strip() for name in columns.split(",")] if form == "CSV" else []
+    for key, md5 in files:
+        body = await _data(place, key, services)
+        if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.lower():
+            msg = f"{key}: its MD5 is not the one in {place}"
+            raise ManifestBroken(msg)
+        try:
+            for entry in _latest(reader(body, names)):
+                yield entry
+        except (ValueError, KeyError, OSError, EOFError, csv.Error) as error:
+            msg = f"{key}: {error}"
+            raise ManifestBroken(msg) from error
+
+
+async def _load(place: str, services: Services) -> bytes:
+    if not place.startswith("s3://"):
+        try:
+            return Path(place).read_bytes()  # one small file
+        except OSError as error:
+            msg = f"s3_inventory {place}: {error.strerror}"
+            raise ConfigError(msg) from error
+    bucket, _, key = place.removeprefix("s3://").partition("/")
+    async with await services.store.get(bucket, key) as answer:
+        if answer.status != 200:
+            msg = f"s3_inventory {place}: the store answers {answer.status}"
+            raise ConfigError(msg)
+        return b"".join([chunk async for chunk in answer.chunks()])
+
+
+async def _data(manifest: str, key: str, services: Services) -> bytes:
+    name = key.rpartition("/")[2]
+    near = manifest.rpartition("/")[0]
+    bucket = manifest.removeprefix("s3://").partition("/")[0]
+    remote = manifest.startswith("s3://")
+    places = [f"{near}/{name}" if near else name, f"s3://{bucket}/{key}" if remote else f"{near}/data/{name}"]
+    for place in places:
+        try:
+            return await _load(place, services)
+        except ConfigError:
+            continue
+    msg = f"{key}: not found as {' or '.join(places)}"
+    raise ManifestBroken(msg)
+
+
+def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
+    text = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(body)), encoding="utf-8", newline="")
+    for row in csv.reader(text, strict=True):
+        cells = dict(zip(names, row, strict=True))
+        cells["Key"] = unquote_plus(cells["Key"])  # S3 writes keys of CSV reports URL-encoded
+        yield cells
+
+
+def _parquet(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
+    del names
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        msg = "Parquet inventories need the extra: pip install 'ferryman[parquet]'"
+        raise ConfigError(msg) from error
+    wanted = {"key": "Key", "size": "Size", "e_tag": "ETag", "last_modified_date": "LastModifiedDate",
+              "is_latest": "IsLatest", "is_delete_marker": "IsDeleteMarker"}  # fmt: skip
+    file = parquet.ParquetFile(io.BytesIO(body))
+    columns = [name for name in wanted if name in file.schema_arrow.names]
+    for part in file.iter_batches(columns=columns):
+        for row in part.to_pylist():
+            yield {wanted[name]: value for name, value in row.items()}
+
+
+def _latest(rows: Iterable[dict[str, Any]]) -> Iterator[Entry]:
+    for row in rows:
+        if _is(row.get("IsLatest"), default=True) and not _is(row.get("IsDeleteMarker"), default=False):
+            size = row.get("Size")
+            etag = str(row.get("ETag") or "").strip('"').lower()
+            changed = row.get("LastModifiedDate")
+            yield Entry(
+                row["Key"],
+                int(size) if size not in {None, ""} else None,
+                f"md5:{etag}" if len(etag) == 32 and "-" not in etag else None,
+                _moment(changed) if changed else None,
+            )
+
+
+def _is(value: Any, *, default: bool) -> bool:
+    if value in {None, ""}:
+        return default
+    return value is True or str(value).lower() == "true"
+
+
+_moment: Callable[[Any], float] = lambda value: (  # noqa: E731  # one name for two shapes
+    value.timestamp() if hasattr(value, "timestamp") else unix_time(value)
+)

@@ -1,0 +1,78 @@
+"""Pairing two sorted streams."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.scan.inventory.entry import Collation, order_of
+from scheduler.scan.merge import OutOfOrder, merge
+
+KEYS = st.text(st.sampled_from("ab/-é中"), min_size=1, max_size=6)
+
+
+def pairs(left, right, collation=Collation.BYTES, duplicates=None):
+    told = [] if duplicates is None else duplicates
+    return [
+        tuple(pair)
+        for pair in merge(
+            left,
+            right,
+            left_key=str,
+            right_key=str,
+            collation=collation,
+            on_duplicate=lambda side, key: told.append((side, key)),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "left", "right", "want"),
+    [
+        ("both empty", [], [], []),
+        ("all missing", ["a", "b"], [], [("a", None), ("b", None)]),
+        ("all extra", [], ["a"], [(None, "a")]),
+        ("both", ["a"], ["a"], [("a", "a")]),
+        ("mixed", ["a", "c"], ["b", "c", "d"], [("a", None), (None, "b"), ("c", "c"), (None, "d")]),
+    ],
+)
+def test_pairs(what, left, right, want):
+    assert pairs(left, right) == want, what
+
+
+@given(st.sets(KEYS), st.sets(KEYS), st.sampled_from(Collation))
+def test_every_key_comes_once_on_the_sides_that_have_it(left, right, collation):
+    place = order_of(collation)
+    found = pairs(sorted(left, key=place), sorted(right, key=place), collation)
+    assert {one for one, other in found if one is not None and other is None} == left - right
+    assert {other for one, other in found if one is None} == right - left
+    assert len(found) == len(left | right)
+
+
+def test_p32_a_stream_out_of_order_stops_and_names_the_two_keys():
+    with pytest.raises(OutOfOrder, match=r"listing: 'a' came after 'b'"):
+        pairs(["c"], ["b", "a"])
+
+
+def test_seaweedfs_order_is_by_component_and_bytes_order_is_refused_there():
+    listing = ["k/a/1", "k/a/2", "k/a-1"]
+    assert pairs(listing, listing, Collation.PATH) == [(key, key) for key in listing]
+    with pytest.raises(OutOfOrder):
+        pairs([], listing, Collation.BYTES)
+
+
+def test_a_repeated_key_is_told_and_counted_once():
+    told = []
+    assert pairs(["a", "a", "b"], ["a", "b", "b"], duplicates=told) == [("a", "a"), ("b", "b")]
+    assert told == [("inventory", "a"), ("listing", "b")]
+
+
+@given(st.lists(KEYS), st.sampled_from(Collation))
+def test_the_order_of_code_points_is_that_of_utf8_bytes(keys, collation):
+    if collation is Collation.BYTES:
+        assert sorted(keys, key=order_of(collation)) == sorted(keys, key=lambda key: key.encode())
+    else:
+        assert sorted(keys, key=order_of(collation)) == sorted(
+            keys, key=lambda key: [part.encode() for part in key.split("/")]
+        )
