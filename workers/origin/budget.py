@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from workers import metrics
 from workers.errors import BrokerUnavailable, BudgetExhausted
 from workers.origin.adaptive import Adaptive
 from workers.origin.limits import UNBOUNDED, Limits, Schedule, cold_part
@@ -49,8 +50,6 @@ class Surroundings:
     lease_s: float
     clock: Callable[[], float]
     local_time: Callable[[], datetime]
-    #: Told the lane and the seconds of every wait that ended with a slot.
-    waited: Callable[[Lane, float], None]
 
 
 class Slot:
@@ -147,10 +146,11 @@ class HostBudget:
                         self.release(lane)
                         raise
         except TimeoutError:
+            metrics.budget_exhausted(lane)
             error = BudgetExhausted(f"no slot for {self.host} within {timeout_s:g} s")
             error.retry_after_s = max(1.0, self.pause_s())
             raise error from None
-        self._around.waited(lane, self._around.clock() - began)
+        metrics.budget_waited(lane, self._around.clock() - began)
         return Slot(self, lane)
 
     async def _queue(self, lane: Lane) -> None:

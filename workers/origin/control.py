@@ -19,6 +19,7 @@ from uuid import uuid4
 import orjson
 import structlog
 
+from workers import metrics
 from workers.errors import BrokerUnavailable, OriginTimeout
 from workers.origin.balance import Balancer, distinct, hinted, order
 from workers.origin.budget import HostBudget, Slot, Surroundings
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from workers.errors import OriginError
-    from workers.origin.health import Ejection
     from workers.origin.probes import Probe
     from workers.plan import FetchItem, FetchPlan, Lane, Origin
     from workers.settings import OriginSettings
@@ -59,10 +59,6 @@ def local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
 
-def _unobserved(_lane: Lane, _seconds: float) -> None:
-    """Waits are not watched."""
-
-
 class OriginControl:
     """Balance, health and budgets as this process sees them.
 
@@ -75,8 +71,6 @@ class OriginControl:
         now: local time, for clock windows.
         lease_s: seconds after which the slots of a killed process are free again; at most 30.
         probe: asks a probe URL (B10); None for processes that do not probe. Also `set_probe`.
-        waited: told the lane and seconds of every wait for budget.
-        ejected: told every ejection that was decided here.
     """
 
     def __init__(
@@ -90,8 +84,6 @@ class OriginControl:
         now: Callable[[], datetime] = local_time,
         lease_s: float = 15.0,
         probe: Probe | None = None,
-        waited: Callable[[Lane, float], None] = _unobserved,
-        ejected: Callable[[Ejection], None] | None = None,
     ) -> None:
         self.health = Health(clock)
         self.name = f"{name}:{uuid4().hex[:12]}"
@@ -106,14 +98,13 @@ class OriginControl:
             lease_s=min(30.0, lease_s),
             clock=clock,
             local_time=now,
-            waited=waited,
         )
         self._probe = probe
-        self._ejected = ejected
         self._balancer = Balancer()
         self._hosts: dict[str, HostBudget] = {}
         self._latency: dict[str, Latency] = {}
         self._cleared: set[str] = set()
+        self._were_out: frozenset[str] = frozenset()
         self.probes = ActiveProbes(self._fleet, self.acquire, clock)
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -176,7 +167,7 @@ class OriginControl:
 
     # ------------------------------------------------------------ learning
 
-    def succeeded(self, host: str, first_byte_s: float) -> None:
+    def succeeded(self, host: str, first_byte_s: float, *, status: int = 200) -> None:
         """The host gave a proper answer (200, 206, 404 …), its first byte after so many seconds."""
         if self.health.succeeded(host):
             self._cleared.add(host)
@@ -186,12 +177,14 @@ class OriginControl:
         if latency is None:
             latency = self._latency[host] = Latency()
         latency.add(first_byte_s)
+        metrics.origin_answered(host, status, first_byte_s=first_byte_s)
         budget = self._hosts.get(host)
         if budget is not None:
             budget.succeeded(first_byte_s)
 
     def failed(self, host: str, error: OriginError) -> None:
         """The host's answer was bad; judged by B7 and B8, so 4xx may be reported too."""
+        metrics.origin_answered(host, error.reason if error.status is None else error.status)
         was_sick = host in self.health.sick
         ejection = self.health.failed(host, error)
         budget = self._hosts.get(host) or self._open(host)
@@ -211,8 +204,7 @@ class OriginControl:
                 cause=ejection.cause.value,
                 error=error.reason,
             )
-            if self._ejected is not None:
-                self._ejected(ejection)
+            metrics.ejected(ejection)
         elif was_sick and host not in self.health.sick:
             self._cleared.add(host)
             self._news.set()
@@ -279,6 +271,9 @@ class OriginControl:
                     log.warning("origin_state_on_its_own", error=str(error))
                 self._shared = False
                 self.health.local_permits = True
+        out = frozenset(self.health.sick)
+        metrics.origins_out(out, self._were_out - out)
+        self._were_out = out
         for budget in list(self._hosts.values()):
             await budget.renew()
         if now - self._turned_at >= LATENCY_PERIOD_S:

@@ -1,0 +1,415 @@
+"""Every metric that Ferryman has: names, labels, and the functions that count.
+
+Owns the names (Prometheus conventions: base units, `_total`), the bound on labels, and the rendering. A
+label's values come from configuration or from a short fixed list; of hosts and the like at most 100 are
+told apart, the rest are `other`. What is counted for every object is first added up in memory, and
+brought to prometheus_client once a second, because its histograms cost more than a short request
+should.
+
+Functions are called on the process's event loop. With `PROMETHEUS_MULTIPROC_DIR` set
+(`metric_files.use`), any process of the machine renders the sum of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from workers import metric_files
+
+if TYPE_CHECKING:
+    from workers.origin.health import Ejection
+    from workers.plan import Lane
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+#: Distinct values of a label before the rest become `other`.
+LABEL_VALUES: Final = 100
+#: Seconds between two deliveries of what was added up.
+FLUSH_S: Final = 1.0
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_BYTES = tuple(float(4**step * 1024) for step in range(13))
+
+_armed = False
+_at_exit = False
+
+
+class _Bounded:
+    """Lets the first values of a label through and calls the others `other`."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value in self._seen:
+            return value
+        if len(self._seen) < LABEL_VALUES:
+            self._seen.add(value)
+            return value
+        return "other"
+
+
+class _Count:
+    """A counter; additions are held back until the next delivery."""
+
+    __slots__ = ("_bounds", "_metric", "_pending")
+
+    def __init__(self, name: str, help_text: str, *labels: str) -> None:
+        self._metric = Counter(name, help_text, labels)
+        self._bounds = tuple(_Bounded() for _ in labels)
+        self._pending: dict[tuple[str, ...], float] = {}
+
+    def add(self, *labels: str, n: float = 1) -> None:
+        pending = self._pending
+        pending[labels] = pending.get(labels, 0) + n
+        if not _armed:
+            _arm()
+
+    def deliver(self) -> None:
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, {}
+        for labels, n in pending.items():
+            _child(self._metric, self._bounds, labels).inc(n)
+
+
+class _Tally:
+    """One histogram's observations since the last delivery."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self, size: int) -> None:
+        self.counts = [0] * size
+        self.total = 0.0
+
+
+class _Spread:
+    """A histogram; observations are held back until the next delivery."""
+
+    __slots__ = ("_bounds", "_metric", "_pending", "_upper")
+
+    def __init__(self, name: str, help_text: str, upper: tuple[float, ...], *labels: str) -> None:
+        self._metric = Histogram(name, help_text, labels, buckets=upper)
+        self._upper = upper
+        self._bounds = tuple(_Bounded() for _ in labels)
+        self._pending: dict[tuple[str, ...], _Tally] = {}
+
+    def observe(self, value: float, *labels: str) -> None:
+        tally = self._pending.get(labels)
+        if tally is None:
+            tally = self._pending[labels] = _Tally(len(self._upper) + 1)
+        tally.counts[bisect_left(self._upper, value)] += 1
+        tally.total += value
+        if not _armed:
+            _arm()
+
+    def deliver(self) -> None:
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, {}
+        for labels, tally in pending.items():
+            child = _child(self._metric, self._bounds, labels)
+            # The library has no call for many observations at once; a test holds these two names in place.
+            for bucket, n in zip(child._buckets, tally.counts, strict=True):  # noqa: SLF001 -- see above
+                if n:
+                    bucket.inc(n)
+            child._sum.inc(tally.total)  # noqa: SLF001 -- see above
+
+
+def _child(metric: Any, bounds: tuple[_Bounded, ...], labels: tuple[str, ...]) -> Any:
+    if not labels:
+        return metric
+    return metric.labels(*[bound(value) for bound, value in zip(bounds, labels, strict=True)])
+
+
+def _arm() -> None:
+    """Deliver within a second, and at exit; at once where no loop runs."""
+    global _armed, _at_exit  # noqa: PLW0603 -- one timer a process
+    if not _at_exit:
+        _at_exit = True
+        atexit.register(flush)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        flush()
+    else:
+        _armed = True
+        loop.call_later(FLUSH_S, flush)
+
+
+# ---------------------------------------------------------------- names
+
+_ORIGIN_REQUESTS = _Count(
+    "ferryman_origin_requests_total",
+    "Answers of origins: the HTTP status, or the reason of a failure without one.",
+    "origin",
+    "status",
+)
+_ORIGIN_FIRST_BYTE = _Spread(
+    "ferryman_origin_first_byte_seconds",
+    "Time to the first byte of an origin's good answer.",
+    _SECONDS,
+    "origin",
+)
+_TRANSFER_SECONDS = _Spread(
+    "ferryman_transfer_seconds", "Time of one item from its start to its outcome.", _LONG_SECONDS, "lane"
+)
+_TRANSFER_BYTES = _Spread("ferryman_transfer_bytes", "Size of stored objects.", _BYTES, "lane")
+_OUTCOMES = _Count("ferryman_outcomes_total", "Finished items by rule and outcome.", "rule", "outcome")
+_FAILURES = _Count("ferryman_failures_total", "Items that became listed failures, by reason.", "reason")
+_RETRIES = _Count(
+    "ferryman_retries_total", "Items that went back to the queue after a failure, by reason.", "reason"
+)
+_CLAIMS = _Count("ferryman_claims_total", "Keys claimed for pulling, by result.", "result")
+_EVENTS = _Count("ferryman_miss_events_total", "Miss events taken, by source and result.", "source", "result")
+_NEGATIVE = _Count(
+    "ferryman_negative_cache_hits_total",
+    "Requests answered from the memory that a key is absent at its origin.",
+)
+_BUDGET_WAIT = _Spread(
+    "ferryman_budget_wait_seconds",
+    "Waits for an origin's budget that ended with a slot.",
+    _LONG_SECONDS,
+    "lane",
+)
+_BUDGET_SPENT = _Count(
+    "ferryman_budget_exhausted_total", "Waits for an origin's budget that ended without.", "lane"
+)
+_EJECTIONS = _Count("ferryman_ejections_total", "Ejections decided by this process, by origin.", "origin")
+_CREATE_ONLY = _Count(
+    "ferryman_create_only_refusals_total", "Writes that the store refused because the key was there already."
+)
+_GATEWAY_REQUESTS = _Count(
+    "ferryman_gateway_requests_total",
+    "Requests to the gateway by status and kind of answer.",
+    "status",
+    "kind",
+)
+_GATEWAY_FIRST_BYTE = _Spread(
+    "ferryman_gateway_first_byte_seconds",
+    "Time to the gateway's response head, by kind of answer.",
+    _SECONDS,
+    "kind",
+)
+_LOG_LINES = _Count("ferryman_consumer_lines_total", "Log lines read, by log and result.", "log", "result")
+_HELD_BACK: tuple[_Count | _Spread, ...] = (
+    _ORIGIN_REQUESTS, _ORIGIN_FIRST_BYTE, _TRANSFER_SECONDS, _TRANSFER_BYTES, _OUTCOMES, _FAILURES, _RETRIES, _CLAIMS,
+    _EVENTS, _NEGATIVE, _BUDGET_WAIT, _BUDGET_SPENT, _EJECTIONS, _CREATE_ONLY, _GATEWAY_REQUESTS,
+    _GATEWAY_FIRST_BYTE, _LOG_LINES,
+)  # fmt: skip
+
+_ORIGIN_EJECTED = Gauge(
+    "ferryman_origin_ejected", "1 while an origin is out.", ["origin"], multiprocess_mode="livemax"
+)
+_QUEUE_DEPTH = Gauge(
+    "ferryman_queue_depth", "Messages waiting, by queue.", ["queue"], multiprocess_mode="livemostrecent"
+)
+_QUEUE_AGE = Gauge(
+    "ferryman_queue_oldest_age_seconds",
+    "Age of the oldest waiting message, by queue.",
+    ["queue"],
+    multiprocess_mode="livemostrecent",
+)
+_LAG_BYTES = Gauge(
+    "ferryman_consumer_lag_bytes", "Bytes of a log not yet read.", ["log"], multiprocess_mode="livemostrecent"
+)
+_LAG_SECONDS = Gauge(
+    "ferryman_consumer_lag_seconds",
+    "Age of the newest log line that was accepted.",
+    ["log"],
+    multiprocess_mode="livemostrecent",
+)
+_SCAN_KEYS = Gauge(
+    "ferryman_scan_keys", "Keys of a scan by state.", ["scan", "state"], multiprocess_mode="livemostrecent"
+)
+_LISTED_FAILURES = Gauge(
+    "ferryman_listed_failures", "Keys in the failures list.", ["bucket"], multiprocess_mode="livemostrecent"
+)
+_WORKERS = Gauge(
+    "ferryman_workers", "Worker processes with a fresh heartbeat.", multiprocess_mode="livemostrecent"
+)
+_origins, _buckets, _logs, _scans = _Bounded(), _Bounded(), _Bounded(), _Bounded()
+
+
+# ---------------------------------------------------------------- origins
+
+
+def origin_answered(origin: str, status: int | str, *, first_byte_s: float | None = None) -> None:
+    """An origin answered with `status`, or failed with a reason; `first_byte_s` for good answers."""
+    _ORIGIN_REQUESTS.add(origin, str(status))
+    if first_byte_s is not None:
+        _ORIGIN_FIRST_BYTE.observe(first_byte_s, origin)
+
+
+def ejected(ejection: Ejection) -> None:
+    """This process has put an origin out."""
+    _EJECTIONS.add(ejection.host)
+
+
+def origins_out(out: frozenset[str], well_again: frozenset[str]) -> None:
+    """Which origins are out now, and which no longer are."""
+    for host in out:
+        _ORIGIN_EJECTED.labels(_origins(host)).set(1)
+    for host in well_again:
+        _ORIGIN_EJECTED.labels(_origins(host)).set(0)
+
+
+def budget_waited(lane: Lane, seconds: float) -> None:
+    """Somebody waited for an origin's budget and got a slot."""
+    _BUDGET_WAIT.observe(seconds, lane.value)
+
+
+def budget_exhausted(lane: Lane) -> None:
+    """Somebody waited for an origin's budget in vain."""
+    _BUDGET_SPENT.add(lane.value)
+
+
+# ---------------------------------------------------------------- items
+
+
+def transferred(lane: str, *, seconds: float, size_bytes: int) -> None:
+    """One item ended with an outcome; `size_bytes` 0 when nothing was stored."""
+    _TRANSFER_SECONDS.observe(seconds, lane)
+    if size_bytes:
+        _TRANSFER_BYTES.observe(size_bytes, lane)
+
+
+def outcome(rule: str, kind: str) -> None:
+    """One item ended: `stored`, `already_present`, `absent_at_origin`, `skipped`."""
+    _OUTCOMES.add(rule, kind)
+
+
+def failed(reason: str, *, listed: bool) -> None:
+    """One item failed; `listed` when no further attempt follows."""
+    (_FAILURES if listed else _RETRIES).add(reason)
+
+
+def create_only_refused() -> None:
+    """The store had the key already and kept its object."""
+    _CREATE_ONLY.add()
+
+
+class WorkerObserver:
+    """What a batch runner tells about its items (`workers.runner.Observer`)."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane.value
+
+    def finished(self, rule: str, outcome: str, size: int, duration_s: float) -> None:
+        """One item ended with an outcome; `size` in bytes, 0 when nothing was stored."""
+        _OUTCOMES.add(rule, outcome)
+        _TRANSFER_SECONDS.observe(duration_s, self._lane)
+        if size and outcome == "stored":
+            _TRANSFER_BYTES.observe(size, self._lane)
+
+    def failed(self, rule: str, reason: str, *, listed: bool) -> None:  # noqa: ARG002 -- the rule is in the ledger
+        """One item failed; `listed` when no further attempt follows."""
+        (_FAILURES if listed else _RETRIES).add(reason)
+
+
+# ---------------------------------------------------------------- misses
+
+
+def claimed(result: str, n: int = 1) -> None:
+    """Keys were claimed with this result: `claimed`, `duplicate`, `absent`, `tombstone`."""
+    if n:
+        _CLAIMS.add(result, n=n)
+
+
+def events_taken(source: str, result: str, n: int = 1) -> None:
+    """Miss events came from `source` (`log`, `http`, `gateway`, `scan`) with this result."""
+    if n:
+        _EVENTS.add(source, result, n=n)
+
+
+def negative_cache_hit() -> None:
+    """A request was answered from the memory that its key is absent."""
+    _NEGATIVE.add()
+
+
+def gateway_answered(status: int, kind: str, *, first_byte_s: float) -> None:
+    """The gateway answered: `kind` is `hit`, `origin`, `redirect`, `absent`, …."""
+    _GATEWAY_REQUESTS.add(str(status), kind)
+    _GATEWAY_FIRST_BYTE.observe(first_byte_s, kind)
+
+
+# ---------------------------------------------------------------- states
+
+
+def queue_state(queue: str, *, depth: int, oldest_age_s: float) -> None:
+    """How a queue stands."""
+    _QUEUE_DEPTH.labels(queue).set(depth)
+    _QUEUE_AGE.labels(queue).set(oldest_age_s)
+
+
+def workers_alive(count: int) -> None:
+    """How many worker processes have a fresh heartbeat."""
+    _WORKERS.set(count)
+
+
+def listed_failures(bucket: str, count: int) -> None:
+    """How many keys of a bucket are in the failures list."""
+    _LISTED_FAILURES.labels(_buckets(bucket)).set(count)
+
+
+def consumer_state(log: str, *, lag_bytes: int, lag_s: float) -> None:
+    """How far the consumer of a log is behind."""
+    label = _logs(log)
+    _LAG_BYTES.labels(label).set(lag_bytes)
+    _LAG_SECONDS.labels(label).set(lag_s)
+
+
+def log_lines(log: str, result: str, n: int) -> None:
+    """Lines of a log were read with this result: `miss`, `other`, `unreadable`."""
+    if n:
+        _LOG_LINES.add(log, result, n=n)
+
+
+def scan_state(scan: str, state: str, keys: int) -> None:
+    """How many keys of a scan are in a state: `listed`, `missing`, `stored`, `failed`, …."""
+    _SCAN_KEYS.labels(_scans(scan), state).set(keys)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def flush() -> None:
+    """Deliver what was added up; the timer and `render` call it."""
+    global _armed  # noqa: PLW0603 -- one timer a process
+    _armed = False
+    for metric in _HELD_BACK:
+        metric.deliver()
+
+
+def render() -> bytes:
+    """All metrics in the text format: of all processes of the machine where they share a directory."""
+    flush()
+    return collect()
+
+
+def collect() -> bytes:
+    """As `render`, without this process's last second; safe on another thread."""
+    directory = metric_files.directory()
+    if directory is None:
+        return generate_latest(REGISTRY)
+    metric_files.fold_dead(directory)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
+    with metric_files.reading(directory):
+        return generate_latest(registry)
