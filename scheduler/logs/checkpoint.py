@@ -47,9 +47,12 @@ _DOCUMENT: TypeAdapter[_Document] = TypeAdapter(_Document)
 
 
 class Checkpoint:
-    """The checkpoint file of one consumer; `hold` keeps a second consumer from using it."""
+    """The checkpoint file of one consumer; `hold` keeps a second consumer from using it.
 
-    def __init__(self, path: Path) -> None:
+    Without a path nothing is remembered: for a dry run.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self._entries: dict[str, Entry] = {}
         self._changed = False
@@ -61,11 +64,14 @@ class Checkpoint:
         Raises:
             ConfigError: another consumer holds it, or it is damaged.
         """
+        if self.path is None:
+            yield self
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with lock.open("a+b") as handle:
             self._lock(handle, lock)
-            self._load()
+            self._load(self.path)
             yield self
 
     def _lock(self, handle: IO[bytes], lock: Path) -> None:
@@ -76,20 +82,20 @@ class Checkpoint:
                 f"{lock}: another consumer is reading these logs; stop it, or give this one its own --name"
             ) from error
 
-    def _load(self) -> None:
+    def _load(self, path: Path) -> None:
         try:
-            raw = self.path.read_bytes()
+            raw = path.read_bytes()
         except FileNotFoundError:
             return
         try:
             document = _DOCUMENT.validate_python(orjson.loads(raw))
         except (orjson.JSONDecodeError, ValidationError) as error:
             raise ConfigError(
-                f"{self.path}: damaged checkpoint ({error.__class__.__name__}); "
+                f"{path}: damaged checkpoint ({error.__class__.__name__}); "
                 "move it away to start anew with --from-start or --from-end"
             ) from error
         if document.version != VERSION:
-            raise ConfigError(f"{self.path}: checkpoint of version {document.version}, expected {VERSION}")
+            raise ConfigError(f"{path}: checkpoint of version {document.version}, expected {VERSION}")
         self._entries = document.files
 
     def entry(self, path: Path) -> Entry | None:
@@ -110,7 +116,7 @@ class Checkpoint:
 
     def save(self) -> None:
         """Write what has changed, so that a crash leaves the old file or the new one."""
-        if not self._changed:
+        if not self._changed or self.path is None:
             return
         body = orjson.dumps(
             {"version": VERSION, "files": {path: asdict(one) for path, one in self._entries.items()}}

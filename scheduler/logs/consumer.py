@@ -1,7 +1,8 @@
 """One consumer for many logs: read, find misses, deliver, move the checkpoint.
 
 Owns the loop and its order: the checkpoint of a chunk moves only after the sink has all of it; while one
-chunk is being delivered the next one is read, never more. Knows no dispatcher and no Redis: delivery is a `Sink`.
+chunk is being delivered the next one is read, never more. Knows neither
+dispatcher nor Redis: delivery is a `Sink`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -56,8 +57,10 @@ class InputSpec:
     #: None: told from the first lines.
     format: LineFormat | None
     filter: MissFilter
-    #: Where to begin: `checkpoint`, `start`, `end`.
-    begin: str = "checkpoint"
+    #: Go on where the checkpoint left a file.
+    resume: bool = True
+    #: Where a file begins that is there already and has no checkpoint; one that appears later: its start.
+    fresh: Literal["start", "end"] = "end"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +129,12 @@ class Consumer:
                 self._add(spec, SyslogStream(spec.path), now)
             else:
                 files = FileSet(
-                    spec.path, checkpoint=checkpoint, begin=spec.begin, packed=packed, claimed=claimed
+                    spec.path,
+                    checkpoint=checkpoint,
+                    resume=spec.resume,
+                    fresh=spec.fresh,
+                    packed=packed,
+                    claimed=claimed,
                 )
                 self._sets.append((spec, files))
                 for stream in files.look(now):

@@ -141,8 +141,8 @@ def make_filter(
     """A filter from what an operator writes; `buckets` are the configured ones with their host names.
 
     Raises:
-        ConfigError: a method other than GET and HEAD, a pattern that is no regular expression, or nothing that
-            could tell the bucket.
+        ConfigError: a method other than GET and HEAD, a pattern that is no regular expression, or nothing
+            that could tell the bucket.
     """
     upper = frozenset(method.upper() for method in methods)
     if not upper or upper - METHODS:

@@ -57,6 +57,7 @@ class FileReader:
         info = os.fstat(self._fd)
         self.device = info.st_dev
         self.inode = info.st_ino
+        self._size = info.st_size
         self.offset = offset
         #: Lines passed over because they were too long.
         self.overlong = 0
@@ -74,11 +75,9 @@ class FileReader:
             self._fd = -1
 
     def size(self) -> int:
-        return os.fstat(self._fd).st_size
-
-    def modified(self) -> float:
-        """Unix time of the last change."""
-        return os.fstat(self._fd).st_mtime
+        if self._fd >= 0:
+            self._size = os.fstat(self._fd).st_size
+        return self._size
 
     def mark(self) -> Mark:
         return Mark(

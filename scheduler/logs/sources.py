@@ -15,7 +15,7 @@ import stat
 import struct
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import structlog
 
@@ -96,10 +96,19 @@ class FileSet:
     """A path or a pattern, and the streams of the files it names."""
 
     def __init__(
-        self, pattern: str, *, checkpoint: Checkpoint, begin: str, packed: bool, claimed: set[Path]
+        self,
+        pattern: str,
+        *,
+        checkpoint: Checkpoint,
+        resume: bool,
+        fresh: Literal["start", "end"],
+        packed: bool,
+        claimed: set[Path],
     ) -> None:
-        """`begin`: `checkpoint` (existing files without one from their end), `start` or `end`; `packed`: .gz
-        files that a pattern names are read too; `claimed`: paths that some set reads already.
+        """Name the files.
+
+        `resume`: go on where the checkpoint left a file; `fresh`: where one begins that is there already and
+        has none. `packed`: .gz files that a pattern names are read too. `claimed`: paths already read.
 
         Raises:
             ConfigError: a file that is named is a directory or may not be read.
@@ -107,7 +116,8 @@ class FileSet:
         self.pattern = pattern
         self.streams: dict[Path, FileStream] = {}
         self._checkpoint = checkpoint
-        self._begin = begin
+        self._resume = resume
+        self._fresh = fresh
         self._packed = packed
         self._claimed = claimed
         self._is_pattern = bool(_GLOB & set(pattern)) and not Path(pattern).exists()
@@ -138,7 +148,7 @@ class FileSet:
             return None
         if self._is_pattern and not path.is_file():
             return None
-        entry = self._checkpoint.entry(path) if self._begin == "checkpoint" else None
+        entry = self._checkpoint.entry(path) if self._resume else None
         if self._is_pattern and entry is None and self._is_known_file(path):
             return None
         try:
@@ -147,7 +157,7 @@ class FileSet:
                 marks=entry.marks if entry is not None else (),
                 saved_at=entry.saved_at if entry is not None else 0.0,
                 # A file that appears while we watch is new from its first byte.
-                from_start=self._begin == "start" or not self._first,
+                from_start=self._fresh == "start" or not self._first,
             )
         except ConfigError as error:
             if not self._is_pattern and self._first:

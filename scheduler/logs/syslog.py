@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# RFC 3164 `<190>Nov 21 03:56:35 host tag[pid]: ` (host may be missing), RFC 5424 `<190>1 time host app pid id - `,
-# and what rsyslog writes to files (with or without priority).
+# RFC 3164 `<190>Nov 21 03:56:35 host tag[pid]: ` (host may be missing),
+# RFC 5424 `<190>1 time host app pid id - `, and what rsyslog writes to files (with or without priority).
 _HEADER = re.compile(
     rb"(?:<\d{1,3}>)?(?:"
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:[^ :\[\]]+ )?[^ :\[\]]+(?:\[\d+\])?: ?"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after the last growth that a rotated file is watched for a writer that has not let go; while nothing
-#: new has taken its name, this many times longer.
+#: Seconds after the last growth that a rotated file is watched for a writer that has not let go; while
+#: nothing new has taken its name, this many times longer.
 LINGER_S = 30.0
 _UNREPLACED = 20
 
@@ -76,7 +76,7 @@ class Tail:
         from_start: bool,
         linger_s: float = LINGER_S,
     ) -> None:
-        """Take up the path where `marks`, saved at unix time `saved_at`, left it; without any, at its start or end.
+        """Take up the path where `marks`, saved at unix time `saved_at`, left it, else at its start or end.
 
         Raises:
             ConfigError: the path is a directory, or may not be read.

@@ -4,7 +4,8 @@ Owns how our field names find theirs: a dotted path, also where a key itself has
 counts. Knows no program. PURE.
 
 Field names: `request` (request line), `method`, `target` (path and query, raw), `path` (raw), `upath`
-(decoded), `query`, `status`, `host`, `scheme`, `time`, `referer`, `agent`, `id`, `bucket`, `key` (decoded object name).
+(decoded), `query`, `status`, `host`, `scheme`, `time`, `referer`, `agent`, `id`, `bucket`, `key` (decoded object
+name).
 """
 
 from __future__ import annotations
@@ -87,7 +88,12 @@ class JsonFormat:
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError:
-            return None
+            if line.isascii():
+                return None
+            try:  # one field that is not UTF-8 must not hide the others
+                document = orjson.loads(line.decode("utf-8", "replace"))
+            except orjson.JSONDecodeError:
+                return None
         if not isinstance(document, dict) or any(name not in document for name in self._require):
             return None
         if self.get(document, "status") is None:
@@ -113,19 +119,19 @@ class JsonFormat:
         method, target, found = self._string(handle, "method"), self._string(handle, "target"), None
         request = self._string(handle, "request")
         if request:
-            found = split_request(request.encode("utf-8", "surrogatepass"))
+            found = split_request(_raw(request))
             if found is None and not target and not method:
                 return None
-        raw = found[1] if found is not None else target.encode("utf-8", "surrogatepass")
+        raw = found[1] if found is not None else _raw(target)
         path, query, host, scheme = split_target(raw)
         decoded = False
         if not path:
-            path, inner, _, _ = split_target(self._string(handle, "path").encode("utf-8", "surrogatepass"))
+            path, inner, _, _ = split_target(_raw(self._string(handle, "path")))
             query = query or inner
         for field in ("upath", "key"):
             value = self._string(handle, field)
             if not path and value:
-                path, decoded = value.encode("utf-8", "surrogatepass"), True
+                path, decoded = _raw(value), True
         status = self.get(handle, "status")
         try:
             number = int(status)
@@ -154,6 +160,13 @@ class JsonFormat:
             return ""
         text = value if isinstance(value, str) else str(value)
         return "" if text == "-" else text
+
+
+def _raw(value: str) -> bytes:
+    """The bytes that were logged. What a logger or we had to replace is made not UTF-8 again: the name is lost,
+    and a wrong name must not be asked for."""
+    raw = value.encode("utf-8", "surrogatepass")
+    return raw.replace(b"\xef\xbf\xbd", b"\xff") if "\ufffd" in value else raw
 
 
 def _path(dotted: str) -> tuple[str, ...]:

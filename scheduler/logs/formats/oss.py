@@ -24,7 +24,7 @@ def _refine(record: LogRecord, found: re.Match[bytes]) -> LogRecord | None:
     return replace(record, path=path)
 
 
-# ip - - [time] "request" status bytes ms "referer" "agent" "host" "id" "flag" "requester" "op" "bucket" "key" …
+# ip - - [time] "request" status bytes ms "referer" "agent" "host" "id" "flag" "user" "op" "bucket" "key" …
 OSS = RegexFormat(
     "oss",
     rb'\S+ \S+ \S+ \[(?P<time>[^\]]*+)\] "(?P<request>(?:[^"\\]|\\.)*+)" (?P<status>\d{3}|-) \S+ \S+ '
