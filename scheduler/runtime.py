@@ -35,6 +35,8 @@ class Services:
     settings: Settings
     #: Identity of this process in records and claims.
     instance: str
+    #: Identity of the installation, sent to origins as `X-Ferryman-Hop` (H11).
+    installation: str
     #: The ledger's client (answers are str).
     redis: Redis
     ledger: Ledger
@@ -71,6 +73,7 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         yield Services(
             settings=settings,
             instance=uuid.uuid4().hex[:12],
+            installation=installation,
             redis=ledger.redis,
             ledger=ledger,
             queue=queue,

@@ -32,6 +32,10 @@ class ClientStalled(ClientLost):
     """The client took nothing for too long."""
 
 
+class Interrupted(Exception):
+    """The source ended before the answer did, and the connection was cut; the cause was dealt with."""
+
+
 class Answer:
     """The one answer of one request."""
 
@@ -77,6 +81,19 @@ class Answer:
         if status not in {204, 304}:
             head.append((b"content-length", b"%d" % (len(body) if length is None else length)))
         await self._start(status, head)
+        await self._body(b"" if self._head_only else body, more=False)
+
+    async def head(self, status: int, headers: RawHeaders, *, length: int | None) -> None:
+        """Send the head of an answer to HEAD; without `length` nothing is said of it."""
+        head = [*headers, *self._extra]
+        if length is not None:
+            head.append((b"content-length", b"%d" % length))
+        await self._start(status, head)
+        await self._body(b"", more=False)
+
+    async def given(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Send an answer that is complete with its length and request id."""
+        await self._start(status, headers)
         await self._body(b"" if self._head_only else body, more=False)
 
     async def stream(

@@ -26,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from scheduler.front import s3_error
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGI3Application, ASGISendEvent
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
@@ -73,6 +73,15 @@ class Cycle(RequestResponseCycle):
             ):
                 self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the application; an answer that it leaves unfinished ends with a reset, never cleanly."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        finally:
+            if not self.response_complete and not self.transport.is_closing():
+                self.transport.abort()
+            self.on_response = lambda: None
 
 
 class StrictProtocol(HttpToolsProtocol):
@@ -131,7 +140,9 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self.transport.is_closing():
             return
-        if self._head_bytes == 0 or self._answering():
+        if self._answering():
+            self._arm_head_timer()  # a pipelined head may wait as long as the answer before it takes
+        elif self._head_bytes == 0:
             self.transport.close()  # nothing was asked
         else:
             self._refuse(s3_error.REQUEST_TIMEOUT)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 
+from scheduler.front.gateway import Gateway
 from scheduler.front.protocol import HeadLimits, StrictProtocol
 from scheduler.settings import split_listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from scheduler.runtime import Services
     from scheduler.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -54,6 +56,15 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def serve_gateway(services: Services, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+    """Serve the object gateway on these sockets until `stop`; then drain clients, pulls and jobs, in this
+    order.
+    """
+    settings = services.settings
+    async with Gateway(services) as gateway:
+        await serve_app(gateway, sockets, stop, settings=settings.gateway, drain_s=settings.limits.drain_s)
 
 
 async def serve_app(

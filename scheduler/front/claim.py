@@ -1,0 +1,155 @@
+"""The herd of the other processes: who may pull a key, and waiting for whoever does.
+
+Owns the front's use of the ledger's claims. Redis may be slow or away at any moment: then every answer is
+"go on without" (A26), at once and for a while, and never an error for a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+from workers.claims import RunState
+from workers.leases import LeaseKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from workers.claims import Claims
+    from workers.store.client import ObjectStore
+
+log = structlog.get_logger()
+
+#: Longest time in seconds that the ledger may delay a client.
+PATIENCE_S = 1.0
+#: Seconds for which a ledger that did not answer is not asked again.
+PAUSE_S = 2.0
+#: Seconds between two looks at the store while another process pulls; doubled up to the last.
+FIRST_LOOK_S = 0.02
+LAST_LOOK_S = 0.5
+
+T = TypeVar("T")
+
+
+class Claimed(Enum):
+    """What the ledger says of a key."""
+
+    #: Ours: fetch and store.
+    MINE = "mine"
+    #: Somebody else moves it now.
+    BUSY = "busy"
+    #: Deleted at the store during the migration (S15).
+    TOMBSTONE = "tombstone"
+    #: No origin had it lately.
+    ABSENT = "absent"
+    #: The ledger does not answer.
+    UNKNOWN = "unknown"
+
+
+class Waited(Enum):
+    """How waiting for another process's pull ended."""
+
+    STORED = "stored"
+    #: It ended without an object: ours to try.
+    ENDED = "ended"
+    #: It still runs.
+    TOO_LONG = "too_long"
+
+
+class FrontClaims:
+    """Claims of one front process."""
+
+    def __init__(self, claims: Claims, *, owner: str) -> None:
+        self._claims = claims
+        self._leases = LeaseKeeper(claims, owner=owner)
+        self._owner = owner
+        self._away_until = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+        #: Calls that the ledger did not answer (A26).
+        self.unanswered = 0
+
+    def start(self) -> None:
+        """Begin to renew what is held."""
+        self._keeper = asyncio.create_task(self._leases.run(), name="front-leases")
+
+    async def close(self) -> None:
+        """Renew no more."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+
+    async def claim(self, bucket: str, key: str) -> Claimed:
+        """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
+        answers = await self._ask(
+            lambda: asyncio.gather(
+                self._claims.start(bucket, [key], owner=self._owner),
+                self._claims.absent(bucket, key),
+            ),
+        )
+        if answers is None:
+            return Claimed.UNKNOWN
+        states, absent = answers
+        if states[0] is RunState.TOMBSTONE:
+            return Claimed.TOMBSTONE
+        if states[0] is RunState.BUSY:
+            return Claimed.BUSY
+        if absent:
+            await self.release(bucket, key)
+            return Claimed.ABSENT
+        self._leases.hold(bucket, [key])
+        return Claimed.MINE
+
+    async def release(self, bucket: str, key: str) -> None:
+        """The key is done with, one way or the other."""
+        self._leases.drop(bucket, [key])
+        await self._ask(lambda: self._claims.release(bucket, [key], owner=self._owner))
+
+    async def mark_absent(self, bucket: str, key: str, ttl_s: float) -> None:
+        """Tell the others that no origin has the key."""
+        await self._ask(lambda: self._claims.mark_absent(bucket, [key], ttl_s=ttl_s))
+
+    async def absent(self, bucket: str, key: str) -> bool:
+        """Whether some process found no origin with the key lately; False when the ledger does not answer."""
+        return bool(await self._ask(lambda: self._claims.absent(bucket, key)))
+
+    async def wait_for_other(self, store: ObjectStore, bucket: str, key: str, *, timeout_s: float) -> Waited:
+        """Wait for another process's pull of the key to reach the store (A24).
+
+        Raises:
+            StoreError: the store cannot be asked.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        pause = FIRST_LOOK_S
+        while True:
+            running = await self._ask(lambda: self._claims.is_running(bucket, key))
+            if await store.head(bucket, key) is not None:
+                return Waited.STORED
+            if running is False:
+                return Waited.ENDED
+            left = until - loop.time()
+            if left <= 0 or running is None:
+                return Waited.TOO_LONG
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, LAST_LOOK_S)
+
+    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """The ledger's answer, or None when there is none in time."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._away_until:
+            self.unanswered += 1
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await call()
+        except (RedisError, OSError, TimeoutError) as error:
+            self.unanswered += 1
+            self._away_until = loop.time() + PAUSE_S
+            log.warning("ledger_away", error=f"{type(error).__name__}: {error}", pause_s=PAUSE_S)
+            return None

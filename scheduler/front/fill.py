@@ -1,0 +1,129 @@
+"""One key on its way into this process: what the origin said, and the body that readers share.
+
+Owns the records between the pump that fills and the requests that read. Knows neither side's I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scheduler.front.conditional import Validators
+    from scheduler.front.spool import Body
+    from scheduler.rules.model import Header
+    from workers.errors import TransferError
+    from workers.origin.fetch import OriginAnswer
+    from workers.plan import FetchItem, FetchPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The origin has answered with the object; its bytes come through `body` (A1, A2, A3)."""
+
+    #: What the client gets beside length and request id.
+    headers: tuple[tuple[bytes, bytes], ...]
+    #: Bytes, or None when only the end of the body tells.
+    length: int | None
+    validators: Validators
+    body: Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InStore:
+    """Somebody else has stored it in the meantime (A24)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """No origin has it, or it may not be pulled; `answer` is the origin's own, where it was kept (A5, A6)."""
+
+    answer: OriginAnswer | None = None
+    #: `absent_at_origin` or `tombstone`.
+    reason: str = "absent_at_origin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOn:
+    """A 3xx that the rule does not follow (A8)."""
+
+    status: int
+    location: str | None
+    #: Of the origin's answer, as on the wire.
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The pull failed before a byte went out (A9 to A11, A14, A25)."""
+
+    error: TransferError
+    #: The last candidate's own answer, where it was kept (A10).
+    answer: OriginAnswer | None = None
+
+
+#: What became of opening; every follower of one fill gets the same.
+Opening = Opened | InStore | NotFound | PassedOn | Failed
+
+
+def for_queue(plan: FetchPlan) -> FetchPlan:
+    """A plan as it may wait in a queue: without the client's `Cookie` (H9)."""
+    if not any(name.lower() == "cookie" for name, _ in plan.headers):
+        return plan
+    return replace(plan, headers=tuple(pair for pair in plan.headers if pair[0].lower() != "cookie"))
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Fill:
+    """One running pull of this process."""
+
+    plan: FetchPlan
+    item: FetchItem
+    #: Loop time before which what the store says of the key may be out of date.
+    looked_at: float
+    #: Keep the origin's own error answers.
+    keep_error_body: bool = False
+    #: Set on answers from the origin (F41).
+    return_headers: tuple[Header, ...] = ()
+    #: Identity of this try in the stored object (S11).
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    opening: asyncio.Future[Opening] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    #: Requests that read it, or will.
+    followers: int = 0
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def bucket(self) -> str:
+        return self.plan.bucket
+
+    @property
+    def key(self) -> str:
+        return self.item.key
+
+    @property
+    def queued_plan(self) -> FetchPlan:
+        """The plan for a pull of this key by a worker."""
+        return for_queue(self.plan)
+
+    @property
+    def opened(self) -> Opened | None:
+        """The running body, once there is one."""
+        if self.opening.done() and not self.opening.cancelled() and self.opening.exception() is None:
+            result = self.opening.result()
+            return result if isinstance(result, Opened) else None
+        return None
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a new reader still gets the first byte."""
+        opened = self.opened
+        return opened is None or opened.body.joinable
+
+    def settle(self, opening: Opening) -> None:
+        """Say once what became of opening."""
+        if not self.opening.done():
+            self.opening.set_result(opening)

@@ -1,0 +1,121 @@
+"""Following a running fill: what of it one client gets.
+
+Owns the request's side of a fill (A1, A2, A16, A17, A20, A21, A24). Knows nothing of how the fill came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scheduler.front import s3_error
+from scheduler.front.conditional import precondition_holds
+from scheduler.front.fill import Fill, InStore, Opened
+from scheduler.front.hit import serve_hit
+from scheduler.front.miss_answer import keeps_error_body, send_opening
+from scheduler.front.object_headers import raw
+from scheduler.front.range_header import resolve
+from scheduler.front.spool import BodyUnavailable
+
+if TYPE_CHECKING:
+    from scheduler.front.answer import Answer
+    from scheduler.front.parts import Parts, Target
+    from scheduler.front.range_header import RangeSpec
+    from scheduler.front.request import Request
+    from scheduler.rules.model import Rule
+    from workers.plan import FetchItem, FetchPlan
+
+#: A range that begins at most so many bytes beyond what has arrived waits for the running fill.
+NEAR_BYTES = 4 * 1024 * 1024
+
+
+def new_fill(rule: Rule, plan: FetchPlan, item: FetchItem, *, looked_at: float) -> Fill:
+    """A fill as the rule wants it."""
+    return Fill(
+        plan=plan,
+        item=item,
+        looked_at=looked_at,
+        keep_error_body=keeps_error_body(rule),
+        return_headers=rule.answer.return_headers,
+    )
+
+
+async def follow(
+    parts: Parts,
+    request: Request,
+    answer: Answer,
+    target: Target,
+    rule: Rule,
+    fill: Fill,
+    spec: RangeSpec | None,
+    *,
+    may_leave: bool = False,
+) -> bool:
+    """Give this client what a running fill brings.
+
+    False: nothing was sent, because the range begins far beyond what has arrived (only with `may_leave`).
+    """
+    fill.followers += 1
+    try:
+        opening = await asyncio.shield(fill.opening)
+        if isinstance(opening, InStore) and await serve_hit(parts, request, answer, target) is None:
+            return True
+        if not isinstance(opening, Opened):
+            parts.stats.answered(await send_opening(answer, target, rule, opening), target.bucket, rule.name)
+            return True
+        if not precondition_holds(request.by_name, opening.validators):
+            parts.stats.answered("origin", target.bucket, rule.name)
+            await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
+            return True
+        return await _send_body(
+            parts, request, answer, target, rule, fill, opening, spec, may_leave=may_leave
+        )
+    finally:
+        fill.followers -= 1
+
+
+async def _send_body(
+    parts: Parts,
+    request: Request,
+    answer: Answer,
+    target: Target,
+    rule: Rule,
+    fill: Fill,
+    opened: Opened,
+    spec: RangeSpec | None,
+    *,
+    may_leave: bool,
+) -> bool:
+    """The body of a fill, or the part of it that was asked for (A1, A2, A16, A17)."""
+    status, headers, length = 200, list(opened.headers), opened.length
+    start, stop = 0, None
+    if spec is not None and opened.length is not None:
+        part = resolve(spec, opened.length)
+        if part is None:
+            parts.stats.answered("origin", target.bucket, rule.name)
+            await answer.error(
+                s3_error.INVALID_RANGE,
+                resource=target.resource,
+                headers=[(b"content-range", b"bytes */%d" % opened.length)],
+            )
+            return True
+        if may_leave and part.start > opened.body.readable + NEAR_BYTES:
+            return False
+        status, length, start, stop = 206, part.length, part.start, part.stop
+        headers.append((b"content-range", raw(part.content_range(opened.length))))
+    try:
+        reader = opened.body.reader(start, stop)
+    except BodyUnavailable:
+        # Its beginning is gone from memory and disk: the store will have it, or another pull of our own.
+        parts.herd.forget(fill)
+        again = new_fill(rule, fill.plan, replace(fill.item), looked_at=0.0)
+        return await follow(
+            parts, request, answer, target, rule, parts.herd.start(again), spec, may_leave=may_leave
+        )
+    parts.stats.answered("origin", target.bucket, rule.name)
+    try:
+        await answer.stream(status, headers, reader.chunks(), length=length)
+    finally:
+        reader.close()
+    return True

@@ -1,0 +1,154 @@
+"""Response headers of an object, whether it comes from the store or straight from the origin.
+
+Owns which headers a client sees and in what bytes. Pure. What is replayed from metadata is decided by
+`workers.store.metadata`; provenance of Ferryman's own is never shown.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from scheduler.front.conditional import Validators, parse_http_date
+from workers.store.metadata import decode_value, is_mirrored, replay_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scheduler.rules.model import Header
+    from workers.store.model import ObjectInfo, ObjectMeta
+
+    RawHeaders = list[tuple[bytes, bytes]]
+
+#: The seven system headers that are kept (S3 to S5), and how long an origin wants to be left alone.
+KEPT = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "content-disposition",
+        "content-language",
+        "cache-control",
+        "expires",
+        "access-control-allow-origin",
+    }
+)
+_USER_META = ("x-oss-meta-", "x-cos-meta-", "x-amz-meta-")
+#: Metadata names that are ours, not the object's.
+_OWN_META = ("ferryman-", "x-oss-tag")
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+#: Query parameter of a signed read to the header it replaces.
+OVERRIDES = {
+    "response-content-type": b"content-type",
+    "response-content-language": b"content-language",
+    "response-expires": b"expires",
+    "response-cache-control": b"cache-control",
+    "response-content-disposition": b"content-disposition",
+    "response-content-encoding": b"content-encoding",
+}
+
+
+def raw(value: str) -> bytes:
+    """Bytes of a header value as they stood on the wire (aiohttp reads them as UTF-8 with escapes)."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def from_store(info: ObjectInfo) -> RawHeaders:
+    """Headers of a stored object without length and range; replayed ones replace the store's own."""
+    headers: dict[bytes, bytes] = {b"accept-ranges": b"bytes"}
+    for name, value in info.headers:
+        headers[name.lower().encode("latin-1")] = raw(value)
+    if info.etag:
+        headers[b"etag"] = b'"%s"' % info.etag.encode("latin-1", "replace")
+    if info.last_modified:
+        headers[b"last-modified"] = formatdate(info.last_modified, usegmt=True).encode("ascii")
+    ours = is_mirrored(info)
+    for name, value in info.user_meta.items():
+        if not (ours and name.startswith(_OWN_META)):
+            headers[b"x-amz-meta-" + name.encode("latin-1", "replace")] = raw(value)
+    for name, value in replay_headers(info):
+        if not name.startswith("x-amz-meta-ferryman-"):
+            headers[name.lower().encode("latin-1")] = raw(value)
+    return sendable(headers.items())
+
+
+def store_validators(info: ObjectInfo, headers: RawHeaders) -> Validators:
+    """Validators of a stored object as the client sees them (a replayed Last-Modified counts)."""
+    modified = next((value for name, value in headers if name == b"last-modified"), b"")
+    return Validators(
+        etag=f'"{info.etag}"' if info.etag else None,
+        last_modified=parse_http_date(modified.decode("latin-1")) if modified else None,
+    )
+
+
+def from_origin(
+    headers: Iterable[tuple[str, str]],
+    meta: ObjectMeta,
+    *,
+    user_meta: bool,
+    set_headers: Iterable[Header] = (),
+) -> RawHeaders:
+    """Headers of an answer that comes straight from the origin (A1), without length.
+
+    The seven headers and the validators are the origin's bytes; kept metadata stands under the origin's own
+    names and, as on every later hit, under `x-amz-meta-`. `set_headers` (F41) replace what is there.
+    """
+    out: RawHeaders = [(b"accept-ranges", b"bytes")]
+    for name, value in headers:
+        lower = name.lower()
+        if lower in KEPT or lower in {"etag", "last-modified"}:
+            out.append((lower.encode("latin-1"), raw(value)))
+        elif user_meta and lower.startswith(_USER_META) and not lower.startswith("x-amz-meta-"):
+            out.append((lower.encode("latin-1", "replace"), raw(value)))
+    for name, value in meta.user_meta:
+        if name == "x-oss-tag":
+            out.append((b"x-oss-tag", raw(decode_value(value))))
+        elif not name.startswith(_OWN_META):
+            out.append((b"x-amz-meta-" + name.encode("latin-1", "replace"), raw(decode_value(value))))
+    return with_set(sendable(out), set_headers)
+
+
+def with_set(headers: RawHeaders, set_headers: Iterable[Header]) -> RawHeaders:
+    """F41: each of these replaces all headers of its name."""
+    for header in set_headers:
+        name = header.name.lower().encode("latin-1")
+        headers = [pair for pair in headers if pair[0] != name]
+        headers += sendable([(name, raw(header.value))])
+    return headers
+
+
+def with_overrides(headers: RawHeaders, pairs: Iterable[tuple[str, str]]) -> RawHeaders | None:
+    """`response-*` parameters of a query (decoded) replace headers; None when a value cannot be a header."""
+    for parameter, value in pairs:
+        name = OVERRIDES.get(parameter.lower())
+        if name is None:
+            continue
+        sent = value.encode()
+        if _UNSENDABLE.search(sent) is not None:
+            return None
+        headers = [pair for pair in headers if pair[0] != name]
+        headers.append((name, sent))
+    return headers
+
+
+def origin_validators(headers: Iterable[tuple[str, str]]) -> Validators:
+    """Validators of an origin's answer (A21)."""
+    etag = modified = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "etag":
+            etag = value.strip()
+        elif lower == "last-modified":
+            modified = parse_http_date(value)
+    return Validators(etag=etag, last_modified=modified)
+
+
+def sendable(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Without what HTTP/1.1 cannot carry: an odd header of an origin never breaks the answer."""
+    return [
+        (name, value.strip(b" \t"))
+        for name, value in headers
+        if _TOKEN.fullmatch(name) is not None and _UNSENDABLE.search(value) is None
+    ]
