@@ -1,0 +1,73 @@
+"""The annotated config.yaml of the repository: it loads, and what it calls defaults are the defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scheduler.rules.apply import read_file_rules
+from scheduler.settings import Settings, load_settings
+from workers.errors import ConfigError
+
+CONFIG = Path(__file__).parents[3] / "config.yaml"
+
+
+def test_the_annotated_configuration_loads_and_its_rules_are_valid():
+    settings = load_settings(CONFIG, env={})
+    rulesets, _ = read_file_rules(settings)
+    assert [len(ruleset.rules) for ruleset in rulesets.values()] == [2]
+
+
+def test_every_value_it_shows_is_the_default_except_the_example_bucket():
+    shown = load_settings(CONFIG, env={})
+    assert shown.model_copy(update={"buckets": {}}) == Settings()
+
+
+def test_the_environment_wins_over_the_file():
+    settings = load_settings(CONFIG, env={"FERRYMAN_GATEWAY__LISTEN": "127.0.0.1:9999"})
+    assert settings.gateway.listen == "127.0.0.1:9999"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "remedy"),
+    [
+        ("gatway: {}\n", ":1: gatway", "did you mean 'gateway'"),
+        ("gateway:\n  listen: 8080\n", ":2: gateway.listen", "8080"),
+        ("gateway:\n  listen: nowhere\n", ":2: gateway.listen", "host:port"),
+        ("broker: {heartbeat_timeout_s: soon}\n", ":1: broker.heartbeat_timeout_s", "number"),
+        ("store: {endpoint: s3.example.com}\n", ":1: store", "http://"),
+        ("buckets: {ab: {}}\n", ":1: buckets", "3 to 63"),
+        ("- a\n", ":1:", "mapping"),
+        ("a: [\n", "", "not YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_what_is_allowed(tmp_path, text, place, remedy):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, env={})
+    assert place in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+def test_a_missing_file_names_the_way_without_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"no such file.*--origin"):
+        load_settings(tmp_path / "none.yaml", env={})
+
+
+def test_a_wrong_variable_is_named():
+    with pytest.raises(ConfigError, match="environment variable FERRYMAN_STORE__PART_SIZE_BYTES"):
+        load_settings(None, env={"FERRYMAN_STORE__PART_SIZE_BYTES": "many"})
+
+
+def test_a_rule_with_an_origin_without_a_scheme_is_refused_with_its_path(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("buckets: {site: {rules: [{origins: ['ftp://old.example.com']}]}}\n")
+    with pytest.raises(ConfigError, match=r"buckets\.site\.rules"):
+        read_file_rules(load_settings(path, env={}))
+
+
+def test_the_environment_of_the_test_run_holds_no_settings():
+    assert not [name for name in os.environ if name.startswith("FERRYMAN_") and "__" in name]
