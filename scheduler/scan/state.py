@@ -221,6 +221,10 @@ class ScanStates:
         found = await self._redis.get(f"{self._ns}:scan-window:{name}")
         return [] if found is None else [decode_batch(wire) for wire in orjson.loads(found)]
 
+    async def forget_window(self, name: str) -> None:
+        """Drop the batches of an earlier run's last checkpoint."""
+        await self._redis.delete(f"{self._ns}:scan-window:{name}")
+
     async def order(self, name: str, order: Order) -> None:
         """Ask the coordinator to pause, resume or cancel; it looks every second."""
         await self._redis.set(f"{self._ns}:scan-order:{name}", order, ex=86_400)

@@ -1,0 +1,68 @@
+"""`/v1/scans`: start, read, and order scans over HTTP. The same as `ferryman scan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scheduler.scan.service import ScanService, scan_options
+from workers.errors import BrokerUnavailable, ConfigError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from scheduler.runtime import Services
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
+
+
+def routes(services: Services) -> list[Route]:
+    """The routes of `/v1/scans`."""
+    service = ScanService(services)
+
+    async def listing(request: Request) -> Response:
+        del request
+        return _json([await service.report(state) for state in await service.states.all()])
+
+    async def start(request: Request) -> Response:
+        try:
+            body = orjson.loads(await request.body())
+            name = body.pop("name")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return _json({"error": 'a JSON object with "name" is expected'}, 400)
+        try:
+            state = await service.start(str(name), scan_options(services.settings, str(name), body))
+        except ConfigError as error:
+            return _json({"error": str(error)}, 400)
+        except BrokerUnavailable as error:
+            return _json({"error": str(error)}, 503)
+        return _json(await service.report(state), 202)
+
+    async def one(request: Request) -> Response:
+        state = await service.states.get(request.path_params["name"])
+        if state is None:
+            return _json({"error": f"no scan {request.path_params['name']!r}"}, 404)
+        return _json(await service.report(state))
+
+    async def order(request: Request) -> Response:
+        name, what = request.path_params["name"], request.path_params["order"]
+        state = await service.states.get(name)
+        if state is None:
+            return _json({"error": f"no scan {name!r}"}, 404)
+        if what not in {"pause", "resume", "cancel"}:
+            return _json({"error": "pause, resume or cancel is expected"}, 400)
+        await services.ledger.outcomes.stop_scan(state.run, None if what == "resume" else what)
+        await service.states.order(name, what)
+        return _json({"name": name, "ordered": what}, 202)
+
+    return [
+        Route("/v1/scans", listing, methods=["GET"]),
+        Route("/v1/scans", start, methods=["POST"]),
+        Route("/v1/scans/{name}", one, methods=["GET"]),
+        Route("/v1/scans/{name}/{order}", order, methods=["POST"]),
+    ]

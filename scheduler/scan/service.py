@@ -1,0 +1,170 @@
+"""Starting scans and finding a coordinator for them.
+
+Owns what the command line and the admin API share: turning a request into a scan record, and the loop by
+which a front process (or `scan start --wait`) runs whatever scan has no coordinator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
+
+from scheduler.scan.inventory import SOURCES
+from scheduler.scan.run import Coordinator
+from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account
+from workers.errors import BrokerUnavailable, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scheduler.runtime import Services
+    from scheduler.settings import Settings
+
+#: Seconds between looks for scans without a coordinator.
+LOOK_S = 2.0
+_ACTIVE = frozenset({"requested", "inventory", "compare", "move"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
+
+log = structlog.get_logger(__name__)
+
+
+def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> ScanOptions:
+    """The options of a scan: what was given, over what `scans.<name>` in config.yaml says.
+
+    Raises:
+        ConfigError: the name, the bucket or an option is wrong; all problems at once.
+    """
+    if not _NAME.fullmatch(name):
+        msg = f"scan name {name!r}: 1 to 63 of a-z, 0-9, dot, hyphen and underscore"
+        raise ConfigError(msg)
+    known = settings.scans.get(name)
+    merged: dict[str, Any] = {}
+    if known is not None:
+        merged = {"bucket": known.bucket, "inventory": known.inventory, "prefix": known.prefix}
+    merged |= {key: value for key, value in given.items() if value is not None}
+    try:
+        options = _OPTIONS.validate_python(merged)
+    except ValidationError as error:
+        lines = [f"scan {name}: {'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    problems = []
+    if options.bucket not in settings.buckets:
+        known_buckets = ", ".join(sorted(settings.buckets)) or "none"
+        problems.append(f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}")
+    if len([source for source in options.inventory if source in SOURCES]) != 1:
+        problems.append(f"scan {name}: inventory: name exactly one of {', '.join(sorted(SOURCES))}")
+    for which in ("include", "exclude"):
+        for pattern in getattr(options, which):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                problems.append(f"scan {name}: {which} {pattern!r}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return options
+
+
+class ScanService:
+    """Scans of one installation, as commands and the API see them."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.states = ScanStates(services.redis, namespace=services.settings.broker.namespace)
+        self._running: dict[str, asyncio.Task[bool]] = {}
+
+    @property
+    def _directory(self) -> Path:
+        directory = self._services.settings.data_dir / "scans"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    async def start(self, name: str, options: ScanOptions) -> ScanState:
+        """Request a new run; or go on with the one that failed or waits, when the options are the same.
+
+        Raises:
+            ConfigError: a run of that name is under way with other options.
+            BrokerUnavailable: Redis does not answer.
+        """
+        try:
+            old = await self.states.get(name)
+            if old is not None and old.phase in _ACTIVE and old.options != options:
+                msg = f"scan {name} is under way with other options; cancel it first, or choose another name"
+                raise ConfigError(msg)
+            if old is not None and old.options == options and old.phase in {*_ACTIVE, "failed"}:
+                state = replace(old, phase="requested" if old.phase == "failed" else old.phase, error="")
+            else:
+                run = f"{name}-{uuid.uuid4().hex[:12]}"
+                if old is not None:
+                    await self._services.ledger.outcomes.forget_scan(old.run)
+                state = ScanState(name=name, run=run, options=options, requested_at=time.time())
+                await self.states.forget_window(name)
+            await self.states.put(state)
+        except (RedisError, OSError) as error:
+            msg = f"ledger: {error}"
+            raise BrokerUnavailable(msg) from error
+        return state
+
+    async def report(self, state: ScanState) -> dict[str, Any]:
+        """Everything there is to say of a scan, for `scan status --json`, the API and the page."""
+        rows = await account(state, self._services.ledger.outcomes)
+        total = rows.pop("")
+        end = state.finished_at or time.time()
+        seconds = max(end - state.started_at, 1e-9) if state.started_at else 0.0
+        settled = total.found - total.pending
+        expected = max(state.read - state.duplicates, total.found)
+        per_s = settled / seconds if seconds else 0.0
+        left = max(expected - settled, 0)
+        return {
+            "name": state.name,
+            "run": state.run,
+            "bucket": state.options.bucket,
+            "phase": state.phase,
+            "paused": state.paused,
+            "error": state.error,
+            "dry_run": state.options.dry_run,
+            "read": state.read,
+            "duplicates": state.duplicates,
+            "extra": state.extra,
+            "would_fetch": sum(counts.sent for counts in state.groups.values()),
+            "started_at": state.started_at,
+            "finished_at": state.finished_at,
+            "duration_s": round(seconds, 3),
+            "objects_per_s": round(per_s, 1),
+            "bytes_per_s": round(total.bytes / seconds, 1) if seconds else 0.0,
+            "eta_s": round(left / per_s, 1) if per_s and state.phase in _ACTIVE else None,
+            "total": _row(total),
+            "prefixes": {group: _row(row) for group, row in rows.items()},
+        }
+
+    async def coordinate(self, name: str) -> bool:
+        """Run a scan here, to its end; False when somebody else coordinates it."""
+        state = await self.states.get(name)
+        if state is None or state.phase not in _ACTIVE:
+            return False
+        return await Coordinator(self._services, self.states, state, directory=self._directory).run()
+
+    async def serve(self) -> None:
+        """Look for scans without a coordinator and run them, until cancelled."""
+        while True:
+            try:
+                for state in await self.states.all():
+                    running = self._running.get(state.name)
+                    if state.phase in _ACTIVE and (running is None or running.done()):
+                        self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
+            except (RedisError, OSError) as error:
+                log.warning("scans_not_looked_for", error=str(error))
+            await asyncio.sleep(LOOK_S)
+
+
+def _row(row: Any) -> dict[str, int]:
+    return {name: getattr(row, name) for name in type(row).__dataclass_fields__}
