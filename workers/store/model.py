@@ -5,6 +5,7 @@ Owns the shape of what is read from and written to a store. Knows no client libr
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 -- a dataclass field, resolved by pydantic users
 from dataclasses import dataclass, field
 
 
@@ -76,10 +77,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAnswer:
-    """A finished exchange with the store: status, headers (names lower-case) and the whole body."""
+    """A finished exchange with the store: status, headers (looked up without case) and the whole body."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
 

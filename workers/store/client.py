@@ -1,0 +1,421 @@
+"""ObjectStore: everything the program asks of the destination.
+
+Owns what is sent with every request of a kind (encryption, storage class, ACL, expected owner) and what was
+learnt about the store. Must not know rules, queues or origins. How bytes travel is `transport`'s, how an
+object is committed is `upload`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from hashlib import md5
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from workers.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from workers.store.answers import failure, object_info
+from workers.store.credentials import read_secret
+from workers.store.guarantees import CreateOnly, StoreGuarantees
+from workers.store.journal import StoreJournal
+from workers.store.listing import list_objects
+from workers.store.memory import MemoryBudget
+from workers.store.model import StoreAnswer
+from workers.store.signing import sha256_hex
+from workers.store.transport import TRANSLATED, Transport, unavailable
+from workers.store.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from aiohttp import ClientResponse
+
+    from workers.settings import LimitSettings, StoreSettings
+    from workers.store.journal import UploadJournal
+    from workers.store.memory import Reservation
+    from workers.store.model import ListPage, ObjectInfo, ObjectMeta
+
+log = structlog.get_logger(__name__)
+
+#: Bytes of a body read at once.
+_READ_BYTES: Final = 256 * 1024
+
+#: Statuses of a GET that the caller interprets.
+_GET_STATUSES: Final = frozenset({200, 206, 304, 404, 412, 416})
+
+
+class StoreResponse:
+    """An answer to a GET whose body is read as it comes; use as an async context."""
+
+    __slots__ = ("_response", "_what", "headers", "info", "status")
+
+    def __init__(self, response: ClientResponse, key: str, what: str) -> None:
+        self._response = response
+        self._what = what
+        #: One of 200, 206, 304, 404, 412, 416.
+        self.status = response.status
+        #: As the store sent them, order kept.
+        self.headers: list[tuple[str, str]] = list(response.headers.items())
+        #: The object's record; None unless the status is 200, 206 or 304.
+        self.info: ObjectInfo | None = (
+            object_info(key, self.headers) if self.status in {200, 206, 304} else None
+        )
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            StoreUnavailable: it broke off; a clean end means that it is whole.
+        """
+        try:
+            async for chunk in self._response.content.iter_chunked(_READ_BYTES):
+                yield chunk
+        except TRANSLATED as error:
+            raise unavailable(error, self._what) from error
+
+    async def read(self) -> bytes:
+        """The whole body; raises like `chunks`."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A body that was not read to its end costs the connection, not the time to read it.
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class ObjectStore:
+    """The destination, for one process; use as an async context.
+
+    Args:
+        settings: the store section of the configuration, `endpoint` resolved.
+        limits: memory and disk of the process.
+        spool_dir: where parts that are too large for memory go; the system's place for temporary files if
+        None. journal: where open multipart uploads are noted; under `.ferryman/` in the bucket itself if
+        None. sleep: how retries wait.
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        limits: LimitSettings,
+        *,
+        spool_dir: Path | None = None,
+        journal: UploadJournal | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self.limits = limits
+        #: Shared by all transfers of the process.
+        self.memory = MemoryBudget(limits.memory_bytes)
+        self.spool = MemoryBudget(limits.spool_bytes)
+        self.spool_dir = spool_dir
+        self.transport = Transport(settings, sleep=sleep)
+        self.sleep = sleep
+        self.journal: UploadJournal = journal or StoreJournal(self)
+        self._guarantees: dict[str, StoreGuarantees] = {}
+        self._learning = asyncio.Lock()
+        owner = settings.expected_bucket_owner
+        #: Sent with every request.
+        self.common_headers: dict[str, str] = {"x-amz-expected-bucket-owner": owner} if owner else {}
+        self._customer = _customer_key(settings)
+        #: Sent with every request about an object's bytes.
+        self.read_headers: dict[str, str] = {**self.common_headers, **self._customer}
+        #: Sent when an object is created, in one PUT or as a multipart upload.
+        self.create_headers: dict[str, str] = {**self.read_headers, **_create_headers(settings)}
+
+    async def __aenter__(self) -> Self:
+        await self.transport.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.transport.close()
+
+    # ------------------------------------------------------------------ reading
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        """The record of an object; None when there is none.
+
+        Raises:
+            StoreDenied, StoreUnavailable, StoreThrottled, StoreRejected: it could not be found out.
+        """
+        answer = await self.transport.exchange(
+            "HEAD",
+            bucket,
+            key,
+            headers=self.read_headers,
+            accept=frozenset({404}),
+        )
+        return None if answer.status == 404 else object_info(key, answer.headers.items())
+
+    async def get(self, bucket: str, key: str, *, headers: Iterable[tuple[str, str]] = ()) -> StoreResponse:
+        """Ask for an object, with the caller's conditions and range; retried until the first byte.
+
+        Raises:
+            StoreError: as `head`; 404, 412, 416 and 304 are answers, not errors.
+        """
+        what = f"GET {bucket}/{key}"
+        attempt = 0
+        while True:
+            sent = dict(self.read_headers)
+            for name, value in headers:
+                sent[name.lower()] = value
+            try:
+                response = await self.transport.start("GET", bucket, key, sent)
+                if response.status in _GET_STATUSES:
+                    return StoreResponse(response, key, what)
+                try:
+                    body = await response.read()
+                except TRANSLATED as error:
+                    raise unavailable(error, what) from error
+                finally:
+                    response.release()
+                answer = StoreAnswer(status=response.status, headers=response.headers, body=body)
+                failed = failure(answer, what=what)
+                self.transport.learn(failed, answer)
+            except StoreUnavailable as error:
+                failed = error
+            await self.transport.pause(failed, attempt)
+            attempt += 1
+
+    def presign_get(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        expires_s: int,
+        params: Mapping[str, str] | None = None,
+    ) -> str:
+        """A URL that lets anybody read one object for `expires_s` seconds; `params` such as `response-…`."""
+        return self.transport.presign("GET", bucket, key, (params or {}).items(), expires_s)
+
+    async def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        continuation: str | None = None,
+        start_after: str | None = None,
+    ) -> AsyncIterator[ListPage]:
+        """Every page of a listing, from its beginning or from a continuation token.
+
+        Raises:
+            StoreError: a page could not be read; a listing that ends did end.
+        """
+        known = self._guarantees.get(bucket)
+        async for page in list_objects(
+            self.transport,
+            bucket,
+            prefix,
+            continuation=continuation,
+            start_after=start_after,
+            headers=self.common_headers,
+            plus_is_space=known is None or known.plus_is_space,
+        ):
+            yield page
+
+    # ------------------------------------------------------------------ writing
+
+    async def reserve(self, size: int | None = None) -> Reservation:
+        """Hold the memory of a first part before the origin is opened; hand it to `upload` as `lease`.
+
+        `size` is the length in bytes when it is known.
+        """
+        part = self.settings.part_size_bytes
+        wanted = part if size is None else min(size, part)
+        return await self.memory.reserve(min(wanted, self.limits.memory_bytes // 8))
+
+    def upload(
+        self,
+        bucket: str,
+        key: str,
+        meta: ObjectMeta,
+        *,
+        attempt: str,
+        size: int | None,
+        replace_etag: str | None = None,
+        lease: Reservation | None = None,
+    ) -> Upload:
+        """One object on its way in; see `Upload`.
+
+        Args:
+            bucket: destination.
+            key: object name.
+            meta: what is written beside the body; carries the same attempt id.
+            attempt: id of this very attempt, by which a lost answer is recognised (S11).
+            size: length in bytes when it is known.
+            replace_etag: replace the object that has this ETag and is ours (S12), instead of create-only.
+            lease: memory from `reserve`; taken over.
+        """
+        return Upload(
+            self,
+            bucket,
+            key,
+            meta,
+            attempt=attempt,
+            size=size,
+            replace_etag=replace_etag,
+            lease=lease,
+        )
+
+    async def put_small(self, bucket: str, key: str, body: bytes, *, content_type: str) -> None:
+        """Write or overwrite an object of our own, such as a report under `.ferryman/`."""
+        await self.transport.exchange(
+            "PUT",
+            bucket,
+            key,
+            headers={
+                **self.create_headers,
+                "content-type": content_type,
+                "content-md5": base64.b64encode(md5(body).digest()).decode(),
+            },
+            body=body,
+            payload_sha256=sha256_hex(body),
+        )
+
+    async def delete(self, bucket: str, key: str, *, version: str = "") -> None:
+        """Remove an object, or one version of it; one that is not there is no error."""
+        await self.transport.exchange(
+            "DELETE",
+            bucket,
+            key,
+            headers=self.common_headers,
+            query=[("versionId", version)] if version else (),
+            accept=frozenset({404}),
+        )
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """See that the bucket is there, and create it when the configuration allows.
+
+        Raises:
+            StoreRejected: it is not there and may not be created, or the name is refused.
+        """
+        answer = await self.transport.exchange(
+            "HEAD",
+            bucket,
+            headers=self.common_headers,
+            accept=frozenset({403, 404}),
+        )
+        if answer.status == 404 and not self.settings.create_buckets:
+            raise ConfigError(f"store: bucket {bucket!r} does not exist and create_buckets is off")
+        if answer.status == 403:
+            log.warning("bucket_head_denied", bucket=bucket)
+        if answer.status != 404:
+            return
+        body = b""
+        if self.settings.region != "us-east-1":
+            body = (
+                '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>'
+                f"{self.settings.region}</LocationConstraint></CreateBucketConfiguration>"
+            ).encode()
+        created = await self.transport.exchange(
+            "PUT",
+            bucket,
+            body=body or None,
+            payload_sha256=sha256_hex(body),
+            accept=frozenset({409}),
+        )
+        if created.status == 409 and b"BucketAlreadyOwnedByYou" not in created.body:
+            # Somebody else's, or ours from a race that this store words differently: the next HEAD tells.
+            if await self._bucket_status(bucket) >= 300:
+                raise failure(created, what=f"PUT {bucket}")
+            return
+        log.info("bucket_created", bucket=bucket)
+
+    async def _bucket_status(self, bucket: str) -> int:
+        try:
+            answer = await self.transport.exchange("HEAD", bucket, headers=self.common_headers)
+        except StoreDenied:
+            return 403
+        except StoreError as error:
+            return error.status or 500
+        return answer.status
+
+    # ------------------------------------------------------------------ what the store honours
+
+    def known(self, bucket: str) -> StoreGuarantees | None:
+        """What was learnt about the bucket in this process; None before the first `guarantees`."""
+        return self._guarantees.get(bucket)
+
+    async def guarantees(self, bucket: str) -> StoreGuarantees:
+        """What the store honours in this bucket: proven once a process, or as the configuration says."""
+        found = self._guarantees.get(bucket)
+        if found is not None:
+            return found
+        from workers.store.probe import probe  # it is written in terms of this class
+
+        async with self._learning:
+            found = self._guarantees.get(bucket)
+            if found is None:
+                configured = self.settings.create_only
+                if configured == "auto":
+                    found = await probe(self, bucket)
+                else:
+                    mode = CreateOnly(configured)
+                    found = StoreGuarantees(
+                        create_only=mode,
+                        multipart_create_only=mode,
+                        object_tags=self.settings.object_tags,
+                    )
+                self.assume(bucket, found)
+        return found
+
+    def assume(self, bucket: str, guarantees: StoreGuarantees) -> None:
+        """Take findings as known, such as those of another process of this start."""
+        self._guarantees[bucket] = guarantees
+        for line in guarantees.warnings():
+            log.warning("store_guarantee", bucket=bucket, warning=line)
+
+
+def _create_headers(settings: StoreSettings) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if settings.storage_class:
+        headers["x-amz-storage-class"] = settings.storage_class
+    if settings.acl:
+        headers["x-amz-acl"] = settings.acl
+    if settings.sse in {"AES256", "aws:kms"}:
+        headers["x-amz-server-side-encryption"] = settings.sse
+    if settings.sse == "aws:kms" and settings.sse_kms_key_id:
+        headers["x-amz-server-side-encryption-aws-kms-key-id"] = settings.sse_kms_key_id
+    return headers
+
+
+def _customer_key(settings: StoreSettings) -> dict[str, str]:
+    """The SSE-C headers; empty without a customer key."""
+    if settings.sse != "customer":
+        return {}
+    text = read_secret(
+        settings.sse_customer_key,
+        settings.sse_customer_key_file,
+        name="store.sse_customer_key_file",
+    )
+    try:
+        raw = base64.b64decode(text or "", validate=True)
+    except binascii.Error as error:
+        raise ConfigError("store.sse_customer_key is not base64") from error
+    if len(raw) != 32:
+        raise ConfigError(f"store.sse_customer_key has {len(raw)} bytes; 32 are needed")
+    prefix = "x-amz-server-side-encryption-customer"
+    return {
+        f"{prefix}-algorithm": "AES256",
+        f"{prefix}-key": base64.b64encode(raw).decode(),
+        f"{prefix}-key-md5": base64.b64encode(md5(raw).digest()).decode(),
+    }

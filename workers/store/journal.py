@@ -1,0 +1,82 @@
+"""Which multipart uploads are ours: the note that lets a later process end what a killed one began.
+
+Owns the notes under `.ferryman/uploads/` of the bucket itself, so that they survive with what they describe
+and need no other service. A note is written before the upload is created and removed after it was completed
+or aborted::
+
+    .ferryman/uploads/<attempt>   {"key": …, "at": unix seconds}
+
+S3 lists open uploads with key and start time, not with metadata; so an upload is ours when its key is that of
+a note and it was started within a minute of the note (`sweep`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from workers.store.addressing import OWN_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from workers.store.client import ObjectStore
+
+UPLOADS_PREFIX = f"{OWN_PREFIX}uploads/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadNote:
+    """One upload that some process of ours began."""
+
+    attempt: str
+    key: str
+    #: Unix time in seconds, taken from the beginner's clock.
+    at: float
+
+
+class UploadJournal(Protocol):
+    """Where notes of open uploads are kept."""
+
+    async def opened(self, bucket: str, key: str, attempt: str) -> None:
+        """Note an upload that is about to be created; an error forbids to create it."""
+
+    async def closed(self, bucket: str, attempt: str) -> None:
+        """Forget one that was completed or aborted."""
+
+    def notes(self, bucket: str) -> AsyncIterator[UploadNote]:
+        """All notes of a bucket."""
+
+
+class StoreJournal:
+    """Notes as small objects in the bucket."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def opened(self, bucket: str, key: str, attempt: str) -> None:
+        body = orjson.dumps({"key": key, "at": time.time()})
+        await self._store.put_small(
+            bucket, f"{UPLOADS_PREFIX}{attempt}", body, content_type="application/json"
+        )
+
+    async def closed(self, bucket: str, attempt: str) -> None:
+        await self._store.delete(bucket, f"{UPLOADS_PREFIX}{attempt}")
+
+    async def notes(self, bucket: str) -> AsyncIterator[UploadNote]:
+        async for page in self._store.list(bucket, UPLOADS_PREFIX):
+            for listed in page.objects:
+                async with await self._store.get(bucket, listed.key) as response:
+                    if response.status != 200:
+                        continue
+                    note: Any = orjson.loads(await response.read())
+                yield UploadNote(
+                    attempt=listed.key.removeprefix(UPLOADS_PREFIX),
+                    key=note["key"],
+                    at=float(note["at"]),
+                )
