@@ -67,8 +67,10 @@ def parse(text: str | bytes, options: ReadOptions | None = None) -> tuple[RuleSe
     return read_document(text, ROOT, _read_root, SourceFormat.COS, options or ReadOptions())
 
 
-def render(ruleset: RuleSet, *, lossy: bool = False) -> str:
-    """The document of a rule set in its normal form: what was written, or what differs from the defaults.
+def render(ruleset: RuleSet, *, lossy: bool = False, indent: int | None = None) -> str:
+    """The document of a rule set: what was written, or what differs from the defaults.
+
+    Without `indent` (spaces a level, for people) it is in the normal form of section 9.
 
     Raises:
         NotExpressible: a field has no element in this format, unless `lossy` (W12).
@@ -76,7 +78,8 @@ def render(ruleset: RuleSet, *, lossy: bool = False) -> str:
     lost = losses(ruleset)
     if lost and not lossy:
         raise NotExpressible(lost, target="cos")
-    return write(XmlElement(tag=ROOT, children=tuple(_rule_element(rule, ruleset) for rule in ruleset.rules)))
+    rules = tuple(_rule_element(rule, ruleset) for rule in ruleset.rules)
+    return write(XmlElement(tag=ROOT, children=rules), indent=indent)
 
 
 def losses(ruleset: RuleSet) -> list[str]:

@@ -112,8 +112,10 @@ def parse(text: str | bytes, options: ReadOptions | None = None) -> tuple[RuleSe
     return replace(ruleset, website=tuple(documents)), warnings
 
 
-def render(ruleset: RuleSet, *, lossy: bool = False) -> str:
-    """The document of a rule set in its normal form: what was written, or what differs from the defaults.
+def render(ruleset: RuleSet, *, lossy: bool = False, indent: int | None = None) -> str:
+    """The document of a rule set: what was written, or what differs from the defaults.
+
+    Without `indent` (spaces a level, for people) it is in the normal form of section 9.
 
     Raises:
         NotExpressible: a field has no element in this format, unless `lossy` (W12).
@@ -130,7 +132,8 @@ def render(ruleset: RuleSet, *, lossy: bool = False) -> str:
         for rule, element in zip(ruleset.rules, kept, strict=True)
     ]
     children = [*ruleset.website, branch("RoutingRules", rules)]
-    return write(XmlElement(tag=ROOT, children=tuple(child for child in children if child is not None)))
+    present = tuple(child for child in children if child is not None)
+    return write(XmlElement(tag=ROOT, children=present), indent=indent)
 
 
 def losses(ruleset: RuleSet) -> list[str]:

@@ -69,6 +69,7 @@ class FieldReader:
 
     def texts(self, field: str, *path: str) -> tuple[str, ...]:
         """The texts of a repeated element."""
+        self._note_parent(field, path)
         found = self.cursor.all(*path)
         for index, item in enumerate(found):
             self.where.note(f"{field}[{index}]", item.place)
@@ -80,6 +81,7 @@ class FieldReader:
 
     def pairs(self, field: str, *path: str) -> list[tuple[str, str]]:
         """Repeated elements of `Key` and `Value`, as pairs."""
+        self._note_parent(field, path)
         pairs = []
         for index, item in enumerate(self.cursor.all(*path)):
             self.where.note(f"{field}[{index}]", item.place)
@@ -87,6 +89,12 @@ class FieldReader:
             name = reader.text(f"{field}[{index}].name", "Key") or ""
             pairs.append((name, reader.text(f"{field}[{index}].value", "Value") or ""))
         return pairs
+
+    def _note_parent(self, field: str, path: tuple[str, ...]) -> None:
+        """The place of a list is that of the element that holds it."""
+        parent = self.cursor.get(*path[:-1])
+        if parent is not None:
+            self.where.note(field, parent.place)
 
 
 def given(**values: object) -> dict[str, object]:
