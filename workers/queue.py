@@ -19,7 +19,7 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 from dramatiq import Message
@@ -151,6 +151,20 @@ class JobQueue:
         fetch: without this its messages would be given to somebody else after the heartbeat timeout.
         """
         await self._redis.zadd(f"{self._ns}:__heartbeats__", {worker_id: int(time.time() * 1000)})
+
+    async def workers_alive(self) -> int:
+        """How many worker processes gave a sign of life within the heartbeat timeout.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        since = int(time.time() * 1000) - self._heartbeat_timeout_ms
+        try:
+            names = await self._redis.zrangebyscore(f"{self._ns}:__heartbeats__", since, "+inf")
+        except (RedisError, OSError) as error:
+            msg = f"queue: {type(error).__name__}: {error}"
+            raise BrokerUnavailable(msg) from error
+        return sum(not cast("bytes", name).startswith(b"producer-") for name in names)
 
     async def depth(self, lane: Lane) -> QueueDepth:
         """How much a lane holds.

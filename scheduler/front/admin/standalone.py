@@ -1,0 +1,95 @@
+"""/metrics, /healthz and /readyz for processes that serve nothing else: workers and consumers.
+
+Owns the small application and its serving. It is started by the process that supervises workers, or
+inside a consumer; metrics are those of all processes of the machine. Open to whoever reaches the
+address: it tells counts and host names of origins, never keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
+from scheduler.front.serve import serve
+from scheduler.listen import address_of, bind
+from workers import metrics
+from workers.ledger import Ledger
+from workers.origin import overview
+from workers.origin.fleet import Fleet
+from workers.origin.health import State
+from workers.store.client import ObjectStore
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from scheduler.front.admin.health import Check
+    from scheduler.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def application(ready: Readiness) -> ASGIApp:
+    """The three paths, without a token."""
+
+    async def answer(_: Request) -> Response:
+        metrics.flush()
+        return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
+
+    return Starlette(routes=[Route("/metrics", answer), *health_routes(ready)])
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    settings: Settings, listen: str | None, *, section: str
+) -> AsyncIterator[socket.socket | None]:
+    """Serve on `host:port` while the block runs; None: serve nothing. Yields the socket.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    if listen is None:
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        sock = stack.enter_context(bind(section, listen))
+        ledger = Ledger.open(settings.broker)
+        stack.push_async_callback(ledger.close)
+        store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
+        ready = Readiness(
+            {
+                "redis": redis_check(ledger.redis),
+                "store": store_check(store, settings.buckets),
+                "origins": _fleet_check(Fleet(ledger.redis, namespace=ledger.namespace, process="readyz")),
+            }
+        )
+        stop = asyncio.Event()
+        task = asyncio.create_task(serve(application(ready), [sock], stop, drain_s=1.0), name="standalone")
+        log.info("metrics_served", address=address_of(sock))
+        try:
+            yield sock
+        finally:
+            stop.set()
+            await asyncio.wait({task})
+
+
+def _fleet_check(fleet: Fleet) -> Check:
+    """At least one origin that the fleet asks is not out; none asked yet is no problem."""
+
+    async def check() -> str | None:
+        known = await overview.read(fleet)
+        if known and all(origin.state is State.OUT for origin in known):
+            return f"every origin is out: {', '.join(origin.host for origin in known[:10])}"
+        return None
+
+    return check

@@ -1,0 +1,252 @@
+"""How everything stands, read once: for `ferryman status`, the page and /metrics.
+
+Owns the collecting and its record. A part that cannot be read is a problem in the record, not an error:
+a status that fails when something is wrong would be of no use. Knows nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError
+
+from scheduler.logs.board import consumers
+from scheduler.scan.state import Account, ScanStates, account
+from workers.errors import FerrymanError
+from workers.origin import overview
+from workers.origin.fleet import Fleet
+from workers.plan import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from scheduler.runtime import Services
+    from workers.origin.overview import OriginOverview
+
+#: Seconds for one part to be read.
+PART_TIMEOUT_S: Final = 3.0
+#: Failures that are looked at for the sums by reason.
+FAILURES_READ: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """One lane, in messages; age in seconds."""
+
+    lane: str
+    waiting: int
+    running: int
+    delayed: int
+    oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleStatus:
+    """What became of the items of one rule since the ledger began."""
+
+    bucket: str
+    rule: str
+    #: By outcome, as `workers.outcomes.CODES` names them, and `bytes`.
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStatus:
+    """One log that is followed."""
+
+    instance: str
+    path: str
+    lag_bytes: int
+    lag_s: float
+    misses: int
+    #: Seconds since the consumer wrote about itself.
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanStatus:
+    """One scan: its phase and its account."""
+
+    name: str
+    bucket: str
+    phase: str
+    paused: bool
+    account: Account
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatcherStatus:
+    """A front or consumer that writes per-minute records."""
+
+    name: str
+    #: Minutes since its last record.
+    silent_minutes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything at one time."""
+
+    #: Unix time in seconds.
+    at: float
+    queues: tuple[QueueStatus, ...] = ()
+    #: Worker processes with a fresh heartbeat.
+    workers: int = 0
+    rules: tuple[RuleStatus, ...] = ()
+    #: Listed failures by bucket, and by reason over all buckets.
+    failures: dict[str, int] = field(default_factory=dict)
+    failure_reasons: dict[str, int] = field(default_factory=dict)
+    origins: tuple[OriginOverview, ...] = ()
+    consumers: tuple[ConsumerStatus, ...] = ()
+    scans: tuple[ScanStatus, ...] = ()
+    watchers: tuple[WatcherStatus, ...] = ()
+    #: Parts that could not be read, and why.
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+async def collect(services: Services, *, reasons: bool = True) -> Status:
+    """Read every part, each within 3 s; never raises for a server that is away.
+
+    `reasons` reads the failures list for its sums by reason (at most 10,000 of them).
+    """
+    parts: dict[str, Callable[[Services], Awaitable[dict[str, Any]]]] = {
+        "queues": _queues,
+        "workers": _workers,
+        "rules": _rules,
+        "failures": partial(_failures, reasons=reasons),
+        "origins": _origins,
+        "consumers": _consumers,
+        "scans": _scans,
+        "watchers": _watchers,
+    }
+    found: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+
+    async def one(name: str, read: Callable[[Services], Awaitable[dict[str, Any]]]) -> None:
+        try:
+            async with asyncio.timeout(PART_TIMEOUT_S):
+                found.update(await read(services))
+        except TimeoutError:
+            problems[name] = f"no answer within {PART_TIMEOUT_S:g} s"
+        except (FerrymanError, RedisError, OSError) as error:
+            problems[name] = f"{type(error).__name__}: {error}"
+
+    await asyncio.gather(*(one(name, read) for name, read in parts.items()))
+    return Status(at=time.time(), **found, problems=problems)
+
+
+async def _queues(services: Services) -> dict[str, Any]:
+    found = []
+    for lane in Lane:
+        depth = await services.queue.depth(lane)
+        found.append(
+            QueueStatus(
+                lane=lane.value,
+                waiting=depth.waiting,
+                running=depth.running,
+                delayed=depth.delayed,
+                oldest_age_s=round(depth.oldest_age_s, 1),
+            )
+        )
+    return {"queues": tuple(found)}
+
+
+async def _workers(services: Services) -> dict[str, Any]:
+    return {"workers": await services.queue.workers_alive()}
+
+
+async def _rules(services: Services) -> dict[str, Any]:
+    found = []
+    for bucket in _buckets(services):
+        by_rule: dict[str, dict[str, int]] = {}
+        for (rule, outcome), n in (await services.ledger.outcomes.counts(bucket)).items():
+            by_rule.setdefault(rule, {})[outcome] = n
+        found += [RuleStatus(bucket=bucket, rule=rule, counts=by_rule[rule]) for rule in sorted(by_rule)]
+    return {"rules": tuple(found)}
+
+
+async def _failures(services: Services, *, reasons: bool) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    sums: dict[str, int] = {}
+    seen = 0
+    for bucket in _buckets(services):
+        counts[bucket] = await services.ledger.failures.count(bucket)
+        if reasons and seen < FAILURES_READ and counts[bucket]:
+            async for failure in services.ledger.failures.iterate(bucket):
+                sums[failure.reason] = sums.get(failure.reason, 0) + 1
+                seen += 1
+                if seen >= FAILURES_READ:
+                    break
+    return {"failures": counts, "failure_reasons": dict(sorted(sums.items(), key=lambda pair: -pair[1]))}
+
+
+async def _origins(services: Services) -> dict[str, Any]:
+    fleet = Fleet(services.redis, namespace=services.ledger.namespace, process="status")
+    return {"origins": tuple(await overview.read(fleet))}
+
+
+async def _consumers(services: Services) -> dict[str, Any]:
+    now = time.time()
+    found = []
+    known = await consumers(services.redis, namespace=services.ledger.namespace)
+    for instance, state in sorted(known.items()):
+        found += [
+            ConsumerStatus(
+                instance=instance,
+                path=file["path"],
+                lag_bytes=int(file["lag_bytes"] or 0),
+                lag_s=float(file["lag_s"]),
+                misses=int(file["misses"]),
+                silent_s=round(max(0.0, now - state["at"]), 1),
+            )
+            for file in state.get("files", ())
+        ]
+    return {"consumers": tuple(found)}
+
+
+async def _scans(services: Services) -> dict[str, Any]:
+    found = []
+    for state in await ScanStates(services.redis, namespace=services.ledger.namespace).all():
+        rows = await account(state, services.ledger.outcomes)
+        found.append(
+            ScanStatus(
+                name=state.name,
+                bucket=state.options.bucket,
+                phase=state.phase,
+                paused=state.paused,
+                account=rows.get("", Account()),
+                error=state.error,
+            )
+        )
+    return {"scans": tuple(found)}
+
+
+async def _watchers(services: Services) -> dict[str, Any]:
+    minute = int(time.time()) // 60
+    known = await services.ledger.minutes.watchers()
+    return {
+        "watchers": tuple(
+            WatcherStatus(name=name, silent_minutes=max(0, minute - last))
+            for name, last in sorted(known.items())
+        )
+    }
+
+
+def _buckets(services: Services) -> list[str]:
+    return sorted({*services.settings.buckets, *services.rules.buckets()})
+
+
+def to_json(value: Any) -> Any:
+    """The record as plain JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(inner) for inner in value]
+    return value
