@@ -57,8 +57,20 @@ def encode_content(
     """The stored JSON, and its digest: equal digests mean the same document, spelling included."""
     content = _Content(rules=rules, source=source, website=website)
     wire = _CONTENT.dump_python(content, mode="json", exclude_defaults=True)
+    _forget_lines(wire)
     text = orjson.dumps({"v": STORED_VERSION, **wire}, option=orjson.OPT_SORT_KEYS)
     return text.decode(), hashlib.sha256(text).hexdigest()[:32]
+
+
+def _forget_lines(value: Any) -> None:
+    """Line numbers of kept elements: where they stood says nothing about what they say."""
+    if isinstance(value, dict):
+        value.pop("line", None)
+        for part in value.values():
+            _forget_lines(part)
+    elif isinstance(value, list):
+        for part in value:
+            _forget_lines(part)
 
 
 def decode_content(text: str, *, bucket: str, version: int, owner: Owner) -> RuleSet:

@@ -47,13 +47,13 @@ def _cos(**options: Any) -> CosS3Client:
     return CosS3Client(config, retry=0)
 
 
-def oss_v2_client(port: int, *, signature_version: str = "v4") -> OssV2Client:
+def oss_v2_client(port: int, *, signature_version: str = "v4", secret: str = SECRET) -> OssV2Client:
     """W16: an IP as endpoint means path style."""
     return OssV2Client(
         oss_v2_config.Config(
             region="cn-hangzhou",
             endpoint=f"http://127.0.0.1:{port}",
-            credentials_provider=StaticCredentialsProvider(KEY_ID, SECRET),
+            credentials_provider=StaticCredentialsProvider(KEY_ID, secret),
             signature_version=signature_version,
             retry_max_attempts=1,
         )

@@ -198,8 +198,9 @@ class _RulesApi:
             root = parse_xml(body).tag
         except BadXml:
             root = ""  # the codec tells what is wrong with it, and where
-        codec = oss_xml if root == "WebsiteConfiguration" else cos_xml
-        return codec.parse(body, options)
+        if root == "WebsiteConfiguration":
+            return oss_xml.parse(body, options)
+        return cos_xml.parse(body, options)
 
     async def _asked_for(self, bucket: str, version: str | None) -> RuleSet:
         if version is None:
