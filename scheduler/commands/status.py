@@ -1,0 +1,172 @@
+"""`ferryman status`: one screen of how everything stands, once or kept up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.commands.common import config_option, echo_json, json_option, load, run_async, stop_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from scheduler.settings import Settings
+    from scheduler.status import Status
+
+#: Seconds between two readings with --watch.
+WATCH_S = 2.0
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--watch", is_flag=True, help="Keep it up to date until Ctrl-C.")
+def command(config: Path | None, as_json: bool, watch: bool) -> None:
+    r"""Show what the system is doing: queues, outcomes, failures, origins, logs and scans.
+
+    \b
+    Examples:
+      ferryman status
+      ferryman status --watch
+      ferryman status --json | jq .queues
+    """
+    if watch and as_json:
+        raise click.UsageError("--watch and --json exclude each other")
+    settings = load(config)
+    if watch:
+        run_async(_watch(settings))
+        return
+    found = run_async(_once(settings))
+    if as_json:
+        from scheduler.status import to_json
+
+        echo_json(to_json(found))
+    else:
+        from rich.console import Console
+
+        Console().print(screen(found))
+
+
+async def _once(settings: Settings) -> Status:
+    from scheduler.runtime import open_services
+    from scheduler.status import collect
+
+    async with open_services(settings) as services:
+        return await collect(services)
+
+
+async def _watch(settings: Settings) -> None:
+    from rich.live import Live
+
+    from scheduler.runtime import open_services
+    from scheduler.status import collect
+
+    stop = stop_event()
+    async with open_services(settings) as services:
+        with Live(screen(await collect(services)), auto_refresh=False, screen=True) as live:
+            while not stop.is_set():
+                try:
+                    await asyncio.wait_for(stop.wait(), WATCH_S)
+                except TimeoutError:
+                    live.update(screen(await collect(services)), refresh=True)
+
+
+def screen(status: Status) -> RenderableType:
+    """The status for a terminal."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from scheduler.commands.origins import table
+
+    parts: list[RenderableType] = [
+        Text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.at)), style="dim"),
+        _section("Queues", _queues(status)),
+        _section("Rules", _rules(status)),
+    ]
+    if status.failure_reasons:
+        rows = [[reason, f"{count:,}"] for reason, count in status.failure_reasons.items()]
+        parts.append(_section("Failures", _grid(["reason", "keys"], rows)))
+    if status.origins:
+        parts.append(_section("Origins", table(list(status.origins))))
+    if status.consumers:
+        rows = [
+            [consumer.path, f"{consumer.lag_bytes:,} B", f"{consumer.lag_s:.1f} s", f"{consumer.misses:,}"]
+            for consumer in status.consumers
+        ]
+        parts.append(_section("Logs", _grid(["log", "behind", "for", "misses"], rows)))
+    if status.scans:
+        parts.append(_section("Scans", _scans(status)))
+    for part, problem in status.problems.items():
+        parts.append(Text(f"{part}: not read: {problem}", style="red"))
+    return Group(*parts)
+
+
+def _queues(status: Status) -> RenderableType:
+    rows = [
+        [
+            queue.lane,
+            *(f"{n:,}" for n in (queue.waiting, queue.running, queue.delayed)),
+            f"{queue.oldest_age_s:.0f} s",
+        ]
+        for queue in status.queues
+    ]
+    rows.append(["workers", str(status.workers), "", "", ""])
+    return _grid(["lane", "waiting", "running", "delayed", "oldest"], rows)
+
+
+def _rules(status: Status) -> RenderableType:
+    names = ("stored", "already_present", "absent_at_origin", "skipped", "failed")
+    rows = [
+        [
+            f"{rule.bucket}/{rule.rule}",
+            *(f"{rule.counts.get(name, 0):,}" for name in names),
+            f"{rule.counts.get('bytes', 0) / 1e6:,.1f}",
+        ]
+        for rule in status.rules
+    ]
+    return _grid(["rule", "stored", "present", "absent", "skipped", "failed", "MB"], rows)
+
+
+def _scans(status: Status) -> RenderableType:
+    rows = []
+    for scan in status.scans:
+        account = scan.account
+        done = account.found - account.pending
+        share = f"{done / account.found:.1%}" if account.found else "-"
+        phase = "paused" if scan.paused else scan.phase
+        rows.append(
+            [
+                scan.name,
+                scan.bucket,
+                phase,
+                share,
+                *(f"{n:,}" for n in (account.found, account.pending, account.failed)),
+            ]
+        )
+    return _grid(["scan", "bucket", "phase", "done", "found", "pending", "failed"], rows)
+
+
+def _section(title: str, body: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(f"\n{title}", style="bold cyan"), body)
+
+
+def _grid(columns: list[str], rows: list[list[str]]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return Text("none", style="dim")
+    found = Table(box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        found.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        found.add_row(*(Text(cell) for cell in row))
+    return found
