@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from scheduler.front.fill import Failed
+from workers.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -58,12 +61,11 @@ class Herd:
         try:
             await run(fill)
         except Exception:
-            log.exception("fill_failed", bucket=fill.bucket, key=fill.key)
-            raise
+            log.exception("fill_crashed", bucket=fill.bucket, key=fill.key)
         finally:
             self.forget(fill)
-            if not fill.opening.done():
-                fill.opening.cancel()
+            # Only after a crash, or when the process stops: followers must never wait for ever.
+            fill.settle(Failed(error=StoreUnavailable("the pull ended without an answer")))
 
     def forget(self, fill: Fill) -> None:
         """Nobody new follows this fill; those who do go on."""

@@ -303,6 +303,10 @@ class Pump:
                 "store_side_failed", bucket=fill.bucket, key=fill.key, reason=error.reason, error=str(error)
             )
             return error
+        except Exception as error:
+            # A fault of ours on this side is no reason to harm the clients on the other.
+            log.exception("store_side_crashed", bucket=fill.bucket, key=fill.key)
+            return StoreError(f"{type(error).__name__}: {error}")
         finally:
             reader.close()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: More parts than this in one header are ignored as a whole: nobody but an attacker asks so.
 MAX_RANGES = 32
 
-_SPEC = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})")
+_SPEC = re.compile(r"([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,9 @@ def resolve_all(specs: Sequence[RangeSpec], size: int) -> list[Slice] | None:
 
 def parse_content_range(value: str) -> tuple[Slice | None, int | None] | None:
     """`Content-Range` as (part, total): `bytes 0-4/10`, `bytes 0-4/*`, `bytes */10`; None when malformed."""
-    match = re.fullmatch(r"bytes +(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", value.strip(), re.IGNORECASE)
+    match = re.fullmatch(
+        r"bytes +(?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)", value.strip(), re.IGNORECASE
+    )
     if match is None:
         return None
     first, last, total_text = match.groups()

@@ -30,7 +30,7 @@ BACKLOG = 2048
 
 
 def listen_socket(listen: str, *, share: bool = False) -> socket.socket:
-    """A bound socket for `host:port`; `share` lets other processes bind the same port (SO_REUSEPORT).
+    """A listening socket for `host:port`; `share` lets other processes bind the same port (SO_REUSEPORT).
 
     Raises:
         OSError: the address is in use or not ours.
@@ -43,6 +43,7 @@ def listen_socket(listen: str, *, share: bool = False) -> socket.socket:
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()

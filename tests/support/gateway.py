@@ -1,8 +1,8 @@
 """A real gateway inside a test: its own Services and port, over the real store and the real Redis.
 
-    async with running_gateway(seaweed, valkey_url, bucket, rules) as front:
-        answer = await front.get("/key")
-        raw = await front.raw(b"GET /...")
+async with running_gateway(seaweed, valkey_url, bucket, rules) as front:
+    answer = await front.get("/key")
+    raw = await front.raw(b"GET /...")
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from scheduler.startup import make_ready
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from support.seaweed import Seaweed
-
     from scheduler.runtime import Services
+    from support.seaweed import Seaweed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -175,6 +174,7 @@ def gateway_settings(
             "access_key_id": seaweed.access_key_id,
             "secret_access_key": seaweed.secret_access_key,
             "max_retries": 1,
+            "create_only": "if-none-match",
         },
         "broker": {"url": valkey_url, "namespace": namespace or f"t{uuid.uuid4().hex[:8]}"},
         "buckets": {bucket: {"rules": rules, **(bucket_settings or {})}},
