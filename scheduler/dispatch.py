@@ -60,6 +60,17 @@ class DispatchReport:
     tombstoned: int = 0
     #: Unusable: index of the event and the reason.
     refused: tuple[tuple[int, str], ...] = ()
+    #: One word for each event, in their order: the names above.
+    states: tuple[str, ...] = ()
+
+
+#: Claim state to the word of the report.
+_WORDS = {
+    ClaimState.CLAIMED: "accepted",
+    ClaimState.DUPLICATE: "duplicate",
+    ClaimState.ABSENT: "absent",
+    ClaimState.TOMBSTONE: "tombstoned",
+}
 
 
 @dataclass(slots=True)
@@ -117,6 +128,8 @@ class Dispatcher:
         refused: list[tuple[int, str]] = []
         unmatched = duplicate = 0
         buckets: dict[str, dict[str, tuple[FetchPlan, FetchItem]]] = {}
+        words = ["refused"] * len(events)
+        places: dict[tuple[str, str], int] = {}
         for index, event in enumerate(events):
             problem = "unknown_bucket" if event.bucket not in self._buckets else key_problem(event.key)
             if problem is not None:
@@ -124,6 +137,7 @@ class Dispatcher:
                 continue
             wanted = buckets.setdefault(event.bucket, {})
             if event.key in wanted:
+                words[index] = "duplicate"
                 duplicate += 1
                 continue
             try:
@@ -132,13 +146,17 @@ class Dispatcher:
                 refused.append((index, error.reason))
                 continue
             if planned is None:
+                words[index] = "unmatched"
                 unmatched += 1
             else:
                 wanted[event.key] = planned
+                places[event.bucket, event.key] = index
         counts = dict.fromkeys(ClaimState, 0)
         for bucket, wanted in buckets.items():
             if wanted:
-                await self._send(bucket, wanted, lane, counts, ignore_absent=ignore_absent)
+                states = await self._send(bucket, wanted, lane, counts, ignore_absent=ignore_absent)
+                for key, state in zip(wanted, states, strict=True):
+                    words[places[bucket, key]] = _WORDS[state]
         return DispatchReport(
             accepted=counts[ClaimState.CLAIMED],
             duplicate=duplicate + counts[ClaimState.DUPLICATE],
@@ -146,6 +164,7 @@ class Dispatcher:
             absent=counts[ClaimState.ABSENT],
             tombstoned=counts[ClaimState.TOMBSTONE],
             refused=tuple(refused),
+            states=tuple(words),
         )
 
     def _plan(self, event: MissEvent) -> tuple[FetchPlan, FetchItem] | None:
@@ -174,7 +193,7 @@ class Dispatcher:
         counts: dict[ClaimState, int],
         *,
         ignore_absent: bool,
-    ) -> None:
+    ) -> list[ClaimState]:
         owner = uuid.uuid4().hex
         keys = list(wanted)
         try:
@@ -193,7 +212,7 @@ class Dispatcher:
                 fetch_plan, item = wanted[key]
                 groups.setdefault(id(fetch_plan), _Group(plan=fetch_plan)).items.append(item)
         if not claimed:
-            return
+            return states
         batches = [
             Batch(plan=group.plan, items=tuple(group.items[at : at + BATCH_ITEMS]), lane=lane)
             for group in groups.values()
@@ -205,6 +224,7 @@ class Dispatcher:
         except (RedisError, OSError) as error:
             # The queue has them: pending claims expire by themselves, and at worst a key is asked for twice.
             raise _away(error) from error
+        return states
 
     async def dispatch_planned(
         self, fetch_plan: FetchPlan, item: FetchItem, *, lane: Lane = Lane.HOT
