@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from scheduler.settings import BucketSettings
 
-#: Keys below this are Ferryman's own: reports, probes.
-RESERVED_PREFIX = ".ferryman/"
+#: First segment of Ferryman's own keys: reports, probes.
+_RESERVED = ".ferryman"
 
 Scheme = Literal["http", "https"]
 
@@ -112,8 +112,20 @@ def _first_untrusted(lines: list[bytes], trusted: TrustedProxies, peer: str) -> 
 
 
 def is_reserved(key: str) -> bool:
-    """Whether a key (decoded, as stored) is Ferryman's own and answers as if it did not exist."""
-    return key.startswith(RESERVED_PREFIX) or key == RESERVED_PREFIX.removesuffix("/")
+    """Whether a key (decoded) is Ferryman's own and answers as if it did not exist.
+
+    Stores have their own idea of a path: SeaweedFS takes a backslash for a slash and drops empty segments.
+    So a key is read the way the most lenient store could.
+    """
+    if _RESERVED not in key:
+        return False
+    segments: list[str] = []
+    for segment in key.replace("\\", "/").split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return segments[:1] == [_RESERVED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

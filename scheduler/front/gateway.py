@@ -14,7 +14,7 @@ import structlog
 
 from scheduler.front import s3_error
 from scheduler.front.absent import AbsentCache
-from scheduler.front.access import Refusal, TrustedProxies, may_read
+from scheduler.front.access import Refusal, TrustedProxies, is_reserved, may_read
 from scheduler.front.admission import Admission
 from scheduler.front.answer import Answer, BodyLengthWrong, ClientLost, Interrupted
 from scheduler.front.auth import SignedRequest
@@ -194,7 +194,7 @@ class Gateway:
             return
         refusal = (
             may_read(bucket, path.key, _signed(request, address), self._keys, time.time())
-            if bucket.access == "signed" or path.key.startswith(".")
+            if bucket.access == "signed" or is_reserved(path.key)
             else None
         )
         target = Target(
