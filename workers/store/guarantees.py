@@ -78,14 +78,17 @@ class StoreGuarantees:
         weak = CreateOnly.CHECK_THEN_WRITE
         return self.create_only is not weak and (not self.multipart or self.multipart_create_only is not weak)
 
-    def refuses(self, key: str) -> str | None:
-        """Why this key cannot be held distinctly, or None when nothing is known against it."""
+    def refuses(self, key: str, size: int | None) -> str | None:
+        """Why this key cannot be held distinctly, or None when nothing is known against it.
+
+        `size` is the body's length in bytes, None when unknown: an empty object may end with `/` everywhere.
+        """
         if not self.unrepresentable:
             return None
         kind: KeyKind | None = None
         if "//" in key or key.startswith("/"):
             kind = "double_slash"
-        elif key.endswith("/"):
+        elif key.endswith("/") and size:
             kind = "trailing_slash"
         elif any(part in {".", ".."} for part in key.split("/")):
             kind = "dot_segment"

@@ -106,15 +106,18 @@ class Upload:
         store = self._store
         try:
             self._known = store.known(self._bucket) or await store.guarantees(self._bucket)
-            refusal = self._known.refuses(self._key)
-            if refusal is not None:
-                raise KeyNotRepresentable(f"{self._what}: in this store {refusal}")
+            self._refuse_key(self._size)
             self._limit = self._part_bytes(1)
             await self._make_room()
         except BaseException:
             self._free()
             raise
         return self
+
+    def _refuse_key(self, size: int | None) -> None:
+        refusal = self._known.refuses(self._key, size)
+        if refusal is not None:
+            raise KeyNotRepresentable(f"{self._what}: in this store {refusal}")
 
     async def write(self, data: bytes) -> None:
         """Take more bytes of the object; waits while the budget or the store is busy.
@@ -290,6 +293,7 @@ class Upload:
             raise RuntimeError("an upload is committed once")
         if self._size is not None and self._taken != self._size:
             raise StoreError(f"{self._what}: {self._taken} bytes came where {self._size} were promised")
+        self._refuse_key(self._taken)
         if self._replace is not None:
             info = await self._store.head(self._bucket, self._key)
             if info is None or info.etag != self._replace or not is_mirrored(info):

@@ -1,0 +1,85 @@
+"""Multipart uploads that a killed process left open: found by our notes, aborted, forgotten.
+
+Owns which upload is ours and old enough. Uploads of anybody else are never touched: there is no note of them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from workers.errors import StoreError
+from workers.store import multipart
+from workers.store.listing import list_uploads
+
+if TYPE_CHECKING:
+    from workers.store.client import ObjectStore
+    from workers.store.journal import UploadNote
+    from workers.store.model import OpenUpload
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between a note and the creation of its upload, clocks of two machines included.
+NEAR_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a sweep did."""
+
+    #: Uploads aborted, and notes removed.
+    aborted: int
+    forgotten: int
+    #: Notes that are too young to be stale.
+    young: int
+    #: Uploads that could not be aborted now.
+    failed: int
+
+
+def is_ours(note: UploadNote, upload: OpenUpload) -> bool:
+    """Whether an open upload is the one that a note announced: its very key, begun near its time. Pure."""
+    return upload.key == note.key and abs(upload.initiated - note.at) <= NEAR_S
+
+
+async def sweep(store: ObjectStore, bucket: str, *, older_than_s: float, now: float | None = None) -> Swept:
+    """Abort our uploads that began more than `older_than_s` seconds ago and were never ended.
+
+    Give it more than the longest transfer takes: an upload that still moves would be aborted too (and its
+    object listed or retried, never damaged).
+
+    Raises:
+        StoreError: the notes or the open uploads cannot be listed.
+    """
+    at = time.time() if now is None else now
+    aborted = forgotten = young = failed = 0
+    async for note in store.journal.notes(bucket):
+        if at - note.at < older_than_s:
+            young += 1
+            continue
+        try:
+            async for upload in list_uploads(
+                store.transport,
+                bucket,
+                note.key,
+                headers=store.common_headers,
+            ):
+                if is_ours(note, upload):
+                    await multipart.abort(
+                        store.transport,
+                        bucket,
+                        upload.key,
+                        upload.upload_id,
+                        headers=store.common_headers,
+                    )
+                    aborted += 1
+            await store.journal.closed(bucket, note.attempt)
+            forgotten += 1
+        except StoreError as error:
+            failed += 1
+            log.warning("sweep_failed", bucket=bucket, key=note.key, error=str(error))
+    if aborted or failed:
+        log.info("uploads_swept", bucket=bucket, aborted=aborted, failed=failed, young=young)
+    return Swept(aborted=aborted, forgotten=forgotten, young=young, failed=failed)
