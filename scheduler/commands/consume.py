@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 #: Counts of a summary, in the order in which they are told.
 _TOLD = (
-    "lines", "misses", "accepted", "duplicate", "absent", "unmatched", "tombstoned", "refused", "tombstones",
+    "lines", "misses", "repeats", "accepted", "duplicate", "absent", "unmatched", "tombstoned", "refused",
+    "tombstones",
     "gaps",
 )  # fmt: skip
 

@@ -36,7 +36,8 @@ STATE_S = 2.0
 #: Minutes that are kept for a Redis that is away.
 _BACKLOG = 24 * 60
 _COUNTED = (
-    "lines", "misses", "accepted", "duplicate", "unmatched", "absent", "tombstoned", "refused", "tombstones",
+    "lines", "misses", "repeats", "accepted", "duplicate", "unmatched", "absent", "tombstoned", "refused",
+    "tombstones",
     "gaps", "gap_bytes",
 )  # fmt: skip
 

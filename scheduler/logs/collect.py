@@ -94,12 +94,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harvest:
-    """What one chunk gave; `misses` counts repeats as well."""
+    """What one chunk gave; `misses` counts repeats and refused ones as well."""
 
     events: list[MissEvent]
     deletions: list[Deletion]
     lines: int
     misses: int
+    repeats: int
+    refused: int
 
 
 class Collector:
@@ -125,7 +127,7 @@ class Collector:
         headed = has_header(chunk[:512])
         events: list[MissEvent] = []
         deletions: list[Deletion] = []
-        misses = 0
+        misses = repeats = refused = 0
         self._check(chunk, headed=headed)
         for raw in candidates(chunk, self._needle):
             line = strip_header(raw) if headed else raw
@@ -135,7 +137,7 @@ class Collector:
                 continue
             if recent.seen(found[0]):
                 misses += 1
-                tally.repeats += 1
+                repeats += 1
                 continue
             record = record_of(found[1])
             if record is None:
@@ -149,6 +151,7 @@ class Collector:
                 tally.newest = max(tally.newest, taken.at)
             elif isinstance(taken, Refused):
                 misses += 1
+                refused += 1
                 tally.refused[taken.reason] += 1
                 tally.samples.append(Sample(reason=taken.reason, line=_show(line)))
             elif isinstance(taken, Ignored):
@@ -166,8 +169,16 @@ class Collector:
         tally.lines += lines
         tally.bytes += len(chunk)
         tally.misses += misses
+        tally.repeats += repeats
         tally.deletions += len(deletions)
-        return Harvest(events=events, deletions=deletions, lines=lines, misses=misses)
+        return Harvest(
+            events=events,
+            deletions=deletions,
+            lines=lines,
+            misses=misses,
+            repeats=repeats,
+            refused=refused,
+        )
 
     def _check(self, chunk: bytes, *, headed: bool) -> None:
         for line in chunk[: 64 * 1024].split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]:

@@ -203,6 +203,8 @@ class Consumer:
             harvest = stream.collector.read(data, now=time.monotonic())
             self.totals["lines"] += harvest.lines
             self.totals["misses"] += harvest.misses
+            self.totals["repeats"] += harvest.repeats
+            self.totals["refused"] += harvest.refused
             self._warn_broken(stream)
             await self._settle()
             if harvest.events or harvest.deletions:

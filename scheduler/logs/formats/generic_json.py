@@ -4,8 +4,8 @@ Owns how our field names find theirs: a dotted path, also where a key itself has
 counts. Knows no program. PURE.
 
 Field names: `request` (request line), `method`, `target` (path and query, raw), `path` (raw), `upath`
-(decoded), `query`, `status`, `host`, `scheme`, `time`, `referer`, `agent`, `id`, `bucket`, `key` (decoded object
-name).
+(decoded), `query`, `status`, `host`, `scheme`, `time`, `referer`, `agent`, `id`, `bucket`, `key` (decoded
+object name).
 """
 
 from __future__ import annotations
@@ -163,8 +163,11 @@ class JsonFormat:
 
 
 def _raw(value: str) -> bytes:
-    """The bytes that were logged. What a logger or we had to replace is made not UTF-8 again: the name is lost,
-    and a wrong name must not be asked for."""
+    """The bytes that were logged.
+
+    What a logger or we had to replace is made not UTF-8 again: the name is lost, and a wrong one must not be
+    asked for.
+    """
     raw = value.encode("utf-8", "surrogatepass")
     return raw.replace(b"\xef\xbf\xbd", b"\xff") if "\ufffd" in value else raw
 
