@@ -20,7 +20,7 @@ import structlog
 from workers import metrics
 from workers.errors import BrokerUnavailable, BudgetExhausted
 from workers.origin.adaptive import Adaptive
-from workers.origin.limits import UNBOUNDED, Limits, Schedule, cold_part
+from workers.origin.limits import UNBOUNDED, Limits, cold_part
 from workers.origin.rates import Rate
 from workers.plan import Lane
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from workers.origin.fleet import Fleet
-    from workers.settings import BudgetSettings
+    from workers.origin.limits import Schedule
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Slot:
 class HostBudget:
     """One host's budget, as this process holds it."""
 
-    def __init__(self, host: str, settings: BudgetSettings, around: Surroundings) -> None:
+    def __init__(self, host: str, schedule: Schedule, around: Surroundings) -> None:
         self.host = host
         self.adaptive = Adaptive(around.clock) if around.adaptive else None
         self.limits: Limits = UNBOUNDED
@@ -100,9 +100,7 @@ class HostBudget:
         self.members = 1
         self.used_at = around.clock()
         self._around = around
-        self._schedule = Schedule(settings)
-        #: Something is shared with the fleet at some hour.
-        self.bounded = self._schedule.bounded
+        self._schedule = schedule
         self._reached = False
         self._away = False
         self._peak_hot = 0
@@ -221,10 +219,15 @@ class HostBudget:
         self._recap()
         self._wake()
 
+    def reschedule(self, schedule: Schedule) -> None:
+        """Other budgets hold from now on."""
+        self._schedule = schedule
+        self.refresh()
+
     async def renew(self) -> None:
         """The every-second renewal: what was not used since the last one goes back to the fleet."""
         self.refresh()
-        if self.bounded:
+        if self._schedule.bounded:
             await self._lease()
             self._peak_hot, self._peak_cold = self.hot, self.cold
 

@@ -26,11 +26,13 @@ from workers.origin.budget import HostBudget, Slot, Surroundings
 from workers.origin.fleet import Fleet
 from workers.origin.health import Cause, Health
 from workers.origin.latency import Latency
+from workers.origin.limits import Schedule
 from workers.origin.probes import ActiveProbes
+from workers.origin.rule_budgets import merge
 from workers.settings import BudgetSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from redis.asyncio import Redis
 
@@ -103,6 +105,8 @@ class OriginControl:
         self._balancer = Balancer()
         self._hosts: dict[str, HostBudget] = {}
         self._latency: dict[str, Latency] = {}
+        self._rule_budgets: dict[str, tuple[BudgetSettings, ...]] = {}
+        self._knows_rules = False
         self._cleared: set[str] = set()
         self._were_out: frozenset[str] = frozenset()
         self.probes = ActiveProbes(self._fleet, self.acquire, clock)
@@ -215,6 +219,11 @@ class OriginControl:
         """Give the callable that asks probe URLs; before `start`."""
         self._probe = probe
 
+    def set_rule_budgets(self, budgets: Mapping[str, tuple[BudgetSettings, ...]]) -> None:
+        """What rules give to hosts (F53), from a process that knows rules; others read it from Redis."""
+        self._knows_rules = True
+        self._take_rule_budgets(budgets)
+
     async def start(self) -> None:
         """Begin the background work; look at the fleet once before, so that known ejections count at once."""
         if self._tasks:
@@ -304,6 +313,8 @@ class OriginControl:
             if await fleet.may_try(host, TRY_S):
                 health.grant(host, TRY_S)
         await self.probes.sync(fleet)
+        if not self._knows_rules:
+            self._take_rule_budgets(merge((await fleet.rule_budgets()).values()))
         if now - self._reported_at >= REPORT_S or not self._shared:
             self._reported_at = now
             await fleet.report(orjson.dumps(self.report()), REPORT_KEPT_S)
@@ -337,14 +348,27 @@ class OriginControl:
 
     # ------------------------------------------------------------ inside
 
+    def _schedule(self, host: str) -> Schedule:
+        """The budgets that name the host, in the configuration and in rules; else the default one."""
+        named = [*self._rule_budgets.get(host, ())]
+        if host in self._budgets:
+            named.append(self._budgets[host])
+        return Schedule(*named) if named else Schedule(self._budgets.get("default", BudgetSettings()))
+
+    def _take_rule_budgets(self, budgets: Mapping[str, tuple[BudgetSettings, ...]]) -> None:
+        before, self._rule_budgets = self._rule_budgets, dict(budgets)
+        for host, budget in self._hosts.items():
+            if before.get(host) != self._rule_budgets.get(host):
+                budget.reschedule(self._schedule(host))
+                log.info("origin_budget_changed", origin=host)
+
     def _idle(self, budget: HostBudget, now: float) -> bool:
         if budget.wanted():
             budget.used_at = now
         return now - budget.used_at > IDLE_S
 
     def _open(self, host: str) -> HostBudget:
-        settings = self._budgets.get(host) or self._budgets.get("default") or BudgetSettings()
-        budget = self._hosts[host] = HostBudget(host, settings, self._around)
+        budget = self._hosts[host] = HostBudget(host, self._schedule(host), self._around)
         pause_s = self.health.pause_s(host)
         if pause_s:
             budget.pause(pause_s)

@@ -12,6 +12,7 @@ logical database is the ledger's.
   <ns>:origins:out            hash   host -> "<until ms> <ejections in a row> <cause>"
   <ns>:origins:probing        hash   probe URL -> "<expires ms> <process>", the one prober of that URL
   <ns>:origins:probed         hash   probe URL -> "down" while its primary stands behind the standbys
+  <ns>:origins:budgets        hash   bucket -> JSON of `rule_budgets`: what rules give to hosts (F53)
   <ns>:origins:members        zset   process -> ms until which its report counts
   <ns>:origins:report:<proc>  string JSON: what the process knows of each host; expires
 """
@@ -23,11 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from redis.exceptions import RedisError
 
-from workers.errors import BrokerUnavailable
+from workers.errors import BrokerUnavailable, WireError
 from workers.origin import fleet_scripts
 from workers.origin.health import Cause, Ejection
+from workers.origin.rule_budgets import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from workers.origin.limits import Limits
+    from workers.origin.rule_budgets import BucketBudgets
+
+log = structlog.get_logger(__name__)
 
 #: Seconds after which a call counts as failed.
 CALL_TIMEOUT_S = 2.0
@@ -151,6 +157,30 @@ class Fleet:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 urls = await self._redis.hkeys(self._key("probed"))
         return frozenset(_text(url) for url in urls)
+
+    # ------------------------------------------------------------ budgets of rules
+
+    async def rule_budgets(self) -> dict[str, BucketBudgets]:
+        """What rules give to hosts, by bucket; records that a newer version wrote are left out."""
+        with _translated():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                found = await self._redis.hgetall(self._key("budgets"))
+        records = {}
+        for bucket, text in found.items():
+            try:
+                records[_text(bucket)] = decode(_text(text))
+            except WireError as error:
+                log.warning("rule_budgets_not_read", bucket=_text(bucket), error=str(error))
+        return records
+
+    async def set_rule_budgets(self, bucket: str, record: str | None) -> None:
+        """Write a bucket's record; None removes it."""
+        with _translated():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                if record is None:
+                    await self._redis.hdel(self._key("budgets"), bucket)
+                else:
+                    await self._redis.hset(self._key("budgets"), bucket, record)
 
     # ------------------------------------------------------------ reports
 

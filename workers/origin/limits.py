@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from workers.origin.windows import parse_window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from workers.settings import BudgetSettings
@@ -38,7 +39,30 @@ _Number = TypeVar("_Number", int, float)
 
 
 class Schedule:
-    """The limits of one host over the week."""
+    """The limits of one host over the week; of several budgets the strictest value of each kind holds."""
+
+    def __init__(self, *budgets: BudgetSettings) -> None:
+        self._parts = tuple(_Week(budget) for budget in budgets)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is any bound at any hour."""
+        return any(part.bounded for part in self._parts)
+
+    def at(self, local: datetime) -> Limits:
+        """The limits at this local time."""
+        if len(self._parts) == 1:
+            return self._parts[0].at(local)
+        now = [part.at(local) for part in self._parts]
+        return Limits(
+            concurrency=_least(limits.concurrency for limits in now),
+            requests_per_s=_least(limits.requests_per_s for limits in now),
+            bytes_per_s=_least(limits.bytes_per_s for limits in now),
+        )
+
+
+class _Week:
+    """One budget over the week."""
 
     def __init__(self, settings: BudgetSettings) -> None:
         self._base = Limits(
@@ -76,6 +100,10 @@ def cold_part(slots: int, hot_share: float) -> int:
     if slots < 2 or hot_share <= 0:
         return slots
     return slots - min(slots - 1, max(1, math.floor(slots * hot_share)))
+
+
+def _least(values: Iterable[_Number | None]) -> _Number | None:
+    return min((value for value in values if value is not None), default=None)
 
 
 def _either(first: _Number | None, second: _Number | None) -> _Number | None:
