@@ -230,7 +230,7 @@ async def _give(settings: Settings, name: str, order: Order) -> None:
 
 
 for _name in ("pause", "resume", "cancel"):
-    command.add_command(_order(_name))  # type: ignore[arg-type]  # the three literals
+    command.add_command(_order(_name))
 
 
 def _print(report: dict[str, Any]) -> None:

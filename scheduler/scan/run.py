@@ -8,6 +8,7 @@ last window under the same numbers and goes on behind it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from redis.exceptions import RedisError
 
 from scheduler.dispatch import BATCH_ITEMS, key_problem
 from scheduler.rules.matching import RequestFacts, match
@@ -22,9 +24,10 @@ from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
 from scheduler.scan.compare import Comparison, Groups
 from scheduler.scan.inventory import open_source
-from scheduler.scan.inventory.entry import Collation, order_of
+from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.sorting import read_sorted, sort_to_file
-from scheduler.scan.state import Checkpoint, Counts, account
+from scheduler.scan.listing import BlockingListing
+from scheduler.scan.state import LEASE_MS, Checkpoint, Counts, account
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull
 from workers.failures import Failure
 from workers.plan import Batch, FetchItem, FetchPlan, Lane
@@ -36,8 +39,7 @@ if TYPE_CHECKING:
     from scheduler.runtime import Services
     from scheduler.scan.compare import Window
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import Phase, ScanOptions, ScanState, ScanStates
-    from workers.store.model import ListedObject, ListPage
+    from scheduler.scan.state import Phase, ScanState, ScanStates
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5
@@ -82,10 +84,17 @@ class Coordinator:
         except (FerrymanError, OSError) as error:
             # A failed listing or source is an error, never an end; the checkpoint stays (P31).
             log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
-            await self._finish("failed", error=f"{type(error).__name__}: {error}")
+            await self._finish("failed", error=str(error))
+        except RedisError as error:
+            # The record cannot be written either: the next coordinator goes on from the checkpoint.
+            log.warning("scan_interrupted", scan=name, error=str(error))
+        except Exception as error:
+            log.exception("scan_failed_unexpectedly", scan=name)
+            await self._finish("failed", error=f"internal error: {type(error).__name__}: {error}")
         finally:
             keeper.cancel()
-            await self._states.release(name, self._token)
+            with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
+                await self._states.release(name, self._token)
         return True
 
     async def _finish(self, phase: Phase, *, error: str = "") -> None:
@@ -97,9 +106,11 @@ class Coordinator:
 
     async def _keep_lease(self) -> None:
         while True:
-            await asyncio.sleep(3)
-            if not await self._states.renew(self.state.name, self._token):
-                log.warning("scan_lease_not_renewed", scan=self.state.name)
+            await asyncio.sleep(LEASE_MS / 4000)
+            try:
+                await self._states.renew(self.state.name, self._token)
+            except (RedisError, OSError) as error:
+                log.warning("scan_lease_not_renewed", scan=self.state.name, error=str(error))
 
     async def _obey(self) -> None:
         """Carry out what an operator asked for; a pause lasts until `resume` or `cancel`."""
@@ -178,7 +189,12 @@ class Coordinator:
     async def _compare(self, collation: Collation) -> None:
         options, point = self.state.options, self.state.checkpoint
         after = point.key if point and point.key else None
-        feed = _Listing(self._services, options, continuation=point.continuation if point else None)
+        feed = BlockingListing(
+            self._services.store,
+            options.bucket,
+            options.prefix,
+            continuation=point.continuation if point else None,
+        )
         comparison = Comparison(
             read_sorted(Path(self.state.inventory_file), after=after, order=collation),
             feed.objects(after=after, collation=collation),
@@ -340,38 +356,3 @@ def _batches(wanted: list[tuple[str, FetchPlan, FetchItem]], *, run: str, first:
         items.append(replace(item, position=len(items)))
     if held is not None and items:
         yield Batch(plan=held[1], items=tuple(items), lane=Lane.COLD, scan=run, batch=number)
-
-
-class _Listing:
-    """The bucket's listing as a blocking iterator for the comparison's thread, one page read ahead."""
-
-    def __init__(self, services: Services, options: ScanOptions, *, continuation: str | None) -> None:
-        self._services = services
-        self._options = options
-        #: Token of the page that is being read; a resumed run begins there.
-        self.continuation = continuation
-        self._loop = asyncio.get_running_loop()
-
-    def objects(self, *, after: str | None, collation: Collation) -> Iterator[ListedObject]:
-        order = order_of(collation)
-        skip = None if after is None else order(after)
-        pages = self._services.store.list(
-            self._options.bucket, self._options.prefix, continuation=self.continuation
-        )
-
-        async def advance() -> ListPage | None:
-            return await anext(pages, None)
-
-        ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
-        following = self.continuation
-        while True:
-            page = ahead.result()
-            if page is None:
-                return
-            self.continuation, following = following, page.continuation
-            ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
-            for listed in page.objects:
-                if listed.key.startswith(".ferryman/"):
-                    continue
-                if skip is None or order(listed.key) > skip:
-                    yield listed
