@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.dispatch import Dispatcher
+from scheduler.origin_budgets import publishing_budgets
 from scheduler.rules.repository import RulesRepository
 from workers.ledger import Ledger
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
 from workers.origin.fetch import Fetcher
+from workers.origin.probe_client import prober
 from workers.queue import JobQueue
 from workers.store.client import ObjectStore
 
@@ -65,11 +67,15 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
             OriginClient(settings.origin, instance=installation, public_hosts=settings.gateway.public_hosts)
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
+        control.set_probe(prober(client))
         await control.start()
         stack.push_async_callback(control.close)
         rules = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
         await rules.start()
         stack.push_async_callback(rules.close)
+        await stack.enter_async_context(
+            publishing_budgets(rules, control, ledger.redis, namespace=settings.broker.namespace)
+        )
         yield Services(
             settings=settings,
             instance=uuid.uuid4().hex[:12],

@@ -25,6 +25,7 @@ from workers.metrics import WorkerObserver
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
 from workers.origin.fetch import Fetcher
+from workers.origin.probe_client import prober
 from workers.queue import PROMOTED_AT_ONCE, JobQueue
 from workers.rule_epochs import RuleEpochs
 from workers.runner import BatchRunner
@@ -93,6 +94,7 @@ class WorkerProcess(Middleware):
             OriginClient(settings.origin, instance=settings.instance, public_hosts=settings.public_hosts)
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
+        control.set_probe(prober(client))
         await control.start()
         stack.push_async_callback(control.close)
         leases = LeaseKeeper(ledger.claims, owner=f"worker-{uuid.uuid4().hex}")
