@@ -111,7 +111,7 @@ class StoreGuarantees:
             )
         if not self.checksums:
             found.append("the store compares no checksum of a PUT with the bytes")
-        if self.collation == "none":
+        if self.proven and self.collation == "none":
             found.append("listings are in no known order and will be sorted on disk")
         return tuple(found)
 

@@ -67,7 +67,6 @@ _CORE: Final = frozenset({VERSION, ATTEMPT, SOURCE_ETAG})
 #: Last to go: without them an answer would differ from the origin's.
 _REPLAYED: Final = frozenset({EXPIRES, ACAO, LAST_MODIFIED})
 
-_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 _NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _ENCODED_WORD: Final = re.compile(r"=\?([A-Za-z0-9_-]+)\?([bBqQ])\?([^?]*)\?=")
 _PREFIX_BYTES: Final = len("x-amz-meta-")
@@ -91,7 +90,7 @@ def encode_value(value: str) -> str:
 
     A value that looks like such a word already is encoded too, so that decoding gives back what was encoded.
     """
-    if _PRINTABLE.fullmatch(value) and "=?" not in value:
+    if value.isascii() and value.isprintable() and "=?" not in value:
         return value
     raw = value.encode("utf-8", "surrogateescape")
     try:
@@ -148,7 +147,7 @@ def tag_value(url: str, form: Literal["encoded", "decoded", "plain", "off"]) -> 
         return "MIRROR"
     if form == "decoded":
         decoded = unquote_to_bytes(url).decode("utf-8", "surrogateescape")
-        if _PRINTABLE.fullmatch(decoded):
+        if decoded.isascii() and decoded.isprintable():
             return f"MIRROR {decoded}"
     return "MIRROR " + "".join([_TAG_BYTES[byte] for byte in url.encode("utf-8", "surrogateescape")])
 
@@ -179,13 +178,7 @@ def object_meta(
     """
     policy = plan.store
     native: dict[str, str] = {}
-    own: dict[str, str] = {
-        VERSION: "1",
-        ATTEMPT: attempt,
-        KEY_SHA256: _sha256(key.encode("utf-8", "surrogateescape")).hexdigest(),
-        RULE: plan.rule,
-        FETCHED_AT: fetched_at,
-    }
+    own: dict[str, str] = {}
     origin: dict[str, str] = {}
     cut: list[str] = []
     seen = 0
@@ -219,11 +212,6 @@ def object_meta(
                 origin.setdefault(short, value)
             else:
                 cut.append(short)
-    if sha256:
-        own[SHA256] = sha256
-    tag = tag_value(url, policy.tag)
-    if tag is not None:
-        own[TAG] = tag
     headers: list[tuple[str, str]] = []
     for name, value in native.items():
         encoded = encode_value(value)
@@ -231,7 +219,21 @@ def object_meta(
             headers.append((name, encoded))
         else:
             cut.append(name.lower())
-    meta = {name: encode_value(value) for name, value in own.items()}
+    # What is written by ourselves is printable ASCII; only the origin's values need a look.
+    meta = {
+        VERSION: "1",
+        ATTEMPT: attempt,
+        KEY_SHA256: _sha256(key.encode("utf-8", "surrogateescape")).hexdigest(),
+        RULE: plan.rule,
+        FETCHED_AT: fetched_at,
+    }
+    for name, value in own.items():
+        meta[name] = encode_value(value)
+    if sha256:
+        meta[SHA256] = sha256
+    tag = tag_value(url, policy.tag)
+    if tag is not None:
+        meta[TAG] = tag
     theirs = {name: encode_value(value) for name, value in origin.items()} if origin else origin
     meta, theirs = _within_limit(meta, theirs, cut)
     return ObjectMeta(
@@ -239,12 +241,13 @@ def object_meta(
         user_meta=(*meta.items(), *theirs.items()),
         tags=policy.tags,
         cut=tuple(cut),
+        digest_fits=SHA256 not in meta and RULE in meta,
     )
 
 
 def _bytes(meta: dict[str, str]) -> int:
     """User metadata as a strict store counts it; everything in it is ASCII by now."""
-    return sum([_PREFIX_BYTES + len(name) + len(value) for name, value in meta.items()])
+    return _PREFIX_BYTES * len(meta) + len("".join(meta)) + len("".join(meta.values()))
 
 
 def _within_limit(
@@ -253,12 +256,13 @@ def _within_limit(
     cut: list[str],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """S10, step by step; what goes is appended to `cut` and named in the metadata itself."""
-    for name in [name for name, value in own.items() if len(value) > _MAX_OWN_BYTES and name != TAG]:
-        del own[name]
-        cut.append(name)
     room = MAX_USER_META_BYTES - (0 if SHA256 in own else _SHA256_BYTES)
     if not cut and _bytes(own) + _bytes(origin) <= room:
         return own, origin
+
+    for name in [name for name, value in own.items() if len(value) > _MAX_OWN_BYTES and name != TAG]:
+        del own[name]
+        cut.append(name)
 
     def over() -> bool:
         notice = _cut_notice(cut)
@@ -301,12 +305,9 @@ def _cut_notice(cut: list[str]) -> str:
 
 def with_sha256(meta: ObjectMeta, digest: str) -> ObjectMeta:
     """The same with the digest of the body, where the limit allows and provenance was not cut."""
-    names = {name for name, _ in meta.user_meta}
-    if SHA256 in names or RULE not in names:
+    if not meta.digest_fits:
         return meta
-    if _bytes(dict(meta.user_meta)) + _SHA256_BYTES > MAX_USER_META_BYTES:
-        return meta
-    return replace(meta, user_meta=(*meta.user_meta, (SHA256, digest)))
+    return replace(meta, user_meta=(*meta.user_meta, (SHA256, digest)), digest_fits=False)
 
 
 def minimal(meta: ObjectMeta) -> ObjectMeta:
@@ -318,6 +319,7 @@ def minimal(meta: ObjectMeta) -> ObjectMeta:
     return replace(
         meta,
         user_meta=(*kept, (TAG, "MIRROR"), (META_CUT, _cut_notice(list(cut)))),
+        digest_fits=False,
         cut=(*meta.cut, *cut),
     )
 

@@ -38,6 +38,8 @@ class ObjectMeta:
     tags: tuple[tuple[str, str], ...] = ()
     #: Names that had to be dropped or shortened to stay within the store's limit (S10).
     cut: tuple[str, ...] = ()
+    #: Room is left for the digest of the body, which the upload knows only at its end (S9).
+    digest_fits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
