@@ -131,6 +131,10 @@ _PROTOCOLS: dict[str, Protocol] = {"HTTP": "http", "HTTPS": "https", "FOLLOW": "
 def read_rule(cursor: Cursor, where: WrittenRule, options: ReadOptions) -> Rule:
     """The rule, as far as it can be read; problems are recorded in `where`."""
     reader = FieldReader(cursor, where)
+    for part in ("request", "answer", "store"):
+        reader.find(part, "OriginParameter")
+    reader.find("when", "OriginCondition")
+    reader.find("path", "OriginInfo", "FileInfo")
     kind = reader.choice("type", _TYPES, "OriginType")
     if kind is None and "type" not in where.failed:
         where.refuse("type", ProblemKind.MISSING_FIELD, f"OriginType ({', '.join(_TYPES)}) is needed")

@@ -153,8 +153,14 @@ def _fold_base_path(rule: Rule) -> Rule:
         return rule
     if path.fixed is not None:
         path = replace(path, fixed=base[1:] + path.fixed.removeprefix("/"))
-    elif path.replace_prefix is not None or path.add_prefix.startswith("/"):
+    elif path.add_prefix.startswith("/"):
         return rule
+    elif path.replace_prefix is not None:
+        # Foldable only where every key that matches has the prefix.
+        if not rule.when.prefix.startswith(path.replace_prefix.old):
+            return rule
+        new = base[1:] + path.add_prefix + path.replace_prefix.new
+        path = replace(path, add_prefix="", replace_prefix=replace(path.replace_prefix, new=new))
     else:
         path = replace(path, add_prefix=base[1:] + path.add_prefix)
 

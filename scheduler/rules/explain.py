@@ -14,7 +14,7 @@ from scheduler.rules.matching import match, ordered, reasons_against, triggers
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanKind, PlanRefused, location, origin_url, plan
 from workers.origin.balance import order
-from workers.origin.headers import request_headers
+from workers.origin.headers import fixed_headers, request_headers
 from workers.store.metadata import tag_value
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def explain(ruleset: RuleSet, bucket: str, facts: RequestFacts, *, kind: PlanKin
         rule=rule.name,
         action=rule.type.value,
         url=first,
-        headers_sent=tuple(request_headers(fetch.headers, fetch.new_headers, instance=INSTANCE)),
+        headers_sent=_sent(fetch),
         headers_withheld=tuple(withheld(HeaderPolicy.of(rule.request), tuple(facts.headers), kind)),
         candidates=tuple(_candidates(fetch, item)),
         client=tuple(_client(rule, fetch, item, facts)),
@@ -152,6 +152,14 @@ def _verdicts(ruleset: RuleSet, facts: RequestFacts) -> Iterator[RuleVerdict]:
         yield RuleVerdict(
             name=rule.name, priority=rule.priority, type=rule.type.value, verdict=verdict, reasons=reasons
         )
+
+
+def _sent(fetch: FetchPlan) -> tuple[tuple[str, str], ...]:
+    """Passed and new headers, and the fixed ones beside them (H2 to H6); `Host` stands in the URL."""
+    headers = request_headers(fetch.headers, fetch.new_headers, instance=INSTANCE)
+    names = {name.lower() for name, _ in headers}
+    fixed = fixed_headers(INSTANCE).items()
+    return (*headers, *((name, value) for name, value in fixed if name.lower() not in names))
 
 
 def _candidates(fetch: FetchPlan, item: FetchItem) -> Iterator[Candidate]:

@@ -175,6 +175,8 @@ class OssRuleReader:
 
     def read(self) -> Rule:
         """The rule, as far as it can be read."""
+        for part in ("request", "path", "origin", "answer", "store"):
+            self.reader.find(part, "Redirect")
         kind = self._type()
         mirror = kind is RuleType.MIRROR
         self._ignored(mirror=mirror)
