@@ -116,7 +116,9 @@ class Exchange:
         await self.raw(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), counted=False)
 
     async def raw(self, data: bytes, *, counted: bool = True) -> None:
-        """Write bytes as they are; body bytes are counted for the log."""
+        """Write bytes as they are; body bytes are counted for the log, and left out of an answer to HEAD."""
+        if counted and self.request.method == "HEAD":
+            return
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
             self.writer.write(piece)
@@ -126,6 +128,8 @@ class Exchange:
 
     async def chunk(self, data: bytes) -> None:
         """Write one chunk of a chunked body."""
+        if self.request.method == "HEAD":
+            return
         self.writer.write(b"%x\r\n" % len(data))
         await self.raw(data)
         self.writer.write(b"\r\n")

@@ -26,12 +26,12 @@ from workers.errors import (
     OriginTruncated,
     OriginUnreachable,
 )
-from workers.origin.answers import first_header
 from workers.origin.body import BODY_ERRORS
-from workers.origin.connector import Dial, GuardedConnector, current_dial
+from workers.origin.connector import GuardedConnector
 from workers.origin.credentials import Credentials
-from workers.origin.guard import Guard, Kind, refusals
-from workers.origin.headers import request_headers, went_through
+from workers.origin.deadlines import Deadlines, Dial
+from workers.origin.guard import Guard, Kind, current_dial
+from workers.origin.headers import fixed_headers, request_headers, went_through
 from workers.origin.redirects import FOLLOWED, follow, headers_elsewhere, keeps_identity, split_url
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Answer:
     #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
     protocol: Any
 
-    def header(self, lower_name: str) -> str | None:
-        """The first value of a header; the name in lower case."""
-        return first_header(self.headers, lower_name)
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        value: str | None = self.raw.headers.get(name)
+        return value
 
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else end it."""
@@ -140,6 +141,8 @@ class OriginClient:
         self._credentials = Credentials(settings.credentials)
         self._resolver = resolver
         self._sessions: dict[tuple[bool, bool, str], aiohttp.ClientSession] = {}
+        self._deadlines = Deadlines()
+        self._fixed = fixed_headers(instance)
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,6 +154,7 @@ class OriginClient:
 
     async def close(self) -> None:
         """End every connection."""
+        self._deadlines.close()
         sessions = list(self._sessions.values())
         self._sessions.clear()
         for session in sessions:
@@ -192,14 +196,15 @@ class OriginClient:
                     credential = None
                     passed, new = headers_elsewhere(passed, new, resend=plan.redirects.resend_headers)
                 configured = plan.trusted_hosts and _is_named(plan, split_url(url).authority)
-            headers = request_headers(passed, new, instance=self.instance)
+            # The fixed headers are the session's; most requests have no others.
+            headers = request_headers(passed, new, instance=self.instance) if passed or new else []
             if credential is not None:
                 headers += self._credentials.headers(credential, method, url, origin=origin.host)
             headers += extra
             answer = await self._send(
                 method,
                 url,
-                headers,
+                headers or None,
                 host=origin.host,
                 configured=configured,
                 sni=plan.sni,
@@ -227,7 +232,7 @@ class OriginClient:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]],
+        headers: list[tuple[str, str]] | None,
         *,
         host: str,
         configured: bool,
@@ -244,32 +249,31 @@ class OriginClient:
         session = self._sessions.get((configured, sni, certificate or ""))
         if session is None:
             session = self._open_session(configured=configured, sni=sni, certificate=certificate)
-        refused: list[Refusal] = []
-        seen = refusals.set(refused)
-        deadline = asyncio.timeout(connect_s)
-        dial = Dial(deadline, first_byte_s)
+        loop = asyncio.get_running_loop()
+        dial = Dial(loop.time() + connect_s, first_byte_s)
         dialled = current_dial.set(dial)
+        self._deadlines.add(dial, loop)
         try:
-            async with deadline:
-                # "." leaves no name after aiohttp strips the dots: no SNI is sent.
-                raw = await session._request(  # noqa: SLF001 -- the public wrapper only adds a context manager
-                    method,
-                    target,
-                    headers=headers,
-                    allow_redirects=False,
-                    server_hostname=None if sni else ".",
-                )
-        except OriginError:
-            raise
-        except TimeoutError as error:
+            # "." leaves no name after aiohttp strips the dots: no SNI is sent.
+            raw = await session.request(
+                method,
+                target,
+                headers=headers,
+                allow_redirects=False,
+                server_hostname=None if sni else ".",
+            )
+        except asyncio.CancelledError as error:
+            if not dial.timed_out():
+                raise
             phase = "first_byte" if dial.connected else "connect"
-            limit = first_byte_s if dial.connected else connect_s
-            raise OriginTimeout(f"{host}: {phase} took over {limit:g} s", origin=host, phase=phase) from error
+            limit_s = first_byte_s if dial.connected else connect_s
+            message = f"{host}: {phase} took over {limit_s:g} s"
+            raise OriginTimeout(message, origin=host, phase=phase) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _translated(error, host, refused) from error
+            raise _translated(error, host, dial.refusals) from error
         finally:
+            self._deadlines.remove(dial)
             current_dial.reset(dialled)
-            refusals.reset(seen)
         connection = raw.connection
         protocol = None
         if connection is not None:
@@ -303,7 +307,7 @@ class OriginClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            headers=self._fixed,
             timeout=_NO_TIMEOUT,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -360,7 +364,8 @@ def _translated(error: Exception, host: str, refused: list[Refusal]) -> OriginEr
             )
         return AddressRefused(f"{host}: {text}; origin.allow_networks does not list it", origin=host)
     if isinstance(error, aiohttp.ClientResponseError):
-        return OriginMalformed(f"{host}: {error.message.splitlines()[0].rstrip(':')}", origin=host)
+        first = (error.message.splitlines() or ["no HTTP"])[0]
+        return OriginMalformed(f"{host}: {first[:100].rstrip(':')}", origin=host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return OriginUnreachable(f"{host}: no address found", origin=host)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError):

@@ -7,33 +7,18 @@ level of trust, so that a pooled connection is never used by somebody who could 
 from __future__ import annotations
 
 import ssl
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from workers.origin.guard import current_dial
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractResolver
 
     from workers.origin.guard import Guard
-
-
-class Dial:
-    """The deadlines of one request: the connect deadline becomes the first-byte deadline once connected."""
-
-    __slots__ = ("connected", "deadline", "first_byte_s")
-
-    def __init__(self, deadline: asyncio.Timeout, first_byte_s: float) -> None:
-        self.deadline = deadline
-        self.first_byte_s = first_byte_s
-        self.connected = False
-
-
-#: The dial of the request that this task is making.
-current_dial: ContextVar[Dial | None] = ContextVar("current_dial", default=None)
 
 
 class GuardedConnector(aiohttp.TCPConnector):
@@ -64,7 +49,7 @@ class GuardedConnector(aiohttp.TCPConnector):
         dial = current_dial.get()
         if dial is not None:
             dial.connected = True
-            dial.deadline.reschedule(self._loop.time() + dial.first_byte_s)
+            dial.at = self._loop.time() + dial.first_byte_s
         if self._check_names and req.is_ssl():
             transport = connection.transport
             certificate = transport.get_extra_info("peercert") if transport is not None else None

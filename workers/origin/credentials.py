@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import ssl
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from workers.origin.redirects import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -26,16 +25,18 @@ if TYPE_CHECKING:
     from workers.settings import CredentialSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Signer:
-    access_key_id: str
-    secret_access_key: str
-    region: str
+    """SigV4 for S3, without a body."""
+
+    def __init__(self, access_key_id: str, secret_access_key: str, region: str) -> None:
+        # Imported here: only fleets with an S3 origin load the C library for this.
+        from awscrt.auth import AwsCredentialsProvider
+
+        self._region = region
+        self._provider = AwsCredentialsProvider.new_static(access_key_id, secret_access_key)
 
     def headers(self, method: str, url: str, now: datetime | None) -> list[tuple[str, str]]:
-        # Imported here: only fleets with an S3 origin load the C library for this.
         from awscrt.auth import (
-            AwsCredentialsProvider,
             AwsSignatureType,
             AwsSignedBodyHeaderType,
             AwsSigningAlgorithm,
@@ -49,17 +50,16 @@ class _Signer:
         config = AwsSigningConfig(
             algorithm=AwsSigningAlgorithm.V4,
             signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
-            credentials_provider=AwsCredentialsProvider.new_static(
-                self.access_key_id, self.secret_access_key
-            ),
-            region=self.region,
+            credentials_provider=self._provider,
+            region=self._region,
             service="s3",
-            date=now,
+            date=now or datetime.now(UTC),
             use_double_uri_encode=False,
             should_normalize_uri_path=False,
             signed_body_value="UNSIGNED-PAYLOAD",
             signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
         )
+        # A static provider answers at once; the bound is against a fault of the library.
         aws_sign_request(request, config).result(timeout=10)
         return [(name, value) for name, value in request.headers if name.lower() != "host"]
 
@@ -91,9 +91,9 @@ class Credentials:
                 self._fixed[name] = made = _fixed_headers(settings)
                 return made
             self._signers[name] = signer = _Signer(
-                access_key_id=settings.access_key_id or "",
-                secret_access_key=_secret(settings.secret_access_key, settings.secret_access_key_file),
-                region=settings.region,
+                settings.access_key_id or "",
+                _secret(settings.secret_access_key, settings.secret_access_key_file),
+                settings.region,
             )
         return signer.headers(method, url, now)
 

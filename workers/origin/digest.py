@@ -53,8 +53,17 @@ _NAMES = {
 }
 
 _MD5_ETAG = re.compile(r'"?([0-9a-fA-F]{32})"?\Z')
-_INTERESTING = re.compile(
-    r"content-md5|digest|content-digest|repr-digest|x-goog-hash|x-amz-checksum-.*|x-(?:oss|cos)-hash-crc64ecma\Z"
+_HEADERS = frozenset(
+    {
+        "content-md5",
+        "digest",
+        "content-digest",
+        "repr-digest",
+        "x-goog-hash",
+        "x-oss-hash-crc64ecma",
+        "x-cos-hash-crc64ecma",
+        *(f"x-amz-checksum-{name}" for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512")),
+    }
 )
 
 
@@ -105,8 +114,7 @@ def offered(headers: Headers, *, trust_etag: bool = False) -> tuple[Offered, ...
     etag = None
     for name, value in headers:
         lower = name.lower()
-        # One cheap look a header: most answers have none of these.
-        if lower[0] in "cdrx" and _INTERESTING.fullmatch(lower):
+        if lower in _HEADERS:
             named.append((lower, value))
         elif lower == "etag":
             etag = value

@@ -236,6 +236,8 @@ class FetchSession:
         verdict = judge(answer.status, plan, part=part, range_asked=ranged)
         if self._ends_asynchronously(answer.status):
             verdict = Verdict.FINAL
+        if self._method == "HEAD" and _is_empty(answer):
+            verdict = Verdict.SUCCESS
         if verdict is Verdict.SUCCESS:
             return await self._success(origin, url, answer, part, took_s, page)
         if verdict is Verdict.REDIRECT:
@@ -269,6 +271,9 @@ class FetchSession:
         framing, length = framing_of(answer, method=self._method, origin=host)
         if self._method == "HEAD":
             answer.close()
+            if answer.status == 416:
+                # An empty object has no first byte.
+                length = 0
             self._answered(origin, answer.status, took_s)
             self._release()
             return self._fetched(200, answer, part.total if part else length, framing, host, url)
@@ -332,14 +337,9 @@ class FetchSession:
     async def _head_by_get(self, origin: Origin, url: str, refused: Answer) -> Answer:
         """Ask for one byte where HEAD is not allowed (A36)."""
         await refused.drain()
-        answer = await self._fetcher.client.ask(
+        return await self._fetcher.client.ask(
             self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._take_slot
         )
-        if answer.status == 416 and (answer.header("content-range") or "").replace(" ", "") == "bytes*/0":
-            # An empty object has no first byte.
-            kept = tuple(pair for pair in answer.headers if pair[0].lower() != "content-length")
-            answer.status, answer.headers = 200, (*kept, ("Content-Length", "0"))
-        return answer
 
     async def _learn(self, origin: Origin) -> Fingerprint | None:
         async def ask(path: str) -> Answer:
@@ -439,6 +439,12 @@ class FetchSession:
         finally:
             if self._stream is stream:
                 self._release()
+
+
+def _is_empty(answer: Answer) -> bool:
+    """Whether one byte was asked of an object that has none."""
+    where = answer.header("content-range") or ""
+    return answer.status == 416 and where.replace(" ", "") == "bytes*/0"
 
 
 def _size_mismatch(host: str, promised: int, found: int) -> ListingMismatch:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from workers.origin.deadlines import Dial
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,8 +67,8 @@ class Refusal:
         return f"{self.address} port {self.port} is {self.kind.value}"
 
 
-#: Collects what the guard refused while one request connects; set by the client around a request.
-refusals: ContextVar[list[Refusal] | None] = ContextVar("refusals", default=None)
+#: The request that this task is making; the guard tells it what was refused.
+current_dial: ContextVar[Dial | None] = ContextVar("current_dial", default=None)
 
 
 def embedded_addresses(address: IPAddress) -> list[IPAddress]:
@@ -147,9 +149,9 @@ class Guard:
             family, kind, protocol, _, where = info
             refused = self.refusal(where[0], where[1], configured=configured, is_local=is_local_address)
             if refused is not None:
-                seen = refusals.get()
-                if seen is not None:
-                    seen.append(refused)
+                dial = current_dial.get()
+                if dial is not None:
+                    dial.refusals.append(refused)
                 raise OSError(errno.EACCES, f"not allowed: {refused}")
             return socket.socket(family=family, type=kind, proto=protocol)
 

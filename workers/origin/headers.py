@@ -21,32 +21,29 @@ except PackageNotFoundError:
     USER_AGENT = "ferryman/0"
 
 
-def request_headers(passed: Headers, new: Headers, *, instance: str) -> list[tuple[str, str]]:
-    """Passed headers, then new ones with a value (H5), then the fixed ones (H6).
+def fixed_headers(instance: str) -> dict[str, str]:
+    """What goes with every request (H6); `Host` is left to the client."""
+    fixed = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+    if instance:
+        fixed[HOP_HEADER] = instance
+    return fixed
 
-    `Host` is left to the client unless `new` sets it. A hop marker among the passed headers is continued, so
-    that two installations that point at each other find the loop.
+
+def request_headers(passed: Headers, new: Headers, *, instance: str) -> list[tuple[str, str]]:
+    """Passed headers, then new ones with a value in the place of passed ones (H5).
+
+    They replace fixed ones of the same name (User-Agent, Host). A hop marker among the passed headers is
+    continued, so that two installations that point at each other find the loop.
     """
+    replaced = {name.lower() for name, value in new if value}
     headers: list[tuple[str, str]] = []
-    hops = [instance] if instance else []
-    agent = False
     for name, value in passed:
         lower = name.lower()
         if lower == "x-ferryman-hop":
-            hops.insert(0, value)
-            continue
-        agent = agent or lower == "user-agent"
-        headers.append((name, value))
-    if new:
-        replaced = {name.lower() for name, value in new if value}
-        headers = [pair for pair in headers if pair[0].lower() not in replaced]
-        headers.extend(pair for pair in new if pair[1])
-        agent = agent or "user-agent" in replaced
-    headers.append(("Accept-Encoding", "identity"))
-    if not agent:
-        headers.append(("User-Agent", USER_AGENT))
-    if hops:
-        headers.append((HOP_HEADER, ", ".join(hops)))
+            headers.append((HOP_HEADER, f"{value}, {instance}" if instance else value))
+        elif lower not in replaced and lower != "accept-encoding":
+            headers.append((name, value))
+    headers.extend(pair for pair in new if pair[1])
     return headers
 
 

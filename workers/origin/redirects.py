@@ -127,7 +127,9 @@ def headers_elsewhere(passed: Headers, new: Headers, *, resend: bool) -> tuple[H
 def _wire_safe(location: str) -> str:
     if location.isascii() and " " not in location:
         return location
-    return "".join(char if "!" <= char <= "~" else quote(char.encode("utf-8")) for char in location)
+    return "".join(
+        char if "!" <= char <= "~" else quote(char.encode("utf-8", "surrogateescape")) for char in location
+    )
 
 
 def _resolve(base: Target, reference: str) -> Target:

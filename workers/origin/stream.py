@@ -85,8 +85,9 @@ class BodyStream:
         self._resumes = self._fruitless = self._got_before = 0
 
     def close(self) -> None:
-        """Give the connection back when the body was read to its end, else end it."""
-        self.answer.close()
+        """End the connection, unless the body was read to its end: then it is in the pool already."""
+        if not self._ended:
+            self.answer.close()
 
     async def read(self) -> bytes:
         """The next bytes; empty at an end that was checked.
@@ -106,8 +107,10 @@ class BodyStream:
             chunk = await self._mend(error)
         self._waited_s += self._clock() - started
         if not chunk:
-            return await self._end()
+            chunk = await self._end()
         self.got += len(chunk)
+        if self.got == self.length:
+            self._ended = True
         if self._waited_s >= JOB_S or self._timeouts.total_s is not None:
             self._check_deadline()
         return chunk
@@ -124,10 +127,7 @@ class BodyStream:
 
     async def _end(self) -> bytes:
         if self.length is not None and self.got != self.length:
-            chunk = await self._mend(self._truncated())
-            if chunk:
-                self.got += len(chunk)
-                return chunk
+            return await self._mend(self._truncated())
         if self.framing == "close" and was_reset(self.answer):
             raise self._truncated()
         self._ended = True
