@@ -124,6 +124,16 @@ class AdminSettings(Section):
     token_file: Path | None = None
 
 
+class MetricsSettings(Section):
+    """Where processes without a gateway or admin side answer /metrics, /healthz and /readyz; unset: nowhere.
+
+    Metrics of all processes of one machine that share data_dir are also in the admin side's /metrics.
+    """
+
+    worker_listen: Listen | None = None
+    consumer_listen: Listen | None = None
+
+
 class BucketSettings(Section):
     """One bucket that is served. Without `rules` its rule set is owned by the API."""
 
@@ -185,6 +195,7 @@ class Settings(Section):
 
     gateway: GatewaySettings = GatewaySettings()
     admin: AdminSettings = AdminSettings()
+    metrics: MetricsSettings = MetricsSettings()
     store: StoreSettings = StoreSettings()
     broker: BrokerSettings = BrokerSettings()
     origin: OriginSettings = OriginSettings()

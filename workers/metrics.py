@@ -24,6 +24,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -46,6 +47,9 @@ _BYTES = tuple(float(4**step * 1024) for step in range(13))
 
 _armed = False
 _at_exit = False
+
+# Once a series, and of no use to anybody here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class _Bounded:

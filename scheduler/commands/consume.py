@@ -22,7 +22,7 @@ from scheduler.commands.common import (
     run_async,
     stop_event,
 )
-from workers import log
+from workers import log, metric_files
 from workers.errors import ConfigError
 from workers.plan import Lane
 
@@ -79,6 +79,7 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
     once = options["once"] or options["replay"] or dry
     settings = load(config, resolve=not dry)
     log.configure(form=settings.log.format, level=settings.log.level)
+    metric_files.use(settings.data_dir)
     begin: Literal["start", "end"] | None = options["begin"] or ("start" if dry else None)
     try:
         wanted = [_section(path, options) for path in files] or list(settings.consume)
@@ -142,12 +143,14 @@ def _refuse_missing(specs: list[InputSpec]) -> None:
 async def _consume(
     settings: Settings, specs: list[InputSpec], *, once: bool, options: dict[str, Any]
 ) -> dict[str, Any]:
+    from scheduler.front.admin.standalone import serving
     from scheduler.logs.board import Board
     from scheduler.logs.checkpoint import Checkpoint
     from scheduler.logs.consumer import Consumer
     from scheduler.logs.open import checkpoint_path, default_name, instance_name
     from scheduler.logs.sink import QueueSink
     from scheduler.runtime import open_services
+    from workers import metrics
 
     name = options["name"] or default_name(specs)
     stop = stop_event()
@@ -164,8 +167,18 @@ async def _consume(
             consumer = Consumer(specs, sink=sink, checkpoint=checkpoint, once=once, strict=once, packed=once)
             board = Board(services.ledger, consumer, instance=instance_name(name))
             writing = asyncio.create_task(board.run())
+
+            def tell_lag() -> None:
+                for file in consumer.status()["files"]:
+                    lag_bytes = int(file["lag_bytes"] or 0)
+                    metrics.consumer_state(file["path"], lag_bytes=lag_bytes, lag_s=float(file["lag_s"]))
+
             try:
-                await consumer.run(stop)
+                if once:
+                    await consumer.run(stop)
+                else:
+                    async with serving(settings, "consumer", tell_lag):
+                        await consumer.run(stop)
             finally:
                 writing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -17,7 +17,7 @@ from scheduler.commands.common import (
     stop_event,
     with_listen,
 )
-from workers import log
+from workers import log, metric_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def command(
         raise click.UsageError("--no-gateway and --no-admin together leave nothing to run")
     settings = with_listen(load(config), gateway=gateway_listen, admin=admin_listen)
     log.configure(form=settings.log.format, level=settings.log.level)
+    metric_files.use(settings.data_dir)
     run_async(
         _run(
             settings,

@@ -29,7 +29,7 @@ from scheduler.commands.common import (
     run_async,
     with_listen,
 )
-from workers import log
+from workers import log, metric_files
 from workers.errors import ConfigError
 from workers.plan import Lane
 
@@ -75,6 +75,7 @@ def command(
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
     log.configure(form=settings.log.format, level=settings.log.level)
+    metric_files.use(settings.data_dir)
     sys.exit(run_async(_Up(settings=settings).run()))
 
 

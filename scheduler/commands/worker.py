@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.commands.common import config_option, load, run_async, stop_event
-from workers import log
+from workers import log, metric_files
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -39,16 +39,18 @@ def command(config: Path | None, lane: str, processes: int | None, threads: int 
 
     settings = load(config)
     log.configure(form=settings.log.format, level=settings.log.level)
+    metric_files.use(settings.data_dir)
     lanes = list(Lane) if lane == "both" else [Lane(lane)]
     run_async(_run(settings, lanes, LaneSize(processes=processes, threads=threads)))
 
 
 async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
+    from scheduler.front.admin.standalone import serving
     from scheduler.processes import worker_children
     from scheduler.supervise import Supervisor
 
     stop = stop_event()
-    async with Supervisor() as supervisor:
+    async with serving(settings, "worker"), Supervisor() as supervisor:
         for child in worker_children(settings, lanes, size):
             await supervisor.start(child)
         await stop.wait()

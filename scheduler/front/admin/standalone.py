@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from starlette.applications import Starlette
@@ -20,6 +20,7 @@ from scheduler.front.admin.health import Readiness, health_routes, redis_check, 
 from scheduler.front.serve import serve
 from scheduler.listen import address_of, bind
 from workers import metrics
+from workers.errors import ConfigError
 from workers.ledger import Ledger
 from workers.origin import overview
 from workers.origin.fleet import Fleet
@@ -27,8 +28,7 @@ from workers.origin.health import State
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def application(ready: Readiness) -> ASGIApp:
-    """The three paths, without a token."""
+def application(ready: Readiness, before: Callable[[], None] | None = None) -> ASGIApp:
+    """The three paths, without a token; `before` sets gauges of states before they are read."""
 
     async def answer(_: Request) -> Response:
+        if before is not None:
+            before()
         metrics.flush()
         return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
 
@@ -51,18 +53,22 @@ def application(ready: Readiness) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, listen: str | None, *, section: str
-) -> AsyncIterator[socket.socket | None]:
-    """Serve on `host:port` while the block runs; None: serve nothing. Yields the socket.
+    settings: Settings, kind: Literal["worker", "consumer"], before: Callable[[], None] | None = None
+) -> AsyncIterator[str | None]:
+    """Serve on `metrics.<kind>_listen` while the block runs; nothing when it is unset. Yields `host:port`.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
+    listen = settings.metrics.worker_listen if kind == "worker" else settings.metrics.consumer_listen
     if listen is None:
         yield None
         return
     async with contextlib.AsyncExitStack() as stack:
-        sock = stack.enter_context(bind(section, listen))
+        try:
+            sock = stack.enter_context(bind(f"metrics.{kind}", listen))
+        except ConfigError as error:
+            raise ConfigError(f"metrics.{kind}_listen: {listen} cannot be listened on") from error
         ledger = Ledger.open(settings.broker)
         stack.push_async_callback(ledger.close)
         store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
@@ -74,10 +80,11 @@ async def serving(
             }
         )
         stop = asyncio.Event()
-        task = asyncio.create_task(serve(application(ready), [sock], stop, drain_s=1.0), name="standalone")
+        app = application(ready, before)
+        task = asyncio.create_task(serve(app, [sock], stop, drain_s=1.0), name="standalone")
         log.info("metrics_served", address=address_of(sock))
         try:
-            yield sock
+            yield address_of(sock)
         finally:
             stop.set()
             await asyncio.wait({task})
