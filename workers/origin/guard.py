@@ -105,6 +105,8 @@ def _kind(address: IPAddress) -> Kind:
         return Kind.MULTICAST
     if address.is_loopback:
         return Kind.LOOPBACK
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return Kind.PRIVATE
     return Kind.PUBLIC if address.is_global else Kind.PRIVATE
 
 
