@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 async def make_ready(services: Services, *, who: str) -> None:
-    """Create missing buckets (unless `store.create_buckets` is off) and publish the configuration's rules.
+    """Create missing buckets, prove what the store honours in each, publish the configuration's rules.
 
     A store or a Redis that is away is no error: requests say so one by one until it is back.
 
@@ -27,10 +27,11 @@ async def make_ready(services: Services, *, who: str) -> None:
         StoreDenied: the store refuses our credentials.
         DocumentError: a rule of the configuration is wrong.
     """
-    if services.settings.store.create_buckets:
-        for bucket in services.settings.buckets:
-            try:
-                await services.store.ensure_bucket(bucket)
-            except (StoreUnavailable, StoreThrottled) as error:
-                log.warning("bucket_not_checked", bucket=bucket, error=str(error))
+    for bucket in services.settings.buckets:
+        try:
+            await services.store.ensure_bucket(bucket)
+            # Proven before the first client waits for it, and refused credentials are told at start.
+            await services.store.guarantees(bucket)
+        except (StoreUnavailable, StoreThrottled) as error:
+            log.warning("bucket_not_checked", bucket=bucket, error=str(error))
     await apply_file_rules(services.rules, services.settings, who=who)

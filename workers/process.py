@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +52,12 @@ class WorkerProcess(Middleware):
         self._stack = contextlib.AsyncExitStack()
 
     def after_process_boot(self, broker: Any) -> None:
-        """In the new process, on its main thread: it shall not outlive dramatiq's master."""
+        """In the new process, on its main thread: it shall not outlive dramatiq's master.
+
+        Not even to drain: a drain waits for Redis, and that may have ended together with the master.
+        """
         del broker
-        die_with_parent(os.getppid(), number=signal.SIGTERM)
+        die_with_parent(os.getppid())
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
