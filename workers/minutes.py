@@ -7,6 +7,7 @@ Key schema (ledger database)::
 
     ns:minutes:<role>:<instance>   hash    unix minute -> JSON counts; kept 8 days
     ns:watchers                    hash    `role:instance` -> unix minute last written
+    ns:watchers-ended              set     those that were stopped on purpose
     ns:born                        string  unix seconds when this ledger began
 """
 
@@ -49,6 +50,8 @@ class Minutes:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(self._name(watcher), str(minute), orjson.dumps(dict(counts)))
             pipe.hset(f"{self._ns}:watchers", watcher, minute)
+            pipe.srem(f"{self._ns}:watchers-ended", watcher)
+            pipe.set(f"{self._ns}:born", repr(time.time()), nx=True)
             pipe.hdel(self._name(watcher), str(minute - KEPT_MINUTES))
             pipe.expire(self._name(watcher), KEPT_MINUTES * 60)
             await pipe.execute()
@@ -64,5 +67,10 @@ class Minutes:
         return {int(minute): orjson.loads(counts) for minute, counts in rows.items()}
 
     async def retire(self, watcher: str) -> None:
-        """Say that a watcher was stopped on purpose, so that its silence is no gap."""
-        await self._redis.hdel(f"{self._ns}:watchers", watcher)
+        """Say that a watcher was stopped on purpose: its silence from now on is no gap, its record stays."""
+        await self._redis.sadd(f"{self._ns}:watchers-ended", watcher)
+
+    async def ended(self) -> frozenset[str]:
+        """Watchers that were stopped on purpose."""
+        found = await self._redis.smembers(f"{self._ns}:watchers-ended")
+        return frozenset(cast("set[str]", found))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
+from redis.exceptions import RedisError
 
 from scheduler.rules import document
 from scheduler.rules.problems import DocumentError, Problem, ReadOptions
@@ -95,8 +96,12 @@ async def apply_file_rules(
     gone: list[str] = []
     for bucket, ruleset in rulesets.items():
         try:
-            replaced = await repository.replace(bucket, ruleset.rules, owner="file", who=who, how=how)
-        except BrokerUnavailable:
+            rules = await repository.retired.kept(bucket, ruleset.rules)
+            if len(rules) < len(ruleset.rules):
+                names = [rule.name for rule in ruleset.rules if rule not in rules]
+                log.info("rules_stay_retired", bucket=bucket, rules=names)
+            replaced = await repository.replace(bucket, rules, owner="file", who=who, how=how)
+        except (BrokerUnavailable, RedisError, OSError):
             repository.hold(bucket, ruleset.rules, who=who, how=how)
             held.append(bucket)
         else:

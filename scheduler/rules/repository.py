@@ -33,6 +33,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.rules.model import RuleSet, SourceFormat
+from scheduler.rules.retired import RetiredRules
 from scheduler.rules.stored import Change, decode_content, encode_content, job_fingerprint
 from workers.errors import BrokerUnavailable, FerrymanError, WireError
 from workers.rule_epochs import IN_FORCE, rule_epochs_key
@@ -141,6 +142,7 @@ class RulesRepository:
         self._namespace = namespace
         self._poll_s = poll_s
         self._clock = clock
+        self.retired = RetiredRules(redis, namespace=namespace)
         self._publish = redis.register_script(_PUBLISH)
         self._sets: dict[str, RuleSet] = {}
         self._versions: dict[str, int] = {}
@@ -370,7 +372,8 @@ class RulesRepository:
 
     async def _release(self, bucket: str) -> None:
         held = self._held[bucket]
-        await self._write(bucket, held.rules, owner="file", who=held.who, how=held.how)
+        rules = await self.retired.kept(bucket, held.rules)
+        await self._write(bucket, rules, owner="file", who=held.who, how=held.how)
         self._held.pop(bucket, None)
 
     async def _write(

@@ -1,0 +1,135 @@
+"""`ferryman finalize`: check the gate, write the report, retire the rules."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scheduler.commands.common import CommandFailed, config_option, echo_json, json_option, load, run_async
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scheduler.settings import Settings
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Period(click.ParamType[float]):
+    """A time such as 90s, 30m, 24h or 7d, in seconds."""
+
+    name = "period"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds of the text."""
+        if isinstance(value, (int, float)):
+            return float(value)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
+        if found is None:
+            self.fail(f"{value!r} is not a number with s, m, h or d, for example 24h", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+@click.command("finalize")
+@click.argument("name")
+@click.option("--check", is_flag=True, help="Only look: print every condition with its evidence.")
+@click.option("--quiet", type=Period(), default="24h", show_default=True, help="Period without any miss.")
+@click.option("--keep-rule", is_flag=True, help="Prove and report, but keep the rules (partial traffic).")
+@click.option("--rollback", is_flag=True, help="Bring retired rules back.")
+@click.option("--override", metavar="REASON", default="", help="Pass a shut gate; it is reported.")
+@click.option("--forget", metavar="WATCHER", help="A front or consumer that is gone for good.")
+@config_option
+@json_option
+def command(
+    name: str,
+    *,
+    check: bool,
+    quiet: float,
+    keep_rule: bool,
+    rollback: bool,
+    override: str,
+    forget: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Retire the rules that scan NAME has made needless, when the gate allows it.
+
+    \b
+    ferryman finalize site --check
+    ferryman finalize site --quiet 24h
+    ferryman finalize site --rollback
+    """  # noqa: D301  # \b keeps click from joining the lines
+    if sum((check, rollback, keep_rule, bool(override))) > 1 and not (keep_rule and override):
+        raise CommandFailed("--check, --rollback, --keep-rule and --override exclude each other", exit_code=2)
+    settings = load(config)
+    result = run_async(_finalize(settings, name, check, quiet, keep_rule, rollback, override, forget))
+    if as_json:
+        echo_json(result)
+    else:
+        _print(result)
+    if not result.get("open", True) and not override:
+        raise CommandFailed(f"the gate is shut: {result['shut']} of its conditions do not hold")
+
+
+async def _finalize(
+    settings: Settings,
+    name: str,
+    check: bool,
+    quiet: float,
+    keep_rule: bool,
+    rollback: bool,
+    override: str,
+    forget: str | None,
+) -> dict[str, Any]:
+    from scheduler.runtime import open_services
+    from scheduler.scan import finalize as finalizing
+    from scheduler.scan.gate import look
+    from scheduler.scan.state import ScanStates
+
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    async with open_services(settings) as services:
+        state = await ScanStates(services.redis, namespace=settings.broker.namespace).get(name)
+        if state is None:
+            raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
+        if forget is not None:
+            await services.ledger.minutes.retire(forget)
+        if rollback:
+            return {"rolled_back": await finalizing.rollback(services, state, who=who)}
+        if check:
+            verdict = await look(services, state, quiet_s=quiet)
+            retired: tuple[str, ...] = ()
+            reports: tuple[str, ...] = ()
+        else:
+            done = await finalizing.finalize(
+                services, state, quiet_s=quiet, who=who, keep_rule=keep_rule, override=override
+            )
+            verdict, retired, reports = done.verdict, done.retired, done.reports
+    return {
+        "open": verdict.open,
+        "shut": sum(not (one.ok or one.warning) for one in verdict.conditions),
+        "conditions": [asdict(one) for one in verdict.conditions],
+        "rules": [rule.name for rule in verdict.rules],
+        "retired": list(retired),
+        "reports": list(reports),
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    if "rolled_back" in result:
+        click.echo(f"back in force: {', '.join(result['rolled_back'])}")
+        return
+    for one in result["conditions"]:
+        mark = "ok     " if one["ok"] else "warning" if one["warning"] else "FAILED "
+        click.echo(f"  {mark}  {one['name']:<24} {one['evidence']}")
+        if not one["ok"]:
+            click.echo(f"           {'':<24} → {one['remedy']}")
+    click.echo("the gate is open" if result["open"] else "the gate is shut")
+    if result["retired"]:
+        click.echo(f"retired: {', '.join(result['retired'])}; back with --rollback")
+    for report in result["reports"]:
+        click.echo(f"report: {report}")
