@@ -94,6 +94,7 @@ async def serve_front(
     from scheduler.front.server import serve_gateway
     from scheduler.processes import installation_id
     from scheduler.runtime import open_services
+    from scheduler.scan.service import ScanService
     from scheduler.startup import make_ready
 
     async with open_services(settings, installation=installation_id(settings)) as services:
@@ -103,3 +104,4 @@ async def serve_front(
                 group.create_task(serve_gateway(services, [gateway], stop))
             if admin is not None:
                 group.create_task(serve(make_app(services), [admin], stop, drain_s=settings.limits.drain_s))
+                group.create_task(ScanService(services).serve(stop))

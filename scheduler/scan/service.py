@@ -7,6 +7,7 @@ which a front process (or `scan start --wait`) runs whatever scan has no coordin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import uuid
@@ -153,9 +154,9 @@ class ScanService:
             return False
         return await Coordinator(self._services, self.states, state, directory=self._directory).run()
 
-    async def serve(self) -> None:
-        """Look for scans without a coordinator and run them, until cancelled."""
-        while True:
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Look for scans without a coordinator and run them until `stop`; another process goes on with them."""
+        while not stop.is_set():
             try:
                 for state in await self.states.all():
                     running = self._running.get(state.name)
@@ -163,7 +164,11 @@ class ScanService:
                         self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
             except (RedisError, OSError) as error:
                 log.warning("scans_not_looked_for", error=str(error))
-            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_S)
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
 
 def _row(row: Any) -> dict[str, int]:
