@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
+from workers import metrics
 from workers.claims import ClaimState
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.plan import Batch, Lane
@@ -157,6 +158,8 @@ class Dispatcher:
                 states = await self._send(bucket, wanted, lane, counts, ignore_absent=ignore_absent)
                 for key, state in zip(wanted, states, strict=True):
                     words[places[bucket, key]] = _WORDS[state]
+        for state, number in counts.items():
+            metrics.claimed(state.value, number)
         return DispatchReport(
             accepted=counts[ClaimState.CLAIMED],
             duplicate=duplicate + counts[ClaimState.DUPLICATE],

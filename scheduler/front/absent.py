@@ -10,6 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers import metrics
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,6 +54,7 @@ class AbsentCache:
         if found.until <= self._clock() or found.rule != rule or found.epoch != epoch:
             self.forget(bucket, key)
             return None
+        metrics.negative_cache_hit()
         return found
 
     def remember(

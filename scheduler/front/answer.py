@@ -7,6 +7,7 @@ Owns the client's side of everything: the only exceptions that may come from her
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from scheduler.front import s3_error
@@ -39,7 +40,17 @@ class Interrupted(Exception):
 class Answer:
     """The one answer of one request."""
 
-    __slots__ = ("_extra", "_head_only", "_send", "_stall_s", "bytes_sent", "request", "started", "status")
+    __slots__ = (
+        "_extra",
+        "_head_only",
+        "_send",
+        "_stall_s",
+        "bytes_sent",
+        "request",
+        "started",
+        "started_at",
+        "status",
+    )
 
     def __init__(self, request: Request, send: Send, *, stall_s: float) -> None:
         self.request = request
@@ -49,6 +60,8 @@ class Answer:
         self._extra = s3_error.request_id_headers(request.id)
         #: Whether the status line is out: from then on a failure can only cut the connection.
         self.started = False
+        #: When it went out, by `time.perf_counter`.
+        self.started_at = 0.0
         self.status = 0
         self.bytes_sent = 0
 
@@ -133,6 +146,7 @@ class Answer:
     async def _start(self, status: int, headers: RawHeaders) -> None:
         self.status = status
         self.started = True
+        self.started_at = time.perf_counter()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _body(self, body: bytes, *, more: bool) -> None:

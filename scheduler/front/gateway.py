@@ -145,6 +145,7 @@ class Gateway:
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
+        began = time.perf_counter()
         request = read_request(scope, self._trusted)
         answer = Answer(request, send, stall_s=self._settings.gateway.client_stall_s)
         try:
@@ -164,6 +165,9 @@ class Gateway:
                 answer.cut()
             else:
                 await answer.error(s3_error.INTERNAL_ERROR, resource="/")
+        finally:
+            if answer.started:
+                self.parts.stats.request_done(answer.status, first_byte_s=answer.started_at - began)
 
     async def _route(
         self,

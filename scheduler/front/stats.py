@@ -11,16 +11,21 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import structlog
 from redis.exceptions import RedisError
+
+from workers import metrics
 
 if TYPE_CHECKING:
     from workers.ledger import Ledger
 
 log = structlog.get_logger()
 
+#: How the request of the present task was answered, for its metric.
+_kind: ContextVar[str] = ContextVar("ferryman_answer_kind", default="other")
 #: Seconds between two rounds to the ledger.
 FLUSH_S = 5.0
 
@@ -41,6 +46,7 @@ class GatewayStats:
     # ------------------------------------------------------------ counting
     def answered(self, what: str, bucket: str, rule: str = "") -> None:
         """One request was answered: `hit`, `origin` (bytes came from an origin), `redirect`, `absent`, …."""
+        _kind.set(what)
         self.totals[what, bucket, rule] += 1
         self._minute_counts[what] += 1
         if what == "origin":
@@ -53,10 +59,17 @@ class GatewayStats:
         if n_bytes and outcome == "stored":
             counts[rule, "bytes"] += n_bytes
         self.totals[f"outcome_{outcome}", bucket, rule] += 1
+        metrics.outcome(rule, outcome)
 
     def failed(self, bucket: str, rule: str, reason: str) -> None:
         """One pull of this front failed; the queue has the key."""
         self.totals[f"failed_{reason}", bucket, rule] += 1
+        metrics.failed(reason, listed=False)
+
+    @staticmethod
+    def request_done(status: int, *, first_byte_s: float) -> None:
+        """The request of this task was answered; its kind is what `answered` was told last."""
+        metrics.gateway_answered(status, _kind.get(), first_byte_s=first_byte_s)
 
     # ------------------------------------------------------------ writing
     def start(self) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import structlog
 
+from workers import metrics
 from workers.errors import KeyNotRepresentable, StoreCorrupted, StoreError, StoreRejected, StoreUnavailable
 from workers.store import multipart
 from workers.store.answers import (
@@ -312,6 +313,8 @@ class Upload:
         return result
 
     def _result(self, *, created: bool, etag: str, size: int) -> Commit:
+        if not created:
+            metrics.create_only_refused()
         return Commit(created=created, etag=etag, size=size, sha256=self._sha.hexdigest())
 
     def _condition(self, mode: CreateOnly) -> tuple[str, str] | None:
