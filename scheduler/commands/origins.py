@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.commands.common import config_option, echo_json, json_option, load, run_async
+from workers import log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ def command(ctx: click.Context, config: Path | None, as_json: bool) -> None:
       ferryman origins --json
       ferryman origins probe https://old.example.com/img/a.png
     """
+    log.configure(form="auto", level="error")
     ctx.obj = (config, as_json)
     if ctx.invoked_subcommand is None:
         found = run_async(_read(load(config)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.commands.common import config_option, echo_json, json_option, load, run_async, stop_event
+from workers import log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,7 @@ def command(config: Path | None, as_json: bool, watch: bool) -> None:
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
+    log.configure(form="auto", level="error")  # problems stand on the screen
     settings = load(config)
     if watch:
         run_async(_watch(settings))
