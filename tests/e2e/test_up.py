@@ -31,16 +31,11 @@ def origin():
         yield server
 
 
-def found_with_tag(up, path: str) -> bool:
-    status, headers, _ = up.get(path)
-    return status == 200 and "x-oss-tag" in headers
-
-
 def test_a_missing_key_is_answered_stored_and_later_served_without_the_origin(tmp_path, origin):
     with running_up(tmp_path, origin.url) as up:
         status, _, body = up.get("/site/k1")
         assert (status, body) == (200, b"body 1\n")
-        until(lambda: found_with_tag(up, "/site/k1"), "k1 is in the store")
+        until(lambda: up.stored("site", "k1"), "k1 is in the store")
         asked = origin.asked.count("k1")
         assert up.interrupt() == 0
     assert asked == 1
@@ -57,9 +52,9 @@ def test_an_event_makes_a_worker_fetch(tmp_path, origin):
     with running_up(tmp_path, origin.url) as up:
         status, answer = up.post_event("site", "k2")
         assert (status, answer["accepted"]) == (202, 1)
-        until(lambda: "k2" in origin.asked, "a worker asked the origin")
-        origin.bodies.clear()
-        until(lambda: up.get("/site/k2")[2] == b"body 2\n", "k2 is in the store")
+        until(lambda: up.stored("site", "k2"), "k2 is in the store")
+        assert up.get("/site/k2")[2] == b"body 2\n"
+        assert origin.asked.count("k2") == 1
 
 
 def test_a_killed_up_leaves_no_process_behind(tmp_path, origin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.server
 import json
@@ -18,7 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from scheduler.embedded import resolve_running
+from scheduler.settings import load_settings
 from support.processes import die_with_parent
+from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,6 +142,16 @@ class Up:
         )
         status, _, body = fetch(request, PATIENCE_S)
         return status, json.loads(body or b"{}")
+
+    def stored(self, bucket: str, key: str) -> bool:
+        """Whether the key is in the store, asked past the gateway."""
+
+        async def look() -> bool:
+            settings = resolve_running(load_settings(None, env={"FERRYMAN_DATA_DIR": str(self.data_dir)}))
+            async with ObjectStore(settings.store, settings.limits) as store:
+                return await store.head(bucket, key) is not None
+
+        return asyncio.run(look())
 
     def interrupt(self) -> int:
         """Ctrl-C, and the exit code."""
