@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from scheduler.front.auth.encoding import (
     compact_time,
@@ -34,6 +35,9 @@ from scheduler.front.auth.model import (
     require_open,
     secret_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEME = "aws-v4"
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -142,15 +146,15 @@ def _trimmed(value: str) -> str:
     return " ".join(value.split()) if "  " in value or value != value.strip() else value
 
 
-def _spellings(request: SignedRequest) -> list[tuple[bytes, bytes]]:
-    """Path and query as sent, then decoded once and encoded again."""
+def _spellings(request: SignedRequest) -> Iterator[tuple[bytes, bytes]]:
+    """Path and query as sent; then, for clients that sign so, decoded once and encoded again."""
     pairs = [pair for pair in query_pairs(request.query) if pair[0] != b"X-Amz-Signature"]
+    sent = (request.raw_path, _joined(pairs))
+    yield sent
     anew = [(encode(decode_query(name)), encode(decode_query(value))) for name, value in pairs]
-    spellings = [
-        (request.raw_path, _joined(pairs)),
-        (respell_path(request.raw_path), _joined(anew)),
-    ]
-    return spellings if spellings[0] != spellings[1] else spellings[:1]
+    respelled = (respell_path(request.raw_path), _joined(anew))
+    if respelled != sent:
+        yield respelled
 
 
 def _joined(pairs: list[tuple[bytes, bytes]]) -> bytes:

@@ -6,9 +6,10 @@ name the same resource, so a verifier may accept either without widening what a 
 
 from __future__ import annotations
 
-import calendar
-import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 #: What every scheme leaves unencoded; letters and digits always are.
@@ -25,32 +26,48 @@ def respell_path(raw: bytes) -> bytes:
     return encode(unquote_to_bytes(raw), slash=True)
 
 
-def query_pairs(query: bytes) -> list[tuple[bytes, bytes]]:
-    """The pairs of a raw query, still encoded, in order; a name without `=` has an empty value."""
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A raw query, taken apart once."""
+
+    pairs: tuple[tuple[bytes, bytes], ...]
+    #: Encoded value by encoded name; None where the name is given twice.
+    values: dict[bytes, bytes | None]
+
+
+@lru_cache(maxsize=64)
+def _taken_apart(query: bytes) -> _Query:
+    """A verifier asks for one parameter after the other: the query of the request at hand is kept."""
     pairs = []
+    values: dict[bytes, bytes | None] = {}
     for part in query.split(b"&"):
         if part:
             name, _, value = part.partition(b"=")
             pairs.append((name, value))
-    return pairs
+            values[name] = None if name in values else value
+    return _Query(tuple(pairs), values)
+
+
+def query_pairs(query: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The pairs of a raw query, still encoded, in order; a name without `=` has an empty value."""
+    return _taken_apart(query).pairs
 
 
 def decode_query(raw: bytes) -> bytes:
     """One name or value decoded; `+` is a space, as HTTP libraries write it in queries."""
-    return unquote_to_bytes(raw.replace(b"+", b" "))
+    return unquote_to_bytes(raw.replace(b"+", b" ")) if b"%" in raw or b"+" in raw else raw
 
 
 def query_value(query: bytes, name: str) -> str | None:
     """The decoded value of a parameter; None when it is absent, and also when it is given twice."""
-    wanted = name.encode()
-    found = [value for given, value in query_pairs(query) if given == wanted]
-    return decode_query(found[0]).decode("latin-1") if len(found) == 1 else None
+    found = _taken_apart(query).values.get(name.encode())
+    return None if found is None else decode_query(found).decode("latin-1")
 
 
 def has_query(query: bytes, *names: str) -> bool:
     """Whether one of the parameters is in the query."""
-    wanted = {name.encode() for name in names}
-    return any(given in wanted for given, _ in query_pairs(query))
+    values = _taken_apart(query).values
+    return any(name.encode() in values for name in names)
 
 
 def fields(text: str, separator: str) -> dict[str, str]:
@@ -69,10 +86,13 @@ def fields(text: str, separator: str) -> dict[str, str]:
 
 def compact_time(text: str) -> float | None:
     """`20261121T034841Z` as Unix seconds; None when it is not of that form."""
-    if len(text) != 16 or not text.isascii():
+    digits = text[:8] + text[9:15]
+    if len(text) != 16 or text[8] + text[15] != "TZ" or not (digits.isascii() and digits.isdecimal()):
         return None
+    day = (int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
     try:
-        return float(calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ")))
+        moment = datetime(*day, int(digits[8:10]), int(digits[10:12]), int(digits[12:14]), tzinfo=UTC)
+        return moment.timestamp()
     except ValueError:
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
 
 from scheduler.front.auth.encoding import (
     compact_time,
@@ -31,6 +32,9 @@ from scheduler.front.auth.model import (
     require_open,
     secret_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEME = "oss-v4"
 ALGORITHM = "OSS4-HMAC-SHA256"
@@ -124,11 +128,14 @@ def _canonical(request: SignedRequest, query: bytes, additional: str, payload: s
     )
 
 
-def _queries(raw: bytes) -> tuple[bytes, ...]:
-    """The query without the signature, spelled anew and as sent."""
+def _queries(raw: bytes) -> Iterator[bytes]:
+    """The query without the signature as sent; then, for clients that sign so, spelled anew."""
     pairs = [pair for pair in query_pairs(raw) if pair[0] != b"x-oss-signature"]
+    yield _joined(pairs)
     anew = [(encode(decode_query(name)), encode(decode_query(value))) for name, value in pairs]
-    return tuple(
-        b"&".join(name + b"=" + value if value else name for name, value in sorted(spelled))
-        for spelled in ([anew] if anew == pairs else [anew, pairs])
-    )
+    if anew != pairs:
+        yield _joined(anew)
+
+
+def _joined(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    return b"&".join(name + b"=" + value if value else name for name, value in sorted(pairs))
