@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scheduler.dispatch import Dispatcher
@@ -18,7 +19,7 @@ from workers.ledger import Ledger
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
 from workers.origin.fetch import Fetcher
-from workers.origin.probe_client import prober
+from workers.origin.inspect import is_well
 from workers.queue import JobQueue
 from workers.store.client import ObjectStore
 
@@ -67,7 +68,7 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
             OriginClient(settings.origin, instance=installation, public_hosts=settings.gateway.public_hosts)
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
-        control.set_probe(prober(client))
+        control.set_probe(partial(is_well, client))
         await control.start()
         stack.push_async_callback(control.close)
         rules = RulesRepository(ledger.redis, namespace=settings.broker.namespace)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,6 +18,7 @@ from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import Middleware
 from redis.exceptions import RedisError
 
+from workers.background import end
 from workers.leases import LeaseKeeper
 from workers.ledger import Ledger
 from workers.lifeline import die_with_parent
@@ -24,7 +26,7 @@ from workers.metrics import WorkerObserver
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
 from workers.origin.fetch import Fetcher
-from workers.origin.probe_client import prober
+from workers.origin.inspect import is_well
 from workers.queue import PROMOTED_AT_ONCE, JobQueue
 from workers.rule_epochs import RuleEpochs
 from workers.runner import BatchRunner
@@ -96,7 +98,7 @@ class WorkerProcess(Middleware):
             OriginClient(settings.origin, instance=settings.instance, public_hosts=settings.public_hosts)
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
-        control.set_probe(prober(client))
+        control.set_probe(partial(is_well, client))
         await control.start()
         stack.push_async_callback(control.close)
         leases = LeaseKeeper(ledger.claims, owner=f"worker-{uuid.uuid4().hex}")
@@ -112,7 +114,7 @@ class WorkerProcess(Middleware):
         )
         for task in (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id)):
             running = asyncio.create_task(task)
-            stack.push_async_callback(_cancelled, running)
+            stack.push_async_callback(end, running)
         log.info("worker_ready", lane=self._lane.value, pid=os.getpid())
 
     async def _stop(self) -> None:
@@ -136,9 +138,3 @@ class WorkerProcess(Middleware):
             except (RedisError, OSError) as error:
                 log.warning("heartbeat_failed", error=str(error))
             await asyncio.sleep(self._settings.broker.heartbeat_timeout_s / 4)
-
-
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import config_option, echo_json, json_option, load, run_async
+from scheduler.commands.common import EXIT_FAILED, config_option, echo_json, json_option, load, run_async
 from workers import log
+from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from scheduler.settings import Settings
+    from workers.origin.inspect import OriginReport
     from workers.origin.overview import OriginOverview
 
 
@@ -53,6 +56,83 @@ async def _read(settings: Settings) -> list[OriginOverview]:
         return await overview.read(Fleet(ledger.redis, namespace=ledger.namespace, process="origins"))
     finally:
         await ledger.close()
+
+
+@command.command()
+@click.argument("url")
+@config_option
+@json_option
+@click.option("--credential", metavar="NAME", help="Credential of origin.credentials to sign with.")
+@click.pass_context
+def probe(ctx: click.Context, config: Path | None, as_json: bool, url: str, credential: str | None) -> None:
+    """Ask URL in several ways and tell what it offers: ranges, validators, digests, soft 404.
+
+    The requests count in the origin's budget. Exit code 1 when it cannot be reached.
+    """
+    above: tuple[Path | None, bool] = ctx.obj
+    settings = load(config or above[0])
+    report = run_async(_probe(settings, url, credential))
+    if as_json or above[1]:
+        from scheduler.status import to_json
+
+        echo_json(to_json(report))
+    else:
+        _show_report(report)
+    if not report.reachable:
+        ctx.exit(EXIT_FAILED)
+
+
+async def _probe(settings: Settings, url: str, credential: str | None) -> OriginReport:
+    from scheduler.processes import installation_id
+    from workers.ledger import Ledger
+    from workers.origin.client import OriginClient
+    from workers.origin.control import OriginControl
+    from workers.origin.inspect import inspect_origin
+
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = Ledger.open(settings.broker)
+        stack.push_async_callback(ledger.close)
+        client = await stack.enter_async_context(
+            OriginClient(
+                settings.origin,
+                instance=installation_id(settings),
+                public_hosts=settings.gateway.public_hosts,
+            )
+        )
+        control = await stack.enter_async_context(
+            OriginControl(settings.origin, redis=ledger.redis, namespace=ledger.namespace, name="probe")
+        )
+        try:
+            # Whoever types a host here may name a private one, as in the configuration file (B11).
+            return await inspect_origin(client, control, url, trusted=True, credential=credential)
+        except ValueError as error:
+            raise ConfigError(f"{url}: {error}; a URL with http:// or https:// is expected") from error
+
+
+def _show_report(report: OriginReport) -> None:
+    rows = [
+        ("url", report.url),
+        ("lands at", f"{report.landed} after {report.hops} redirects" if report.hops else ""),
+        ("status", "" if report.status is None else str(report.status)),
+        ("server", report.server),
+        (
+            "http",
+            f"{report.http_version}{', ' + report.tls if report.tls else ''}" if report.reachable else "",
+        ),
+        ("content type", report.content_type),
+        ("length", f"{report.length:,} bytes" if report.length is not None else report.framing),
+        ("first byte", _ms(report.first_byte_s) if report.first_byte_s is not None else ""),
+        ("ranges", report.ranges),
+        ("validator", report.validator or ""),
+        ("digests", ", ".join(report.digests)),
+        ("HEAD", "" if report.head is None else "as GET" if report.head else "differs from GET"),
+        ("missing key", "" if report.missing_status is None else str(report.missing_status)),
+    ]
+    for name, value in rows:
+        if value:
+            click.echo(f"{name:<14}{value}")
+    for problem in report.problems:
+        click.secho(f"note          {problem}", fg="yellow")
 
 
 def show(origins: list[OriginOverview]) -> None:

@@ -354,7 +354,7 @@ async def test_an_active_probe_has_one_prober_and_its_finding_is_known_to_all(pr
     )
     asked = []
 
-    async def probe(url: str, trusted: bool) -> bool:
+    async def probe(url: str, *, trusted: bool) -> bool:
         asked.append(url)
         return False
 

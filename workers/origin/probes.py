@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Asks a probe URL; True for 2xx or 3xx. The second argument says whether the host may be private (B11).
-Probe = Callable[[str, bool], Awaitable[bool]]
+
+class Probe(Protocol):
+    """Asks a probe URL."""
+
+    def __call__(self, url: str, *, trusted: bool) -> Awaitable[bool]:
+        """True for 2xx or 3xx; `trusted`: the host may be private (B11)."""
+
+
 #: Gives a slot of a host's budget, as `OriginControl.acquire` does.
 Acquire = Callable[..., Awaitable["Slot"]]
 
@@ -97,7 +103,7 @@ class ActiveProbes:
         async with slot:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    return await probe(url, trusted)
+                    return await probe(url, trusted=trusted)
             except Exception as error:  # noqa: BLE001 - whatever it raises, it was no good answer
                 log.info("origin_probe_failed", origin=host, error=type(error).__name__)
                 return False

@@ -366,7 +366,7 @@ async def test_b10_three_bad_probes_put_the_standby_first_and_two_good_restore(c
     answers = []
     asked = []
 
-    async def probe(url: str, trusted: bool) -> bool:
+    async def probe(url: str, *, trusted: bool) -> bool:
         asked.append((url, trusted))
         return answers.pop(0)
 
@@ -384,10 +384,10 @@ async def test_b10_three_bad_probes_put_the_standby_first_and_two_good_restore(c
 async def test_b10_a_probe_that_raises_or_hangs_is_bad(clock, monkeypatch):
     monkeypatch.setattr("workers.origin.probes.PROBE_TIMEOUT_S", 0.01)
 
-    async def broken(url: str, trusted: bool) -> bool:
+    async def broken(url: str, *, trusted: bool) -> bool:
         raise OSError("refused")
 
-    async def hanging(url: str, trusted: bool) -> bool:
+    async def hanging(url: str, *, trusted: bool) -> bool:
         await asyncio.sleep(30)
         return True
 
@@ -403,7 +403,7 @@ async def test_a_probe_counts_against_the_budget_and_is_left_out_when_there_is_n
     monkeypatch.setattr("workers.origin.probes.PROBE_TIMEOUT_S", 0.01)
     asked = []
 
-    async def probe(url: str, trusted: bool) -> bool:
+    async def probe(url: str, *, trusted: bool) -> bool:
         asked.append(url)
         return False
 
@@ -418,7 +418,7 @@ async def test_a_probe_counts_against_the_budget_and_is_left_out_when_there_is_n
 
 
 async def test_probe_urls_that_no_plan_names_are_forgotten(clock):
-    async def probe(url: str, trusted: bool) -> bool:
+    async def probe(url: str, *, trusted: bool) -> bool:
         raise AssertionError("nobody names it any more")
 
     control = control_with(clock)
