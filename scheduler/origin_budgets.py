@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from workers.background import end
 from workers.errors import BrokerUnavailable
 from workers.origin.fleet import Fleet
 from workers.origin.rule_budgets import BucketBudgets, encode, merge
@@ -98,5 +99,4 @@ async def publishing_budgets(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task)

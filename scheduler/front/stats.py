@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers import metrics
+from workers.background import end
 
 if TYPE_CHECKING:
     from workers.ledger import Ledger
@@ -81,10 +82,11 @@ class GatewayStats:
         """Write what is left."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
         await self._flush()
+        assert self._ledger is not None
+        with contextlib.suppress(RedisError, OSError):  # a gap in the record is then the truth
+            await self._ledger.minutes.retire(f"front:{self._instance}")
 
     async def _run(self) -> None:
         while True:

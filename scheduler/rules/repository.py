@@ -35,6 +35,7 @@ from redis.exceptions import RedisError
 from scheduler.rules.model import RuleSet, SourceFormat
 from scheduler.rules.retired import RetiredRules
 from scheduler.rules.stored import Change, decode_content, encode_content, job_fingerprint
+from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, WireError
 from workers.rule_epochs import IN_FORCE, rule_epochs_key
 
@@ -186,11 +187,9 @@ class RulesRepository:
 
     async def close(self) -> None:
         """Stop looking; the copy stays as it is."""
-        self._closing = True  # the client may turn a cancellation into an error of its own
+        self._closing = True
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
 
     async def refresh(self) -> None:

@@ -28,6 +28,7 @@ from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.sorting import read_sorted, sort_to_file
 from scheduler.scan.listing import BlockingListing
 from scheduler.scan.state import LEASE_MS, Checkpoint, Counts, account
+from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull
 from workers.failures import Failure
 from workers.plan import Batch, FetchItem, FetchPlan, Lane
@@ -92,7 +93,7 @@ class Coordinator:
             log.exception("scan_failed_unexpectedly", scan=name)
             await self._finish("failed", error=f"internal error: {type(error).__name__}: {error}")
         finally:
-            keeper.cancel()
+            await end(keeper)
             with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
                 await self._states.release(name, self._token)
         return True

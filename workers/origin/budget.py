@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from workers import metrics
+from workers.background import end
 from workers.errors import BrokerUnavailable, BudgetExhausted
 from workers.origin.adaptive import Adaptive
 from workers.origin.limits import UNBOUNDED, Limits, cold_part
@@ -239,8 +240,7 @@ class HostBudget:
         """End the background task and give the slots back."""
         self._closed = True
         if self._chaser is not None:
-            self._chaser.cancel()
-            await asyncio.gather(self._chaser, return_exceptions=True)
+            await end(self._chaser)
         fleet = self._around.fleet
         if fleet is not None and self._reached and not self._away:
             try:

@@ -20,6 +20,7 @@ import orjson
 import structlog
 
 from workers import metrics
+from workers.background import end
 from workers.errors import BrokerUnavailable, OriginTimeout
 from workers.origin.balance import Balancer, distinct, hinted, order
 from workers.origin.budget import HostBudget, Slot, Surroundings
@@ -236,9 +237,8 @@ class OriginControl:
 
     async def close(self) -> None:
         """End the background work and give leased slots back."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await end(*self._tasks)
         self._tasks.clear()
         await asyncio.gather(*(budget.close() for budget in self._hosts.values()))
         if self._fleet is not None and self._shared:
