@@ -252,7 +252,7 @@ class Dispatcher:
         scan: str = "",
         batch: int = -1,
     ) -> None:
-        """Put planned items on the queue without asking for claims: for scans, and pulls the front gives away.
+        """Put planned items on the queue without asking for claims: for scans, and what the front gives away.
 
         Raises:
             BrokerUnavailable: Redis does not answer.

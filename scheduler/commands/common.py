@@ -113,11 +113,14 @@ def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) ->
     """
     from scheduler.embedded import resolve_running
     from scheduler.settings import load_settings
+    from workers import log
 
     if config is None and implicit and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     try:
         settings = load_settings(config)
+        # A command's own output is its result; commands that serve configure more.
+        log.configure(form=settings.log.format, level="warning")
         return resolve_running(settings) if resolve else settings
     except ConfigError as error:
         raise failure(error) from error

@@ -155,7 +155,7 @@ class ScanService:
         return await Coordinator(self._services, self.states, state, directory=self._directory).run()
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Look for scans without a coordinator and run them until `stop`; another process goes on with them."""
+        """Run scans that have no coordinator, until `stop`; another process goes on with them."""
         while not stop.is_set():
             try:
                 for state in await self.states.all():
