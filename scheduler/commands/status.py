@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import config_option, echo_json, json_option, load, run_async, stop_event
+from scheduler.commands.common import (
+    EXIT_FAILED,
+    config_option,
+    echo_json,
+    json_option,
+    load,
+    run_async,
+    stop_event,
+)
 from workers import log
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ WATCH_S = 2.0
 @click.option("--watch", is_flag=True, help="Keep it up to date until Ctrl-C.")
 def command(config: Path | None, as_json: bool, watch: bool) -> None:
     r"""Show what the system is doing: queues, outcomes, failures, origins, logs and scans.
+
+    Exit code 1 when a part could not be read.
 
     \b
     Examples:
@@ -52,6 +63,8 @@ def command(config: Path | None, as_json: bool, watch: bool) -> None:
         from rich.console import Console
 
         Console().print(screen(found))
+    if found.problems:
+        sys.exit(EXIT_FAILED)
 
 
 async def _once(settings: Settings) -> Status:
@@ -117,7 +130,8 @@ def _queues(status: Status) -> RenderableType:
         ]
         for queue in status.queues
     ]
-    rows.append(["workers", str(status.workers), "", "", ""])
+    if "workers" not in status.problems:
+        rows.append(["workers", str(status.workers), "", "", ""])
     return _grid(["lane", "waiting", "running", "delayed", "oldest"], rows)
 
 
