@@ -94,6 +94,8 @@ class Fill:
     )
     #: Requests that read it, or will.
     followers: int = 0
+    #: Of these, the ones that came before there was a body.
+    waiting: int = 0
     task: asyncio.Task[None] | None = None
 
     @property
@@ -126,4 +128,41 @@ class Fill:
     def settle(self, opening: Opening) -> None:
         """Say once what became of opening."""
         if not self.opening.done():
+            if isinstance(opening, Opened):
+                opening.body.expected += self.waiting
             self.opening.set_result(opening)
+
+    def join(self) -> Seat:
+        """A follower's place: the beginning of the body is kept until it reads or leaves."""
+        self.followers += 1
+        opened = self.opened
+        if opened is None:
+            self.waiting += 1
+        else:
+            opened.body.expected += 1
+        return Seat(self)
+
+
+class Seat:
+    """One follower of a fill."""
+
+    __slots__ = ("_fill", "_seated")
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        self._seated = False
+
+    def take(self) -> None:
+        """The follower has its reader now, or needs none."""
+        if not self._seated:
+            self._seated = True
+            opened = self._fill.opened
+            if opened is None:
+                self._fill.waiting -= 1
+            else:
+                opened.body.arrived()
+
+    def leave(self) -> None:
+        """The follower is done."""
+        self.take()
+        self._fill.followers -= 1

@@ -20,6 +20,7 @@ from scheduler.front.spool import BodyUnavailable
 
 if TYPE_CHECKING:
     from scheduler.front.answer import Answer
+    from scheduler.front.fill import Seat
     from scheduler.front.parts import Parts, Target
     from scheduler.front.range_header import RangeSpec
     from scheduler.front.request import Request
@@ -56,7 +57,7 @@ async def follow(
 
     False: nothing was sent, because the range begins far beyond what has arrived (only with `may_leave`).
     """
-    fill.followers += 1
+    seat = fill.join()
     try:
         opening = await asyncio.shield(fill.opening)
         if isinstance(opening, InStore) and await serve_hit(parts, request, answer, target) is None:
@@ -69,10 +70,10 @@ async def follow(
             await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
             return True
         return await _send_body(
-            parts, request, answer, target, rule, fill, opening, spec, may_leave=may_leave
+            parts, request, answer, target, rule, fill, opening, spec, seat, may_leave=may_leave
         )
     finally:
-        fill.followers -= 1
+        seat.leave()
 
 
 async def _send_body(
@@ -84,6 +85,7 @@ async def _send_body(
     fill: Fill,
     opened: Opened,
     spec: RangeSpec | None,
+    seat: Seat,
     *,
     may_leave: bool,
 ) -> bool:
@@ -108,11 +110,13 @@ async def _send_body(
         reader = opened.body.reader(start, stop)
     except BodyUnavailable:
         # Its beginning is gone from memory and disk: the store will have it, or another pull of our own.
+        seat.take()
         parts.herd.forget(fill)
         again = new_fill(rule, fill.plan, replace(fill.item), looked_at=0.0)
         return await follow(
             parts, request, answer, target, rule, parts.herd.start(again), spec, may_leave=may_leave
         )
+    seat.take()
     parts.stats.answered("origin", target.bucket, rule.name)
     try:
         await answer.stream(status, headers, reader.chunks(), length=length)

@@ -17,7 +17,7 @@ from scheduler.front import s3_error
 from scheduler.front.conditional import Verdict, evaluate, has_conditions, if_range_holds
 from scheduler.front.object_headers import from_store, raw, store_validators, with_overrides
 from scheduler.front.range_header import Slice, header_value, parse_range, resolve_all, single
-from workers.errors import StoreDenied, StoreError
+from workers.errors import KeyNotRepresentable, StoreDenied, StoreError, StoreRejected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +53,13 @@ async def serve_hit(parts: Parts, request: Request, answer: Answer, target: Targ
         except StoreError as error:
             if answer.started:
                 raise
+            if isinstance(error, (StoreRejected, KeyNotRepresentable)) and error.status in {
+                400,
+                404,
+                405,
+                409,
+            }:
+                return 404  # such a key cannot be in this store (dot segments, `a` beside `a/b`)
             log.warning("store_lookup_failed", bucket=target.bucket, reason=error.reason, error=str(error))
             return error.status if isinstance(error, StoreDenied) and error.status else 503
     return 503

@@ -11,7 +11,10 @@ refused here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +40,8 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: CR, LF, NUL and other controls but TAB may not stand in a value; llhttp lets some of them pass.
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_TARGET = re.compile(rb"[^\x21-\x7e]")
+#: `struct linger`: on, zero seconds.
+_LINGER_NOT = struct.pack("ii", 1, 0)
 #: Stands for "the body ends with the connection" where uvicorn counts bytes.
 _UNTIL_CLOSE = 1 << 62
 
@@ -49,6 +54,15 @@ class HeadLimits:
     max_target_bytes: int = MAX_TARGET_BYTES
     #: Seconds from the first byte (of the connection, or of a later request) to the end of the head.
     timeout_s: float = 10.0
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection with a TCP reset; what the kernel has not sent yet is dropped."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):  # it is closed already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
 
 
 class _Refused(Exception):
@@ -80,7 +94,7 @@ class Cycle(RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
         finally:
             if not self.response_complete and not self.transport.is_closing():
-                self.transport.abort()
+                reset(self.transport)
             self.on_response = lambda: None
 
 
@@ -124,8 +138,11 @@ class StrictProtocol(HttpToolsProtocol):
         return self.flow.write_paused
 
     def abort(self) -> None:
-        """Cut the connection at once, with a reset: no client takes what it has for a whole answer (A12)."""
-        self.transport.abort()
+        """Cut the connection at once, with a reset: no client takes what it has for a whole answer (A12).
+
+        Closing alone would end in a FIN, which is how a body without a length ends for an HTTP/1.0 client.
+        """
+        reset(self.transport)
 
     def _arm_head_timer(self) -> None:
         if self._head_timer is None:

@@ -178,7 +178,8 @@ class Pump:
             except TransferError as error:
                 kept = error.answer if isinstance(error, OriginsExhausted) else None
                 fill.settle(Failed(error=error, answer=kept))
-                return error.reason if worth_queueing(error) else ""
+                asynchronous = kept is not None and kept.status == fill.plan.async_status
+                return error.reason if asynchronous or worth_queueing(error) else ""
             first = None
             match answer:
                 case Absent():

@@ -144,6 +144,9 @@ class Body:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
+        self._discarded = False
+        #: Readers that are announced and not there yet: for them the beginning is kept.
+        self.expected = 0
         #: First byte that is still kept; above 0 nobody can join.
         self.base = 0
         #: First byte that is in memory; those before it are on disk.
@@ -165,7 +168,7 @@ class Body:
     @property
     def joinable(self) -> bool:
         """Whether a new reader still gets the first byte."""
-        return not self.base and not self._closed and self.failure is None
+        return not self.base and not self._discarded and self.failure is None
 
     # ------------------------------------------------------------ writer
     async def write(self, chunk: bytes) -> None:
@@ -202,6 +205,8 @@ class Body:
         # Neither memory nor disk: keep only what readers still need, and wait for the slowest.
         while self._in_memory > self._spool.window_bytes:
             needed = min((reader.position for reader in self._readers), default=self.written)
+            if self.expected:
+                needed = self.base
             self._drop_before(min(needed, self.written - self.hold_back_bytes))
             if self._in_memory <= self._spool.window_bytes:
                 return
@@ -259,7 +264,7 @@ class Body:
         Raises:
             BodyUnavailable: the bytes at `start` are no longer kept.
         """
-        if start < self.base or self._closed:
+        if start < self.base or self._discarded:
             raise BodyUnavailable
         reader = Reader(self, start, stop)
         self._readers.add(reader)
@@ -269,8 +274,13 @@ class Body:
         """A reader is done."""
         self._readers.discard(reader)
         self._room.set()
-        if self._closed and not self._readers:
-            self._discard()
+        self._discard_unused()
+
+    def arrived(self) -> None:
+        """One of the expected readers is there, or will not come."""
+        self.expected -= 1
+        self._room.set()
+        self._discard_unused()
 
     def moved(self) -> None:
         """A reader went on."""
@@ -297,10 +307,12 @@ class Body:
     def close(self) -> None:
         """Let the bytes go as soon as the last reader has left."""
         self._closed = True
-        if not self._readers:
-            self._discard()
+        self._discard_unused()
 
-    def _discard(self) -> None:
+    def _discard_unused(self) -> None:
+        if not self._closed or self._readers or self.expected or self._discarded:
+            return
+        self._discarded = True
         self._release_memory(self._in_memory)
         self._spool.disk.give(self._on_disk)
         self._on_disk = 0

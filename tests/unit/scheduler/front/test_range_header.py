@@ -37,8 +37,8 @@ def test_a_range_is_read_as_rfc_9110_writes_it(value, expected):
 @pytest.mark.parametrize(
     "value",
     [
-        "", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=2-1", "items=0-1", "bytes=1-2-3", "0-1",
-        "bytes=+1-2", "bytes=1.0-2", "bytes=0x1-2", "bytes=١-٢", "bytes=1 - 2", "bytes=9999999999999999999-",
+        "", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=2-1", "items=0-1", "bytes=1-2-3",
+        "0-1", "bytes=+1-2", "bytes=1.0-2", "bytes=0x1-2", "bytes=\u0661-\u0662", "bytes=1 - 2", "bytes=9999999999999999999-",
         "bytes=" + ",".join(["0-0"] * (MAX_RANGES + 1)),
     ],
 )  # fmt: skip
