@@ -75,7 +75,6 @@ def command(
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
     log.configure(form=settings.log.format, level=settings.log.level)
-    metric_files.use(settings.data_dir)
     sys.exit(run_async(_Up(settings=settings).run()))
 
 
@@ -118,6 +117,7 @@ class _Up:
 
         with contextlib.ExitStack() as stack:
             stack.enter_context(DataDirLock(self.settings.data_dir))
+            metric_files.use(self.settings.data_dir)
             # Before anything is started, so that a busy port costs nothing.
             gateway = stack.enter_context(bind("gateway", self.settings.gateway.listen))
             admin = stack.enter_context(bind("admin", self.settings.admin.listen))
@@ -188,7 +188,7 @@ class _Up:
         host, port = admin.getsockname()[:2]
 
         async def ready() -> bool:
-            return await http_status(host, port, "/readyz") == 200
+            return await http_status(host, port, "/healthz") == 200
 
         return [
             front_child(

@@ -148,8 +148,8 @@ class System:
                     msg = f"`ferryman up` ended with {self._process.returncode}:\n{self.tail()}"
                     raise DemoFailed(msg)
                 with contextlib.suppress(httpx.HTTPError):
-                    ready = await client.get(f"{self.admin}/readyz")
-                    if ready.status_code == 200 and "Ctrl-C stops" in self.tail():
+                    alive = await client.get(f"{self.admin}/healthz")
+                    if alive.status_code == 200 and "Ctrl-C stops" in self.tail():
                         return
                 if asyncio.get_running_loop().time() > deadline:
                     msg = f"`ferryman up` was not ready within {_START_S:.0f} s:\n{self.tail()}"

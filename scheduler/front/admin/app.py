@@ -19,8 +19,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from scheduler.front.admin.token import token_of
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueFull, StoreError
@@ -28,6 +27,7 @@ from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from scheduler.runtime import Services
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 #: Modules below `scheduler.front.admin` that have `routes(services) -> list[Route]`, in this order.
-MODULES = ("events", "rules", "scans", "failures", "metrics", "dashboard", "page")
+MODULES = ("events", "rules", "scans", "failures", "metrics", "health", "dashboard", "page")
 #: Answered without a token, for load balancers and orchestrators.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 COOKIE = "ferryman_admin"
@@ -43,17 +43,12 @@ COOKIE = "ferryman_admin"
 
 def make_app(services: Services) -> ASGIApp:
     """The admin application over the services of this process."""
-    routes: list[Route] = []
+    routes: list[BaseRoute] = []
     for name in MODULES:
         module = f"scheduler.front.admin.{name}"
         if importlib.util.find_spec(module) is not None:
             bring: Callable[[Services], list[Any]] = importlib.import_module(module).routes
             routes += bring(services)
-    paths = {route.path for route in routes}
-    if "/healthz" not in paths:
-        routes.append(Route("/healthz", _healthz))
-    if "/readyz" not in paths:
-        routes.append(Route("/readyz", _Readyz(services)))
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -110,28 +105,6 @@ class Guard:
         return _error(
             401, "token_needed", "send `Authorization: Bearer <admin token>`; it is in data_dir/admin-token"
         )
-
-
-class _Readyz:
-    """200 when Redis answers; the store is not asked, because the gateway tells about it per request."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problems: list[str] = []
-        try:
-            await self._services.redis.ping()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is the same
-            problems.append(f"broker: {error}")
-        answer = JSONResponse(
-            {"ready": not problems, "problems": problems}, status_code=503 if problems else 200
-        )
-        await answer(scope, receive, send)
-
-
-async def _healthz(_: Request) -> Response:
-    return PlainTextResponse("ok\n")
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
