@@ -225,8 +225,12 @@ class Splitter:
             try:
                 rows.append(Row(self._line, loads(line)))
             except orjson.JSONDecodeError as error:
+                # What some senders put around a record: a record separator, a mark, a comma.
+                bare = line.strip(b"\x1e \t\r\xef\xbb\xbf,")
+                if not bare:
+                    continue
                 try:
-                    rows.append(Row(self._line, loads(line.strip(b"\x1e \t\r\xef\xbb\xbf,"))))
+                    rows.append(Row(self._line, loads(bare)))
                 except orjson.JSONDecodeError:
                     shown = line[:80].decode("utf-8", "backslashreplace")
                     rows.append(Row(self._line, None, b"", f"column {error.colno}: {error.msg}: {shown!r}"))

@@ -17,7 +17,7 @@ import orjson
 from scheduler.events import MissEvent
 from scheduler.intake.keys import checked_key, key_of_path
 from scheduler.intake.model import Deletion, Ignored, Refused, Taken
-from scheduler.logs.formats import generic_json
+from scheduler.logs.formats import caddy, envoy, generic_json, traefik
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.record import LogRecord, parse
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _DEPTH = 4
 #: What shippers call the raw line.
 _RAW = ("message", "log")
+#: Programs whose access log is an object of its own shape.
+_PROGRAMS = (caddy.JSON, traefik.JSON, envoy.JSON)
 #: CloudEvents attributes that are required (1.0).
 _CLOUD_REQUIRED = ("id", "source", "type")
 
@@ -86,7 +88,8 @@ def _take(document: Any, context: Context, depth: int) -> list[Taken]:
             return _raw_line(raw, context, depth)
         if isinstance(raw, dict):
             return _take(raw, context, depth - 1)
-    record = generic_json.DEFAULT.record(document)
+    known = next((one for one in _PROGRAMS if one.fits(document)), generic_json.DEFAULT)
+    record = known.record(document)
     if record is not None and record.path:
         return [_judge(record, context)]
     names = ", ".join(map(str, list(document)[:8])) or "nothing"

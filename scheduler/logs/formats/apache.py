@@ -85,6 +85,8 @@ def _field(argument: str | None, letter: str) -> tuple[Field, str, str]:
     if letter == "i" and argument is not None:
         return Field(meaning=_HEADER_MEANINGS.get(argument.lower(), ""), spaced=True), "", ""
     meaning = _MEANINGS.get(letter, "")
+    if letter == "q":
+        return Field(meaning=meaning, shape=rb"(?:\?[^ \"]*+)?"), "", ""
     return Field(meaning=meaning, spaced=letter not in _COMPACT), "", ""
 
 

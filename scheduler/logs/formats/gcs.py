@@ -73,7 +73,7 @@ class GcsFormat:
 
 def _key(path: bytes, *, host: str, bucket: str) -> bytes | None:
     """The key, percent-encoded, where the URI tells it: XML API in both styles, and the JSON API."""
-    name = bucket.encode()
+    name = bucket.encode("utf-8", "surrogateescape")
     for api in (b"/download/storage/v1/b/", b"/storage/v1/b/"):
         if path.startswith(api):
             _, separator, key = path.partition(b"/o/")

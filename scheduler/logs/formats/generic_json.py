@@ -94,14 +94,18 @@ class JsonFormat:
                 document = orjson.loads(line.decode("utf-8", "replace"))
             except orjson.JSONDecodeError:
                 return None
-        if not isinstance(document, dict) or any(name not in document for name in self._require):
-            return None
-        if self.get(document, "status") is None:
+        if not isinstance(document, dict) or not self.fits(document):
             return None
         identity = tuple(
             str(self.get(document, field)) for field in (*_WHERE, "method", "bucket", "host", "status")
         )
         return identity, document
+
+    def fits(self, document: Mapping[str, Any]) -> bool:
+        """Whether a document is of this program: it has the names that only it has, and a status."""
+        if any(name not in document for name in self._require):
+            return False
+        return self.get(document, "status") is not None
 
     def is_comment(self, line: bytes) -> bool:
         return not line.strip()

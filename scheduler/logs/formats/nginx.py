@@ -32,7 +32,11 @@ _COMPACT = re.compile(
 _DIRECTIVE = re.compile(r"\s*log_format\s+(\S+)\s+(?:escape=(default|json|none)\s+)?(.*?);?\s*", re.DOTALL)
 _ESCAPE_PARAMETER = re.compile(r"\s*escape=(default|json|none)\s+(.*)", re.DOTALL)
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(\S+)""", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(is_args\$args|\w+))")
+#: One value a server asked: `0.001, 0.002 : 0.003`.
+_UPSTREAM = rb"[^ ,]*+(?:(?:, | : )[^ ,]++)*+"
+#: `$is_args$args`: nothing of the first, and `-` for the second, where there is no query.
+_QUERY = rb"(?:\?[^ \"]*+|-)?"
 _CONF_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -81,7 +85,12 @@ def _parts(text: str, name: str) -> list[bytes | Field]:
         if found.start() > at:
             parts.append(text[at : found.start()].encode())
         variable = found[1] or found[2]
-        parts.append(Field(meaning=_MEANINGS.get(variable, ""), spaced=not _COMPACT.fullmatch(variable)))
+        if variable == "is_args$args":
+            parts.append(Field(meaning="query", shape=_QUERY))
+        elif variable.startswith("upstream_"):
+            parts.append(Field(shape=_UPSTREAM))
+        else:
+            parts.append(Field(meaning=_MEANINGS.get(variable, ""), spaced=not _COMPACT.fullmatch(variable)))
         at = found.end()
     if at < len(text):
         parts.append(text[at:].rstrip("\n").encode())

@@ -1,0 +1,206 @@
+"""Log lines as the programs write them, from an event: the other half of `parse(format(event)) == event`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request to be logged. `target` is raw: what stood in the request line."""
+
+    key: str = "a.txt"
+    target: bytes = b"/a.txt"
+    method: str = "GET"
+    status: int = 404
+    at: int = 1795233395
+    host: str = "img.example"
+    bucket: str = "site"
+    agent: str = "curl/8.5.0"
+    referer: str = ""
+
+
+def target_of(key: str, query: str = "") -> bytes:
+    """The request target of a client that encodes as little as it may."""
+    target = quote(key, safe="/!$&'()*+,;=:@~-._")
+    return f"/{target}{'?' + query if query else ''}".encode()
+
+
+def clf(at: int) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(at))
+
+
+def iso(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def nginx_escape(value: bytes) -> bytes:
+    return b"".join(
+        b"\\x%02X" % one if one < 32 or one > 126 or one in b'"\\' else bytes([one]) for one in value
+    )
+
+
+def apache_escape(value: bytes) -> bytes:
+    out = []
+    for one in value:
+        if one in b'"\\':
+            out.append(b"\\" + bytes([one]))
+        elif one < 32 or one > 126:
+            out.append(b"\\x%02x" % one)
+        else:
+            out.append(bytes([one]))
+    return b"".join(out)
+
+
+def haproxy_escape(value: bytes) -> bytes:
+    return b"".join(
+        b"#%02X" % one if one < 32 or one > 126 or one in b'"#' else bytes([one]) for one in value
+    )
+
+
+def _combined(event: Wanted, escape, target: bytes | None = None) -> bytes:
+    request = event.method.encode() + b" " + (event.target if target is None else target) + b" HTTP/1.1"
+    return b'127.0.0.1 - - [%s] "%s" %d 153 "%s" "%s"' % (
+        clf(event.at).encode(), escape(request), event.status, escape(event.referer.encode() or b"-"),
+        escape(event.agent.encode()),
+    )  # fmt: skip
+
+
+def nginx(event: Wanted) -> bytes:
+    return _combined(event, nginx_escape)
+
+
+def apache(event: Wanted) -> bytes:
+    return _combined(event, apache_escape)
+
+
+def apache_common(event: Wanted) -> bytes:
+    return apache(event).split(b' 153 "')[0] + b" 153"
+
+
+def varnish(event: Wanted) -> bytes:
+    return _combined(event, apache_escape, b"http://" + event.host.encode() + b":80" + event.target)
+
+
+def traefik(event: Wanted) -> bytes:
+    return _combined(event, apache_escape) + b' 17 "r@file" "http://10.0.0.1:80" 2ms'
+
+
+def envoy(event: Wanted) -> bytes:
+    return b'[%s] "%s %s HTTP/1.1" %d NR 0 0 0 - "-" "%s" "7f2d" "%s" "-"' % (
+        iso(event.at).replace("Z", ".123Z").encode(), event.method.encode(), event.target, event.status,
+        event.agent.encode(), event.host.encode(),
+    )  # fmt: skip
+
+
+def haproxy(event: Wanted) -> bytes:
+    stamp = time.strftime("%d/%b/%Y:%H:%M:%S.587", time.localtime(event.at)).encode()
+    request = event.method.encode() + b" " + event.target + b" HTTP/1.1"
+    return (
+        b"<134>Nov 21 03:56:35 haproxy[10528]: 127.0.0.1:41918 [%s] web~ store/s1 0/0/0/1/1 %d 283 - - ---- "
+        b'1/1/0/0/0 0/0 {img.example|x} {} "%s"' % (stamp, event.status, haproxy_escape(request))
+    )
+
+
+def caddy(event: Wanted) -> bytes:
+    return orjson.dumps({
+        "level": "info", "ts": event.at + 0.25, "logger": "http.log.access.log0", "msg": "handled request",
+        "request": {
+            "remote_ip": "127.0.0.1", "proto": "HTTP/1.1", "method": event.method, "host": f"{event.host}:443",
+            "uri": event.target.decode(), "headers": {"User-Agent": [event.agent]},
+        },
+        "duration": 0.0001, "size": 0, "status": event.status,
+    })  # fmt: skip
+
+
+def traefik_json(event: Wanted) -> bytes:
+    return orjson.dumps({
+        "DownstreamStatus": event.status, "RequestHost": event.host, "RequestMethod": event.method,
+        "RequestPath": event.target.decode(), "RequestScheme": "https", "StartUTC": iso(event.at),
+        "request_User-Agent": event.agent,
+    })  # fmt: skip
+
+
+def envoy_json(event: Wanted) -> bytes:
+    return orjson.dumps({
+        "start_time": iso(event.at), "method": event.method, "path": event.target.decode(),
+        "response_code": event.status, "authority": event.host, "user_agent": event.agent,
+    })  # fmt: skip
+
+
+def s3(event: Wanted) -> bytes:
+    key = quote(quote(event.key, safe="/"), safe="/")
+    return (
+        b"79a59df9 %s [%s] 192.0.2.3 arn:aws:iam::1:user/x 3E57427F3EXAMPLE REST.%s.OBJECT %s "
+        b'"%s /%s%s HTTP/1.1" %d NoSuchKey 113 - 7 - "-" "%s" - hostid= SigV4 ECDHE-RSA-AES128-GCM-SHA256 '
+        b"AuthHeader s3.eu-west-1.amazonaws.com TLSv1.2 - -"
+        % (
+            event.bucket.encode(), clf(event.at).encode(), event.method.encode(), key.encode(),
+            event.method.encode(), event.bucket.encode(), event.target, event.status, event.agent.encode(),
+        )
+    )  # fmt: skip
+
+
+def cloudfront(event: Wanted) -> bytes:
+    path, _, query = event.target.decode().partition("?")
+    columns = [
+        time.strftime("%Y-%m-%d", time.gmtime(event.at)), time.strftime("%H:%M:%S", time.gmtime(event.at)),
+        "FRA56-P1", "919", "192.0.2.3", event.method, "d111.cloudfront.net", quote(path, safe="/!$&()*+,;=:@-._"),
+        str(event.status), "-", quote(event.agent, safe="/."), quote(query, safe="=&") or "-", "-", "Error",
+        "reqid==", event.host, "https", "23", "0.001", "-", "TLSv1.3", "TLS_AES_128_GCM_SHA256", "Error",
+        "HTTP/2.0", "-", "-", "11040", "0.001", "Error", "text/html", "78", "-", "-",
+    ]  # fmt: skip
+    return "\t".join(columns).encode()
+
+
+def oss(event: Wanted) -> bytes:
+    operation = {"GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[event.method]
+    return (
+        b'192.0.2.3 - - [%s] "%s %s HTTP/1.1" %d 283 9 "-" "%s" "%s.oss-cn-hangzhou.aliyuncs.com" '
+        b'"5FB3A2" "true" "100" "%s" "%s" "%s" - 5 "NoSuchKey" 500 "100" - "-" "standard" "-"'
+        % (
+            clf(event.at).encode(), event.method.encode(), event.target, event.status, event.agent.encode(),
+            event.bucket.encode(), operation.encode(), event.bucket.encode(), quote(event.key, safe="").encode(),
+        )
+    )  # fmt: skip
+
+
+def cos(event: Wanted) -> bytes:
+    path = event.target.partition(b"?")[0]
+    operation = {"GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[event.method]
+    return (
+        b"1.0 %s ap-beijing %s %s.cos.ap-beijing.myqcloud.com %s 192.0.2.3 AKID - 0 0 %s %s %s %d NoSuchKey "
+        b"The%%20specified%%20key%%20does%%20not%%20exist. 197 4 USER STANDARD 100 4 100:100 reqid 0 - - - -"
+        % (
+            event.bucket.encode(), iso(event.at).encode(), event.bucket.encode(), operation.encode(), path,
+            event.method.encode(), event.agent.encode(), event.status,
+        )
+    )  # fmt: skip
+
+
+def gcs(event: Wanted) -> bytes:
+    values = [
+        str(event.at * 1_000_000), "192.0.2.3", "1", "", event.method, f"/{event.bucket}{event.target.decode()}",
+        str(event.status), "0", "197", "9000", "storage.googleapis.com", event.referer, event.agent, "reqid",
+        "GET_Object", event.bucket, event.key,
+    ]  # fmt: skip
+    return ",".join('"' + value.replace('"', '""') + '"' for value in values).encode()
+
+
+def generic(event: Wanted) -> bytes:
+    return orjson.dumps({
+        "ts": event.at, "verb": event.method, "where": {"uri": event.target.decode()}, "code": str(event.status),
+        "vhost": event.host,
+    })  # fmt: skip
+
+
+#: Format name to writer; `generic` needs the field map {target: where.uri}.
+WRITERS = {
+    "nginx": nginx, "apache": apache, "apache-common": apache_common, "varnish": varnish, "traefik": traefik,
+    "envoy": envoy, "haproxy": haproxy, "caddy": caddy, "traefik-json": traefik_json, "envoy-json": envoy_json,
+    "s3": s3, "cloudfront": cloudfront, "oss": oss, "cos": cos, "gcs": gcs, "json": generic,
+}  # fmt: skip
