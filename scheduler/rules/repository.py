@@ -1,128 +1,53 @@
 """The rule sets in force: in Redis for everybody, in memory for every request.
 
-Owns versions, owners, the history, and the refresh of every process's copy. Knows no document format: a set
-comes as the canonical model and carries what its own format needs for a faithful GET. A change is one Lua
-script, so a reader sees the old set or the new one (SEMANTICS.md section 2.7), and two writers cannot mix.
+Owns every process's copy and how it stays fresh. Knows no document format: a set comes as the canonical model
+and carries what its own format needs for a faithful GET. Keys, versions and atomicity are
+`scheduler.rules.redis_sets`'.
 
-Key schema (ledger database; `ns` is `broker.namespace`)::
-
-    ns:rules:epoch             string  version of the last change of any bucket; every process polls this one
-    ns:rules:versions          hash    bucket → version of its last change
-    ns:rules:set:<bucket>      hash    version, owner (file|api), digest, deleted (0|1), who, how, at,
-                                       content (JSON)
-    ns:rules:history:<bucket>  list    the last 20 versions, newest first: JSON of the same fields
-    ns:rule-epochs:<bucket>    hash    what workers read: see `workers.rule_epochs`
-
-Versions grow over all buckets together, so those of one bucket have gaps. A deleted set keeps its record, so
-that a bucket *without* one means that Redis lost it: processes then go on with what they have in memory,
-file-owned sets are written again by the next process that starts (`scheduler.rules.apply`) or by one that
-held them back because Redis was away, and sets of the API must be put again, or restored from a backup of
-Redis. While Redis does not answer, the last snapshot stays in force.
+While Redis does not answer, the last snapshot stays in force. When Redis lost its data, processes go on with
+what they have in memory; file-owned sets are written again by the next process that starts
+(`scheduler.rules.apply`), or by one that held them back because Redis was away. Sets of the API must be put
+again, or restored from a backup of Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import orjson
 import structlog
 from redis.exceptions import RedisError
 
 from scheduler.rules.model import RuleSet, SourceFormat
+from scheduler.rules.redis_sets import (
+    HISTORY_KEPT,
+    NewSet,
+    OwnedByFile,
+    Replaced,
+    RuleSets,
+    UnknownVersion,
+    VersionConflict,
+    translated,
+)
 from scheduler.rules.retired import RetiredRules
-from scheduler.rules.stored import Change, decode_content, encode_content, job_fingerprint
 from workers.background import end
-from workers.errors import BrokerUnavailable, FerrymanError, WireError
-from workers.rule_epochs import IN_FORCE, rule_epochs_key
+from workers.errors import BrokerUnavailable, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from redis.asyncio import Redis
 
     from scheduler.rules.model import Owner, Rule
+    from scheduler.rules.stored import Change
     from scheduler.rules.xml_tree import XmlElement
 
-#: Versions kept for `history` and `rollback`.
-HISTORY_KEPT = 20
 #: Seconds between two looks at the epoch; a change is seen everywhere within twice this, far below 2 s.
 POLL_S = 0.5
 
 log = structlog.get_logger(__name__)
-
-# KEYS: epoch, versions, set, history, rule-epochs
-# ARGV: bucket, owner, digest, deleted, who, how, at, content, expected version or '', take over (0|1), floor,
-#       history kept, then name and fingerprint of every rule
-_PUBLISH = """
-local now = redis.call('HMGET', KEYS[3], 'version', 'owner', 'digest', 'deleted')
-local version = now[1] or '0'
-if now[2] == 'file' and ARGV[2] == 'api' and ARGV[10] == '0' then return {'owned', version} end
-if ARGV[9] ~= '' and ARGV[9] ~= version then return {'conflict', version} end
-if now[1] and now[2] == ARGV[2] and now[3] == ARGV[3] and now[4] == ARGV[4] then return {'same', version} end
-local epoch = redis.call('INCR', KEYS[1])
-if epoch <= tonumber(ARGV[11]) then
-  epoch = tonumber(ARGV[11]) + 1
-  redis.call('SET', KEYS[1], epoch)
-end
-version = string.format('%d', epoch)
-redis.call('HSET', KEYS[2], ARGV[1], version)
-redis.call('HSET', KEYS[3], 'version', version, 'owner', ARGV[2], 'digest', ARGV[3], 'deleted', ARGV[4],
-  'who', ARGV[5], 'how', ARGV[6], 'at', ARGV[7], 'content', ARGV[8])
-redis.call('LPUSH', KEYS[4], cjson.encode({version = version, owner = ARGV[2], digest = ARGV[3],
-  deleted = ARGV[4], who = ARGV[5], how = ARGV[6], at = ARGV[7], content = ARGV[8]}))
-redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[12]) - 1)
-local kept = {[''] = true}
-for i = 13, #ARGV, 2 do
-  local name, fingerprint = ARGV[i], ARGV[i + 1]
-  kept[name] = true
-  local old = redis.call('HGET', KEYS[5], name)
-  if not old or string.match(old, ' (.*)$') ~= fingerprint then
-    redis.call('HSET', KEYS[5], name, version .. ' ' .. fingerprint)
-  end
-end
-for _, name in ipairs(redis.call('HKEYS', KEYS[5])) do
-  if not kept[name] then redis.call('HDEL', KEYS[5], name) end
-end
-redis.call('HSET', KEYS[5], '', version)
-return {'changed', version}
-"""
-
-
-class OwnedByFile(FerrymanError):
-    """The bucket's rules stand in the configuration file; the API may only read them (SEMANTICS.md W9)."""
-
-
-class VersionConflict(FerrymanError):
-    """The set in force is not the expected one; `version` is what it is."""
-
-    def __init__(self, message: str, *, version: int) -> None:
-        super().__init__(message)
-        self.version = version
-
-
-class UnknownVersion(FerrymanError):
-    """The history has no such version (any more)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replaced:
-    """What a change came to: the version in force, and whether anything changed."""
-
-    version: int
-    changed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """A file-owned set that waits for Redis."""
-
-    rules: tuple[Rule, ...]
-    who: str
-    how: str
 
 
 class RulesRepository:
@@ -139,16 +64,16 @@ class RulesRepository:
         poll_s: float = POLL_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._redis = redis
-        self._namespace = namespace
+        self._store = RuleSets(redis, namespace=namespace)
+        #: Rules that the gate retired: a configuration file does not bring them back.
+        self.retired = RetiredRules(redis, namespace=namespace)
         self._poll_s = poll_s
         self._clock = clock
-        self.retired = RetiredRules(redis, namespace=namespace)
-        self._publish = redis.register_script(_PUBLISH)
         self._sets: dict[str, RuleSet] = {}
         self._versions: dict[str, int] = {}
         self._epoch: str | None = None
-        self._held: dict[str, _Held] = {}
+        #: File-owned sets that wait for Redis.
+        self._held: dict[str, NewSet] = {}
         self._lost: frozenset[str] = frozenset()
         self._away = False
         self._closing = False
@@ -198,7 +123,7 @@ class RulesRepository:
         Raises:
             BrokerUnavailable: Redis does not answer; the copy is kept.
         """
-        async with self._translated():
+        async with translated():
             await self._load()
 
     async def _watch(self) -> None:
@@ -210,8 +135,8 @@ class RulesRepository:
         """One round of the watch: whatever happens, the copy stays usable and the next round comes."""
         try:
             await self._load()
-            for bucket in tuple(self._held):
-                await self._release(bucket)
+            for held in tuple(self._held.values()):
+                await self._write(held)
         except (RedisError, OSError, BrokerUnavailable) as error:
             if not self._away:
                 log.warning("rules_not_refreshed", error=str(error), kept=len(self._sets))
@@ -220,7 +145,7 @@ class RulesRepository:
             log.error("rules_not_readable", error=str(error))  # noqa: TRY400 - the message says it all
 
     async def _load(self) -> None:
-        epoch = str(await self._redis.get(self._key("epoch")) or "")
+        epoch = await self._store.epoch()
         if epoch != self._epoch:
             async with self._lock:
                 await self._load_changed()
@@ -231,11 +156,10 @@ class RulesRepository:
         self._synced_at = self._clock()
 
     async def _load_changed(self) -> None:
-        found = cast("dict[str, str]", await self._redis.hgetall(self._key("versions")))
-        versions = {bucket: int(version) for bucket, version in found.items()}
+        versions = await self._store.versions()
         changed = [bucket for bucket, version in versions.items() if self._versions.get(bucket) != version]
         for bucket in changed:
-            self._take(bucket, await self._fields(bucket))
+            self._take(bucket, await self._store.latest(bucket))
         lost = frozenset(self._sets) - versions.keys() - self._held.keys()
         if lost - self._lost:
             log.error("rules_lost_in_redis", buckets=sorted(lost), kept="in memory until this process ends")
@@ -243,10 +167,9 @@ class RulesRepository:
         if changed:
             log.info("rules_refreshed", buckets=sorted(changed))
 
-    def _take(self, bucket: str, fields: dict[str, str]) -> None:
-        if not fields:
+    def _take(self, bucket: str, change: Change | None) -> None:
+        if change is None:
             return
-        change = _change(bucket, fields)
         if change.ruleset is None:
             self._sets.pop(bucket, None)
         else:
@@ -259,7 +182,7 @@ class RulesRepository:
         """The set in force as Redis has it now; from memory while Redis does not answer."""
         try:
             async with self._lock:
-                self._take(bucket, await self._fields(bucket))
+                self._take(bucket, await self._store.latest(bucket))
         except (RedisError, OSError) as error:
             log.warning("rules_read_from_memory", bucket=bucket, error=str(error))
         return self.snapshot(bucket)
@@ -279,9 +202,8 @@ class RulesRepository:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        async with self._translated():
-            entries = await self._redis.lrange(self._history_key(bucket), 0, HISTORY_KEPT - 1)
-        return tuple(_change(bucket, orjson.loads(entry)) for entry in entries)
+        async with translated():
+            return await self._store.history(bucket)
 
     # ------------------------------------------------------------ changing
 
@@ -307,14 +229,16 @@ class RulesRepository:
             BrokerUnavailable: Redis does not answer.
         """
         return await self._write(
-            bucket,
-            tuple(rules),
-            owner=owner,
-            who=who,
-            how=how,
-            source=source,
-            website=website,
-            expected_version=expected_version,
+            NewSet(
+                bucket=bucket,
+                rules=tuple(rules),
+                owner=owner,
+                who=who,
+                how=how,
+                source=source,
+                website=website,
+                expected_version=expected_version,
+            )
         )
 
     async def delete(
@@ -325,21 +249,21 @@ class RulesRepository:
         Raises:
             OwnedByFile, VersionConflict, BrokerUnavailable: as `replace`.
         """
-        async with self._translated():
-            current = await self._redis.hmget(self._set_key(bucket), ["deleted", "owner"])
-        if current[0] is None or (current[0] == "1" and current[1] == "api"):
-            self._held.pop(bucket, None)
+        async with translated():
+            latest = await self._store.latest(bucket)
+        self._held.pop(bucket, None)
+        if latest is None or (latest.ruleset is None and latest.owner == "api"):
             return False
-        replaced = await self._write(
-            bucket,
-            None,
+        new = NewSet(
+            bucket=bucket,
+            rules=None,
             owner="api",
             who=who,
             how=how,
             take_over=owner == "file",
             expected_version=expected_version,
         )
-        return replaced.changed and current[0] == "0"
+        return (await self._write(new)).changed and latest.ruleset is not None
 
     async def rollback(self, bucket: str, version: int, *, who: str) -> Replaced:
         """Put an earlier version in force again, as a new version.
@@ -351,129 +275,38 @@ class RulesRepository:
         past = next((change for change in await self.history(bucket) if change.version == version), None)
         if past is None:
             raise UnknownVersion(f"bucket {bucket}: no version {version} among the last {HISTORY_KEPT}")
-        how = f"rollback to {version}"
-        if past.ruleset is None:
-            return await self._write(bucket, None, owner="api", who=who, how=how)
-        return await self._write(
-            bucket,
-            past.ruleset.rules,
-            owner="api",
-            who=who,
-            how=how,
-            source=past.ruleset.source,
-            website=past.ruleset.website,
-        )
+        new = NewSet(bucket=bucket, rules=None, owner="api", who=who, how=f"rollback to {version}")
+        if past.ruleset is not None:
+            found = past.ruleset
+            new = replace(new, rules=found.rules, source=found.source, website=found.website)
+        return await self._write(new)
 
     def hold(self, bucket: str, rules: Sequence[Rule], *, who: str, how: str) -> None:
         """Put a file-owned set in force in this process now, and in Redis as soon as it answers."""
-        self._held[bucket] = _Held(rules=tuple(rules), who=who, how=how)
+        self._held[bucket] = NewSet(bucket=bucket, rules=tuple(rules), owner="file", who=who, how=how)
         self._sets[bucket] = RuleSet(bucket=bucket, version=0, owner="file", rules=tuple(rules))
 
-    async def _release(self, bucket: str) -> None:
-        held = self._held[bucket]
-        rules = await self.retired.kept(bucket, held.rules)
-        await self._write(bucket, rules, owner="file", who=held.who, how=held.how)
-        self._held.pop(bucket, None)
-
-    async def _write(
-        self,
-        bucket: str,
-        rules: tuple[Rule, ...] | None,
-        *,
-        owner: Owner,
-        who: str,
-        how: str,
-        source: SourceFormat = SourceFormat.YAML,
-        website: tuple[XmlElement, ...] = (),
-        expected_version: int | None = None,
-        take_over: bool = False,
-    ) -> Replaced:
-        content, digest = encode_content(rules or (), source, website)
-        names = [part for rule in rules or () for part in (rule.name, job_fingerprint(rule, owner))]
-        async with self._translated(), self._lock:
-            outcome, found = await self._publish(
-                keys=[
-                    self._key("epoch"),
-                    self._key("versions"),
-                    self._set_key(bucket),
-                    self._history_key(bucket),
-                    rule_epochs_key(self._namespace, bucket),
-                ],
-                args=[
-                    bucket, owner, digest, int(rules is None), who, how, repr(self._clock()), content,
-                    "" if expected_version is None else expected_version, int(take_over),
-                    max(self._versions.values(), default=0), HISTORY_KEPT, *names,
-                ],
-            )  # fmt: skip
-            version = int(found)
-            if outcome == "owned":
-                raise OwnedByFile(
-                    f"the rules of bucket {bucket} stand in the configuration file; change them there"
-                )
-            if outcome == "conflict":
-                raise VersionConflict(
-                    f"bucket {bucket}: version {version} is in force, not {expected_version}", version=version
-                )
-            self._held.pop(bucket, None)
-            self._take(bucket, await self._fields(bucket))
-        changed = outcome == "changed"
-        if changed:
+    async def _write(self, new: NewSet) -> Replaced:
+        async with translated(), self._lock:
+            floor = max(self._versions.values(), default=0)
+            replaced = await self._store.publish(new, at=self._clock(), floor=floor)
+            self._held.pop(new.bucket, None)
+            self._take(new.bucket, await self._store.latest(new.bucket))
+        if replaced.changed:
             log.info(
                 "rules_changed",
-                bucket=bucket,
-                version=version,
-                owner=owner,
-                who=who,
-                how=how,
-                rules=len(rules or ()),
+                bucket=new.bucket,
+                version=replaced.version,
+                owner=new.owner,
+                who=new.who,
+                how=new.how,
+                rules=len(new.rules or ()),
             )
-        return Replaced(version=version, changed=changed)
-
-    # ------------------------------------------------------------ keys and errors
-
-    async def _fields(self, bucket: str) -> dict[str, str]:
-        return cast("dict[str, str]", await self._redis.hgetall(self._set_key(bucket)))
-
-    def _key(self, name: str) -> str:
-        return f"{self._namespace}:rules:{name}"
-
-    def _set_key(self, bucket: str) -> str:
-        return self._key(f"set:{bucket}")
-
-    def _history_key(self, bucket: str) -> str:
-        return self._key(f"history:{bucket}")
-
-    @contextlib.asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-
-
-def _change(bucket: str, fields: dict[str, Any]) -> Change:
-    version = int(fields["version"])
-    owner: Owner = "file" if fields["owner"] == "file" else "api"
-    ruleset = (
-        None
-        if fields["deleted"] == "1"
-        else decode_content(fields["content"], bucket=bucket, version=version, owner=owner)
-    )
-    return Change(
-        bucket=bucket,
-        version=version,
-        at=float(fields["at"]),
-        who=fields["who"],
-        how=fields["how"],
-        owner=owner,
-        ruleset=ruleset,
-    )
+        return replaced
 
 
 __all__ = [
     "HISTORY_KEPT",
-    "IN_FORCE",
-    "Change",
     "OwnedByFile",
     "Replaced",
     "RulesRepository",
