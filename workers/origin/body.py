@@ -3,8 +3,7 @@
 Owns the framing of a body (length, chunked, close) and the translation of aiohttp's exceptions while it is
 read. Seen by experiment with aiohttp 3.14: a short body of known length, a missing last chunk and a reset
 raise ClientPayloadError; a reset of a body that is read to close looks like a clean end, so the connection's
-own error is asked for; a broken chunk raises HttpProcessingError or ClientPayloadError, depending on where a
-packet ends.
+own error is asked for; a broken chunk raises nothing for who waits (see `deadlines`).
 """
 
 from __future__ import annotations
@@ -60,7 +59,8 @@ def body_error(
 
 def was_reset(answer: Answer) -> bool:
     """Whether a body that is read to close was ended by a reset instead of an orderly end."""
-    return isinstance(answer.protocol.exception(), aiohttp.ClientOSError) if answer.protocol else False
+    # The protocol is a queue, and an empty one is false.
+    return answer.protocol is not None and isinstance(answer.protocol.exception(), aiohttp.ClientOSError)
 
 
 #: What reading a body may raise; everything else is a fault of ours.

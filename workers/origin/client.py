@@ -52,6 +52,9 @@ MAX_HEADER_BYTES = 16 * 1024
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
 MAX_DRAIN_BYTES = 64 * 1024
 
+#: Seconds that may be spent on that.
+DRAIN_S = 1.0
+
 #: Bytes that aiohttp buffers before it stops reading.
 READ_BUFFER_BYTES = 256 * 1024
 
@@ -79,6 +82,8 @@ class Answer:
     raw: aiohttp.ClientResponse
     #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
     protocol: Any
+    idle_s: float
+    deadlines: Deadlines
 
     def header(self, name: str) -> str | None:
         """The first value of a header."""
@@ -89,12 +94,30 @@ class Answer:
         """Give the connection back when the body was read to its end, else end it."""
         self.raw.close()
 
+    async def read(self) -> bytes:
+        """The next bytes of the body; empty at its end.
+
+        Raises:
+            BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what aiohttp says.
+        """
+        loop = asyncio.get_running_loop()
+        dial = Dial(loop.time() + self.idle_s, protocol=self.protocol)
+        self.deadlines.add(dial, loop)
+        try:
+            return await self.raw.content.readany()
+        except asyncio.CancelledError as error:
+            if not dial.timed_out():
+                raise
+            raise (dial.broken() or TimeoutError()) from error
+        finally:
+            self.deadlines.remove(dial)
+
     async def beginning(self, limit: int) -> tuple[bytes, bool]:
         """Up to `limit` bytes of the body, and whether it was cut there or broke."""
         pieces: list[bytes] = []
         size = 0
         try:
-            while chunk := await self.raw.content.readany():
+            while chunk := await self.read():
                 pieces.append(chunk)
                 size += len(chunk)
                 if size > limit:
@@ -107,13 +130,16 @@ class Answer:
 
     async def drain(self) -> None:
         """Read a small body so that the connection can be used again; end it when it is large or unknown."""
+        if self.protocol is None:  # all of it came with the head, and the connection is free already
+            return
         length = self.raw.content_length
         if length is None or length > MAX_DRAIN_BYTES:
             self.raw.close()
             return
         try:
-            async with asyncio.timeout(1.0):
-                await self.raw.read()
+            async with asyncio.timeout(DRAIN_S):
+                while await self.read():
+                    pass
         except BODY_ERRORS:
             self.raw.close()
 
@@ -205,13 +231,11 @@ class OriginClient:
                 method,
                 url,
                 headers or None,
+                plan=plan,
                 host=origin.host,
                 configured=configured,
-                sni=plan.sni,
                 credential=credential,
-                connect_s=plan.timeouts.connect_s,
                 first_byte_s=wait_s,
-                idle_s=plan.timeouts.idle_s,
             )
             answer.hops = len(visited) - 1
             if answer.status == 508 and went_through(answer.headers, self.instance):
@@ -234,14 +258,13 @@ class OriginClient:
         url: str,
         headers: list[tuple[str, str]] | None,
         *,
+        plan: FetchPlan,
         host: str,
         configured: bool,
-        sni: bool,
         credential: str | None,
-        connect_s: float,
         first_byte_s: float,
-        idle_s: float,
     ) -> Answer:
+        sni, connect_s = plan.sni, plan.timeouts.connect_s
         target = URL(url, encoded=True)
         if self._own_names and self._is_own_name(target):
             raise OriginLoop(f"{url} is a public name of this installation", origin=host)
@@ -275,19 +298,15 @@ class OriginClient:
             self._deadlines.remove(dial)
             current_dial.reset(dialled)
         connection = raw.connection
-        protocol = None
-        if connection is not None:
-            protocol = connection.protocol
-            if protocol is not None:
-                protocol.read_timeout = idle_s
-                protocol.start_timeout()
         return Answer(
             status=raw.status,
             headers=_texts(raw.headers.items()),
             url=url,
             hops=0,
             raw=raw,
-            protocol=protocol,
+            protocol=connection.protocol if connection is not None else None,
+            idle_s=plan.timeouts.idle_s,
+            deadlines=self._deadlines,
         )
 
     def _is_own_name(self, target: URL) -> bool:

@@ -39,6 +39,7 @@ class _Signer:
         from awscrt.auth import (
             AwsSignatureType,
             AwsSignedBodyHeaderType,
+            AwsSignedBodyValue,
             AwsSigningAlgorithm,
             AwsSigningConfig,
             aws_sign_request,
@@ -56,7 +57,7 @@ class _Signer:
             date=now or datetime.now(UTC),
             use_double_uri_encode=False,
             should_normalize_uri_path=False,
-            signed_body_value="UNSIGNED-PAYLOAD",
+            signed_body_value=AwsSignedBodyValue.EMPTY_SHA256,
             signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
         )
         # A static provider answers at once; the bound is against a fault of the library.

@@ -1,14 +1,16 @@
 """Deadlines of many requests with one timer.
 
-Owns who has waited too long for a connection or for the first byte. A timer for each request costs more
-than everything else that is ours on the way to the first byte (measured: 20 us), so one tick looks at all of
-them; a deadline is met to within `TICK_S`.
+Owns who has waited too long for a connection, the first byte or the next ones. A timer for each request costs
+more than everything else that is ours on the way to the first byte (measured: 20 us), so one tick looks at
+all of them; a deadline is met to within `TICK_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     from workers.origin.guard import Refusal
@@ -18,11 +20,16 @@ TICK_S = 0.05
 
 
 class Dial:
-    """One request on its way: the connect deadline becomes the first-byte deadline once connected."""
+    """One wait: the connect deadline becomes the first-byte deadline once connected.
 
-    __slots__ = ("at", "cancelling", "connected", "expired", "first_byte_s", "refusals", "task")
+    `protocol` is given while a body is read. aiohttp tells a parser's error (a broken chunk) to the
+    connection but not to who waits for its bytes (seen with 3.14), so that is looked at together with the
+    time.
+    """
 
-    def __init__(self, at: float, first_byte_s: float) -> None:
+    __slots__ = ("at", "cancelling", "connected", "expired", "first_byte_s", "protocol", "refusals", "task")
+
+    def __init__(self, at: float, first_byte_s: float = 0.0, protocol: Any = None) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
@@ -30,10 +37,16 @@ class Dial:
         #: Loop time at which it is over.
         self.at = at
         self.first_byte_s = first_byte_s
+        self.protocol = protocol
         self.connected = False
         self.expired = False
         #: What the guard refused while connecting.
         self.refusals: list[Refusal] = []
+
+    def broken(self) -> BaseException | None:
+        """The parser's error, which ends the body for good."""
+        error = self.protocol.exception() if self.protocol is not None else None
+        return error if isinstance(error, HttpProcessingError) else None
 
     def timed_out(self) -> bool:
         """Whether the CancelledError that was just caught is this deadline's and nobody else's."""
@@ -41,20 +54,20 @@ class Dial:
 
 
 class Deadlines:
-    """The requests that wait for a head now."""
+    """Everybody who waits now."""
 
     def __init__(self) -> None:
         self._dials: set[Dial] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, dial: Dial, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch a request; only while its task waits inside the guarded await."""
+        """Watch a wait; only while its task is inside the guarded await."""
         self._dials.add(dial)
         if self._timer is None:
             self._timer = loop.call_later(TICK_S, self._tick, loop)
 
     def remove(self, dial: Dial) -> None:
-        """The head came, or it failed."""
+        """It came, or it failed."""
         self._dials.discard(dial)
 
     def close(self) -> None:
@@ -65,7 +78,7 @@ class Deadlines:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for dial in [dial for dial in self._dials if dial.at <= now]:
+        for dial in [dial for dial in self._dials if dial.at <= now or dial.broken() is not None]:
             self._dials.discard(dial)
             dial.expired = True
             dial.task.cancel()

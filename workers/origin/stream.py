@@ -102,7 +102,7 @@ class BodyStream:
             return b""
         started = self._clock()
         try:
-            chunk = await self.answer.raw.content.readany()
+            chunk = await self.answer.read()
         except BODY_ERRORS as error:
             chunk = await self._mend(error)
         self._waited_s += self._clock() - started
@@ -156,7 +156,7 @@ class BodyStream:
             if not await self._resumed(error):
                 raise error from broken
             try:
-                chunk = await self.answer.raw.content.readany()
+                chunk = await self.answer.read()
             except BODY_ERRORS as again:
                 broken = again
                 continue
