@@ -235,6 +235,9 @@ def _when_data(rule: Rule) -> dict[str, Any]:
 
 def _request_data(rule: Rule) -> dict[str, Any]:
     data = _plain_data("request", rule.request)
+    if rule.origin.hosts and rule.origin.hosts[0].primary.scheme is not None:
+        # A host with a scheme would give the rule its protocol, where it names none.
+        data = {"protocol": rule.request.protocol, **data}
     if rule.request.new:
         data["new"] = _header_data(rule.request.new)
     return data
