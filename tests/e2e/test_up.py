@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -24,37 +26,133 @@ from support.installation import (
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def origin():
     with running_origin() as server:
         server.bodies.update({f"k{n}": b"body %d\n" % n for n in range(50)})
         yield server
 
 
-def test_a_missing_key_is_answered_stored_and_later_served_without_the_origin(tmp_path, origin):
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, origin):
+    """One installation for all tests that leave it running."""
+    with running_up(tmp_path_factory.mktemp("shared"), origin.url) as up:
+        yield up
+
+
+# ---------------------------------------------------------------- it serves
+
+
+def test_an_event_makes_a_worker_fetch(shared, origin):
+    status, answer = shared.post_event("site", "k2")
+    assert (status, answer["accepted"]) == (202, 1)
+    until(lambda: shared.stored("site", "k2"), "k2 is in the store")
+    assert shared.get("/site/k2")[2] == b"body 2\n"
+    assert origin.asked.count("k2") == 1
+
+
+def test_a_client_reads_the_first_bytes_before_the_origin_has_sent_the_last(shared, origin):
+    origin.bodies["streamed"] = os.urandom(400_000)
+    half_sent, go_on = origin.gate("streamed")
+    host, port = shared.gateway.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
+        client.sendall(b"GET /site/streamed HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert half_sent.wait(PATIENCE_S)
+        received = b""
+        while len(received) < 100_000:
+            received += client.recv(65536)
+        assert not go_on.is_set()
+        go_on.set()
+        while chunk := client.recv(65536):
+            received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == origin.bodies["streamed"]
+
+
+@pytest.mark.parametrize("part", ["valkey", "store", "front"])
+def test_a_killed_part_is_started_again_and_the_system_serves(shared, origin, part):
+    before, after = f"{part}-before", f"{part}-after"
+    origin.bodies.update({before: b"1", after: b"2", f"{part}-event": b"3"})
+    assert shared.get(f"/site/{before}")[0] == 200
+    until(lambda: shared.stored("site", before), "stored before the kill")
+    os.kill(shared.pid_of(part), signal.SIGKILL)
+    until(lambda: shared.restarted(part), f"{part} was started again")
+    until(lambda: shared.get(f"/site/{after}")[0] == 200, "a new miss is served")
+    until(lambda: shared.get(f"/site/{before}")[2] == b"1", "what was stored is still there")
+    until(lambda: shared.post_event("site", f"{part}-event")[0] == 202, "an event is accepted")
+    until(lambda: f"{part}-event" in origin.asked, "workers go on")
+
+
+def test_a_killed_worker_process_is_started_again(shared, origin):
+    master = shared.pid_of("worker hot")
+    assert master in descendants(shared.process.pid)
+    os.kill(next(iter(descendants(master))), signal.SIGKILL)
+    until(lambda: shared.restarted("worker hot"), "the lane was started again")
+    assert shared.post_event("site", "k5")[0] == 202
+    until(lambda: "k5" in origin.asked, "the event was worked off")
+
+
+def test_a_second_up_in_one_directory_is_refused_and_disturbs_nothing(shared, tmp_path):
+    listen = ("--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    ended = run_up(tmp_path, "--data-dir", str(shared.data_dir), *listen)
+    assert ended.returncode == 2
+    assert f"process {shared.process.pid}) runs in {shared.data_dir}" in ended.stderr
+    assert shared.get("/site/k1")[0] == 200
+
+
+def test_another_terminal_finds_the_embedded_parts(shared, tmp_path):
+    config = tmp_path / "second.yaml"
+    config.write_text(f"data_dir: {shared.data_dir}\n")
+    with subprocess.Popen(
+        ferryman("worker", "--lane", "cold", "--config", str(config)),
+        env=plain_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as worker:
+        line = b""
+        while b"worker_ready" not in line:
+            line = worker.stdout.readline()
+            assert line, "the worker ended"
+        worker.send_signal(signal.SIGINT)
+        worker.stdout.read()
+        assert worker.wait(PATIENCE_S) == 0
+
+
+def test_the_admin_side_needs_its_token_and_shows_the_page(shared):
+    assert shared.ask("/", token=None)[0] == 401
+    assert shared.ask("/", token="wrong")[0] == 401
+    assert shared.ask("/healthz", token=None)[0] == 200
+    status, headers, body = shared.ask("/", token=shared.token)
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/html")
+    assert b"<h1>" in body
+    assert (shared.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
+    assert (shared.data_dir / "credentials.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_secret_is_in_any_output(shared):
+    credentials = json.loads((shared.data_dir / "credentials.json").read_text())
+    for secret in (shared.token, credentials["secret_access_key"], credentials["valkey_password"]):
+        assert secret not in shared.output
+        for log in (shared.data_dir / "logs").iterdir():
+            assert secret not in log.read_text(errors="replace"), log
+
+
+# ---------------------------------------------------------------- it ends
+
+
+def test_what_was_stored_is_served_after_a_restart_without_the_origin(tmp_path, origin):
     with running_up(tmp_path, origin.url) as up:
         status, _, body = up.get("/site/k1")
         assert (status, body) == (200, b"body 1\n")
         until(lambda: up.stored("site", "k1"), "k1 is in the store")
-        asked = origin.asked.count("k1")
         assert up.interrupt() == 0
-    assert asked == 1
-    # A second start on the same directory finds everything again, with nobody at the origin.
-    origin.bodies.clear()
-    with running_up(tmp_path, origin.url) as up:
+    asked = origin.asked.count("k1")
+    with running_up(tmp_path, "http://127.0.0.1:9") as up:
         status, headers, body = up.get("/site/k1")
         assert (status, body) == (200, b"body 1\n")
         assert headers["x-oss-tag"]
     assert origin.asked.count("k1") == asked
-
-
-def test_an_event_makes_a_worker_fetch(tmp_path, origin):
-    with running_up(tmp_path, origin.url) as up:
-        status, answer = up.post_event("site", "k2")
-        assert (status, answer["accepted"]) == (202, 1)
-        until(lambda: up.stored("site", "k2"), "k2 is in the store")
-        assert up.get("/site/k2")[2] == b"body 2\n"
-        assert origin.asked.count("k2") == 1
 
 
 def test_a_killed_up_leaves_no_process_behind(tmp_path, origin):
@@ -73,30 +171,7 @@ def test_a_killed_up_leaves_no_process_behind(tmp_path, origin):
         )
 
 
-@pytest.mark.parametrize("part", ["valkey", "store", "front"])
-def test_a_killed_part_is_started_again_and_the_system_serves(tmp_path, origin, part):
-    with running_up(tmp_path, origin.url) as up:
-        assert up.get("/site/k1")[0] == 200
-        os.kill(up.pid_of(part), signal.SIGKILL)
-        until(lambda: '"child_restarted"' in up.output, f"{part} was started again")
-        until(lambda: up.get("/site/k3")[0] == 200, "a new miss is served")
-        assert up.post_event("site", "k4")[0] == 202
-        until(lambda: "k4" in origin.asked, "workers go on")
-
-
-def test_a_killed_worker_process_is_started_again(tmp_path, origin):
-    with running_up(tmp_path, origin.url) as up:
-        masters = descendants(up.process.pid)
-        hot = up.pid_of("worker hot")
-        assert hot in masters
-        grandchildren = list(descendants(hot))
-        os.kill(grandchildren[0], signal.SIGKILL)
-        until(lambda: '"child_restarted"' in up.output, "the lane was started again")
-        assert up.post_event("site", "k5")[0] == 202
-        until(lambda: "k5" in origin.asked, "the event was worked off")
-
-
-def test_ctrl_c_lets_a_running_answer_end_and_stops_everything(tmp_path, origin):
+def test_ctrl_c_lets_a_running_answer_end_and_stops_everything_in_order(tmp_path, origin):
     origin.bodies["slow"] = os.urandom(600_000)
     half_sent, go_on = origin.gate("slow")
     with running_up(tmp_path, origin.url) as up:
@@ -121,6 +196,43 @@ def test_ctrl_c_lets_a_running_answer_end_and_stops_everything(tmp_path, origin)
             "stopped",
         ]
         assert not [pid for pid in children if alive(pid)]
+
+
+@pytest.mark.slow
+def test_ctrl_c_loses_no_accepted_event(tmp_path, origin):
+    keys = [f"drained-{n}" for n in range(40)]
+    for key in keys:
+        origin.bodies[key] = key.encode()
+    half_sent, go_on = origin.gate(keys[0])
+    with running_up(tmp_path, origin.url) as up:
+        for key in keys:
+            assert up.post_event("site", key)[0] == 202
+        assert half_sent.wait(PATIENCE_S)
+        up.process.send_signal(signal.SIGINT)
+        until(lambda: "stopping worker" in up.output, "the workers were told to stop")
+        go_on.set()
+        assert up.process.wait(PATIENCE_S) == 0
+    with running_up(tmp_path, origin.url) as up:
+        until(lambda: all(up.stored("site", key) for key in keys), "every accepted event is an object")
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path, origin):
+    origin.bodies["stuck"] = os.urandom(600_000)
+    half_sent, _ = origin.gate("stuck")
+    with running_up(tmp_path, origin.url) as up:
+        client = threading.Thread(target=lambda: up.get("/site/stuck"))
+        client.start()
+        assert half_sent.wait(PATIENCE_S)
+        up.process.send_signal(signal.SIGINT)
+        until(lambda: "stopping front" in up.output, "the front was told to stop")
+        began = time.monotonic()
+        up.process.send_signal(signal.SIGINT)
+        up.process.wait(PATIENCE_S)
+        assert time.monotonic() - began < 10.0, "limits.drain_s is 20"
+        client.join(PATIENCE_S)
+
+
+# ---------------------------------------------------------------- it says what is wrong
 
 
 def run_up(root, *arguments):
@@ -149,22 +261,6 @@ def test_a_busy_port_is_one_message_and_nothing_is_started(tmp_path, section):
     assert not (tmp_path / ".ferryman" / "valkey").exists()
 
 
-def test_a_second_up_in_one_directory_is_refused_and_disturbs_nothing(tmp_path, origin):
-    with running_up(tmp_path, origin.url) as up:
-        ended = run_up(
-            tmp_path,
-            "--data-dir",
-            str(up.data_dir),
-            "--gateway-listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-        )
-        assert ended.returncode == 2
-        assert f"process {up.process.pid}) runs in {up.data_dir}" in ended.stderr
-        assert up.get("/site/k1")[0] == 200
-
-
 def test_refused_store_credentials_are_one_message_and_exit_code_2(tmp_path, seaweed):
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -177,22 +273,3 @@ def test_refused_store_credentials_are_one_message_and_exit_code_2(tmp_path, sea
     assert "the store refused the credentials" in ended.stderr
     assert "store.access_key_id" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_another_terminal_finds_the_embedded_parts(tmp_path, origin):
-    with running_up(tmp_path, origin.url) as up:
-        config = tmp_path / "second.yaml"
-        config.write_text(f"data_dir: {up.data_dir}\n")
-        with subprocess.Popen(
-            ferryman("worker", "--lane", "cold", "--config", str(config)),
-            env=plain_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as worker:
-            line = b""
-            while b"worker_ready" not in line:
-                line = worker.stdout.readline()
-                assert line, "the worker ended"
-            worker.send_signal(signal.SIGINT)
-            worker.stdout.read()
-            assert worker.wait(PATIENCE_S) == 0

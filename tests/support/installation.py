@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -143,6 +144,17 @@ class Up:
         status, _, body = fetch(request, PATIENCE_S)
         return status, json.loads(body or b"{}")
 
+    def ask(self, path: str, *, token: str | None) -> tuple[int, dict[str, str], bytes]:
+        """A GET at the admin side."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return fetch(urllib.request.Request(self.admin + path, headers=headers), PATIENCE_S)
+
+    def restarted(self, part: str) -> bool:
+        """Whether a part was started again."""
+        return any(
+            '"child_restarted"' in line and f'"child":"{part}"' in line for line in self.output.splitlines()
+        )
+
     def stored(self, bucket: str, key: str) -> bool:
         """Whether the key is in the store, asked past the gateway."""
 
@@ -166,7 +178,7 @@ def fetch(request: urllib.request.Request, timeout_s: float) -> tuple[int, dict[
     except urllib.error.HTTPError as error:
         with error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return -1, {}, b""
 
 
