@@ -1,0 +1,93 @@
+"""`ferryman doctor`: whether everything is as it should be, and what to do where it is not."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.commands.common import (
+    EXIT_FAILED,
+    CommandFailed,
+    config_option,
+    echo_json,
+    json_option,
+    load,
+    run_async,
+)
+from workers import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scheduler.doctor.model import Finding
+
+
+@click.command()
+@config_option
+@json_option
+@click.option(
+    "--url", "urls", multiple=True, metavar="URL", help="An object at an origin to look at closely."
+)
+@click.option("--quiet", is_flag=True, help="Show warnings and failures only.")
+def command(config: Path | None, as_json: bool, urls: tuple[str, ...], quiet: bool) -> None:
+    r"""Check configuration, limits, Redis, store, rules, loops and origins.
+
+    Writes only under `.ferryman/probe/` in the buckets, and cleans up. Exit code 1 when something failed.
+
+    \b
+    Examples:
+      ferryman doctor
+      ferryman doctor --quiet --url https://old.example.com/img/a.png
+      ferryman doctor --json | jq '.findings[] | select(.level != "ok")'
+    """
+    log.configure(form="auto", level="error")
+    found = _examined(config, urls)
+    if as_json:
+        from scheduler.status import to_json
+
+        echo_json({"findings": to_json(found)})
+    else:
+        _show(found, quiet=quiet)
+    if any(finding.level == "failed" for finding in found):
+        sys.exit(EXIT_FAILED)
+
+
+def _examined(config: Path | None, urls: Sequence[str]) -> list[Finding]:
+    from scheduler.doctor.model import Finding, Level
+
+    try:
+        settings = load(config)
+    except CommandFailed as error:
+        return [
+            Finding(
+                subject="configuration",
+                check="settings",
+                level=Level.FAILED,
+                message=error.message,
+                remedy="correct it there; nothing else can be checked before",
+            )
+        ]
+    from scheduler.doctor.examine import examine
+
+    return run_async(examine(settings, urls=urls))
+
+
+def _show(found: Sequence[Finding], *, quiet: bool) -> None:
+    colours = {"ok": "green", "warning": "yellow", "failed": "red"}
+    subject = ""
+    for finding in found:
+        if quiet and finding.level == "ok":
+            continue
+        if finding.subject != subject:
+            subject = finding.subject
+            click.secho(f"\n{subject}", bold=True)
+        of = f" {finding.of}" if finding.of else ""
+        level = click.style(f"{finding.level.value:<8}", fg=colours[finding.level.value])
+        click.echo(f"  {level}{finding.check}{of}: {finding.message}")
+        if finding.remedy:
+            click.echo(f"          → {finding.remedy}")
+    counts = {level: sum(finding.level == level for finding in found) for level in colours}
+    click.echo("\n" + ", ".join(f"{count} {level}" for level, count in counts.items()))

@@ -1,0 +1,1 @@
+"""`ferryman doctor`: one file a subject, each a list of findings; `examine` runs them all."""

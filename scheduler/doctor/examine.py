@@ -1,0 +1,83 @@
+"""Runs every subject; one that breaks is a finding of its own.
+
+Owns the order and which subjects need which servers. Reads, and writes only under `.ferryman/probe/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scheduler.doctor import configuration, limits, loops, origins, redis, rules, store
+from scheduler.doctor.model import Finding, Level
+from scheduler.processes import installation_id
+from scheduler.rules.repository import RulesRepository
+from workers.errors import BrokerUnavailable
+from workers.ledger import Ledger
+from workers.origin.client import OriginClient
+from workers.origin.control import OriginControl
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from scheduler.rules.model import RuleSet
+    from scheduler.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Seconds for one subject.
+SUBJECT_TIMEOUT_S = 120.0
+
+
+async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Finding]:
+    """Every finding, by subject. `urls` are objects at origins to look at closely."""
+    found = configuration.check(settings) + limits.check(settings)
+    ledger = Ledger.open(settings.broker)
+    try:
+        in_force = await _in_force(ledger, settings)
+        rule_findings, sets = rules.check(settings, in_force)
+        async with (
+            OriginClient(
+                settings.origin,
+                instance=installation_id(settings),
+                public_hosts=settings.gateway.public_hosts,
+            ) as client,
+            OriginControl(
+                settings.origin, redis=ledger.redis, namespace=ledger.namespace, name="doctor"
+            ) as control,
+        ):
+            parts = await asyncio.gather(
+                _guarded("redis", redis.check(settings)),
+                _guarded("store", store.check(settings)),
+                _guarded("loops", loops.check(settings, sets)),
+                _guarded("origins", origins.check(sets, client, control, urls=urls)),
+            )
+    finally:
+        await ledger.close()
+    redis_part, store_part, loop_part, origin_part = parts
+    return found + redis_part + store_part + rule_findings + loop_part + origin_part
+
+
+async def _in_force(ledger: Ledger, settings: Settings) -> dict[str, RuleSet]:
+    repository = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
+    try:
+        await repository.refresh()
+    except BrokerUnavailable:
+        return {}
+    return {name: found for name in repository.buckets() if (found := repository.snapshot(name)) is not None}
+
+
+async def _guarded(subject: str, check: Awaitable[list[Finding]]) -> list[Finding]:
+    try:
+        async with asyncio.timeout(SUBJECT_TIMEOUT_S):
+            return await check
+    except TimeoutError:
+        message = f"not finished within {SUBJECT_TIMEOUT_S:g} s"
+    except Exception as error:
+        # A check that breaks must not hide the others.
+        log.exception("doctor_check_broke", subject=subject)
+        message = f"{type(error).__name__}: {error}"
+    remedy = "run it again with log.level: debug, and report it"
+    return [Finding(subject=subject, check="examined", level=Level.FAILED, message=message, remedy=remedy)]

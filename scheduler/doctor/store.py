@@ -1,0 +1,103 @@
+"""What the store lets us do and what it really guarantees, by trying."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from scheduler.doctor.model import Subject
+from workers.errors import StoreDenied, StoreError
+from workers.store.client import ObjectStore
+from workers.store.probe import probe
+
+if TYPE_CHECKING:
+    from scheduler.doctor.model import Finding
+    from scheduler.settings import Settings
+    from workers.store.guarantees import StoreGuarantees
+
+#: Seconds of clock difference that are worth knowing, and that stores refuse signatures near.
+SKEW_WARNING_S = 60.0
+SKEW_FAILED_S = 600.0
+CLOCK_KEY = ".ferryman/probe/clock"
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """The findings about every configured bucket."""
+    found = Subject("store")
+    async with ObjectStore(settings.store, settings.limits) as store:
+        for bucket in settings.buckets:
+            try:
+                guarantees = await probe(store, bucket)
+                _judge(found, bucket, guarantees)
+                await _clock(found, store, bucket)
+            except StoreDenied as error:
+                remedy = (
+                    "allow s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload, "
+                    "and check store.access_key_id"
+                )
+                found.failed("permissions", f"the store refuses: {error}", remedy, of=bucket)
+            except StoreError as error:
+                remedy = "check store.endpoint and the network"
+                if error.code == "NoSuchBucket" or error.status == 404:
+                    remedy = "start a front with store.create_buckets on, or create the bucket"
+                found.failed("answers", str(error), remedy, of=bucket)
+    return found.findings
+
+
+def _judge(found: Subject, bucket: str, store: StoreGuarantees) -> None:
+    found.ok("permissions", "objects can be written, read, listed and deleted", of=bucket)
+    if store.missing_key_status == 404:
+        found.ok("missing_key", "a key that is not there answers 404", of=bucket)
+    else:
+        remedy = "grant s3:ListBucket on the bucket, else no miss is ever seen"
+        found.failed(
+            "missing_key", f"a key that is not there answers {store.missing_key_status}", remedy, of=bucket
+        )
+    if store.race_free:
+        found.ok("create_only", f"create-only writes are obeyed ({store.create_only})", of=bucket)
+    else:
+        remedy = "keep other writers away while it is filled, or use a store that obeys If-None-Match"
+        found.warning(
+            "create_only", "create-only writes are not obeyed everywhere: a race remains", remedy, of=bucket
+        )
+    if store.checksums:
+        found.ok("checksums", f"uploads are compared by {', '.join(store.checksums)}", of=bucket)
+    else:
+        remedy = "watch `ferryman verify`: it reads back what the store has"
+        found.warning("checksums", "the store compares no checksum of an upload", remedy, of=bucket)
+    if not store.multipart:
+        remedy = "objects above store.part_size_bytes fail: raise it, or use another store"
+        found.warning("multipart", "there are no multipart uploads", remedy, of=bucket)
+    else:
+        found.ok("multipart", "multipart uploads work", of=bucket)
+    if store.collation == "none":
+        remedy = "nothing: scans sort the listing on disk; keep room in data_dir"
+        found.warning("listing", "listings come in no known order", remedy, of=bucket)
+    else:
+        found.ok("listing", f"listings come by {store.collation}", of=bucket)
+    if store.unrepresentable:
+        kinds = ", ".join(sorted(kind.replace("_", " ") for kind in store.unrepresentable))
+        remedy = "such keys become the listed failure key_not_representable; look for them in a dry scan"
+        found.warning("keys", f"some keys cannot be held distinctly: {kinds}", remedy, of=bucket)
+    else:
+        found.ok("keys", "every kind of key is held distinctly", of=bucket)
+
+
+async def _clock(found: Subject, store: ObjectStore, bucket: str) -> None:
+    before = time.time()
+    await store.put_small(bucket, CLOCK_KEY, b"", content_type="application/octet-stream")
+    info = await store.head(bucket, CLOCK_KEY)
+    await store.delete(bucket, CLOCK_KEY)
+    if info is None:
+        found.failed(
+            "read_after_write", "an object that was written is not there", "use a consistent store", of=bucket
+        )
+        return
+    skew_s = max(0.0, info.last_modified - time.time(), before - info.last_modified - 1.0)
+    message = f"the store's clock differs by {skew_s:.0f} s"
+    if skew_s > SKEW_FAILED_S:
+        found.failed("clock", message, "set both clocks by NTP: signatures are refused", of=bucket)
+    elif skew_s > SKEW_WARNING_S:
+        found.warning("clock", message, "set both clocks by NTP", of=bucket)
+    else:
+        found.ok("clock", message if skew_s >= 1 else "the store's clock agrees", of=bucket)
