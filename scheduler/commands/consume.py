@@ -149,6 +149,7 @@ async def _consume(
     from scheduler.logs.consumer import Consumer
     from scheduler.logs.open import checkpoint_path, default_name, instance_name
     from scheduler.logs.sink import QueueSink
+    from scheduler.rules.apply import apply_file_rules
     from scheduler.runtime import open_services
     from workers import metrics
 
@@ -157,12 +158,15 @@ async def _consume(
     checkpoint = Checkpoint(checkpoint_path(settings.data_dir, name))
     with checkpoint.hold():
         async with open_services(settings) as services:
+            # Whoever runs only a consumer and workers has no front that would publish the file's rules.
+            await apply_file_rules(services.rules, settings, who="consume")
             sink = QueueSink(
                 dispatcher=services.dispatcher,
                 ledger=services.ledger,
                 stop=stop,
                 lane=Lane.COLD if options["replay"] else Lane.HOT,
                 events_per_s=options["rate"],
+                ready=lambda: services.rules.synced,
             )
             consumer = Consumer(specs, sink=sink, checkpoint=checkpoint, once=once, strict=once, packed=once)
             board = Board(services.ledger, consumer, instance=instance_name(name))

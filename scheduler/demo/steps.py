@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from scheduler.demo.content import ARCHIVE_PREFIX, LARGE_KEY, ODD_NAMES, SLOW_KEY
+from scheduler.demo.gateway_log import gateway_log
 from scheduler.demo.stage import BUCKET
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ STEPS: list[Step] = [
     ("Many misses at once", sweep),
     ("Miss events and workers", events),
     ("Events that are refused", bad_events),
+    ("A gateway's log, consumed while it is written", gateway_log),
     ("Byte for byte", compare),
     ("What an operator sees", status),
 ]

@@ -59,9 +59,12 @@ class QueueSink:
         stop: asyncio.Event,
         lane: Lane = Lane.HOT,
         events_per_s: float | None = None,
+        ready: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ready`: whether the rules are known; before that every miss would seem to match none."""
         self._dispatcher = dispatcher
+        self._ready = ready
         self._ledger = ledger
         self._stop = stop
         self._lane = lane
@@ -94,6 +97,8 @@ class QueueSink:
 
     async def _dispatch(self, events: Sequence[MissEvent]) -> DispatchReport:
         delay_s = 0.1
+        while not self._ready():
+            await self._wait(0.2, "rules_unknown", "the rules have not been read from Redis yet")
         while True:
             try:
                 report = await self._dispatcher.dispatch(events, lane=self._lane)
@@ -132,7 +137,7 @@ class QueueSink:
             await self._sleep(self._due - now)
         self._due += number / self._rate
 
-    async def _wait(self, delay_s: float, reason: str, error: Exception) -> None:
+    async def _wait(self, delay_s: float, reason: str, error: Exception | str) -> None:
         if self.waiting_for != reason:
             self.waiting_for = reason
             log.warning("consumer_waits", reason=reason, error=str(error))

@@ -55,6 +55,7 @@ async def intake_services(
             ledger=ledger,
             redis=ledger.redis,
             queue=queue,
+            rules=SimpleNamespace(synced=True),
             dispatcher=Dispatcher(
                 rules=OneRule(rules),
                 ledger=ledger,

@@ -51,6 +51,7 @@ class _MissEvents:
         self._buckets = frozenset(buckets)
         self._hosts = {host.lower(): name for name, one in buckets.items() for host in one.hosts}
         self._dispatcher = services.dispatcher
+        self._rules = services.rules
         self._intake = Intake(dispatcher=services.dispatcher, ledger=services.ledger)
 
     async def post(self, request: Request) -> Response:
@@ -58,6 +59,8 @@ class _MissEvents:
         try:
             # A sender is told to come back before it has sent everything.
             await self._dispatcher.admit(Lane.HOT)
+            if not self._rules.synced:
+                raise BrokerUnavailable("the rules have not been read from Redis yet")
             await self._read(request, account)
         except BadBody as error:
             return _answer(account, error.status, error=error.reason, message=str(error))
