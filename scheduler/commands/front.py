@@ -20,6 +20,7 @@ from scheduler.commands.common import (
 from workers import log, metric_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scheduler.settings import Settings
@@ -56,6 +57,7 @@ def command(
             gateway=None if no_gateway else _socket(gateway_fd) or bind("gateway", settings.gateway.listen),
             admin=None if no_admin else _socket(admin_fd) or bind("admin", settings.admin.listen),
             alone=gateway_fd is None and admin_fd is None,
+            reread=lambda: load(config),
         )
     )
 
@@ -65,7 +67,12 @@ def _socket(fd: int | None) -> socket.socket | None:
 
 
 async def _run(
-    settings: Settings, *, gateway: socket.socket | None, admin: socket.socket | None, alone: bool
+    settings: Settings,
+    *,
+    gateway: socket.socket | None,
+    admin: socket.socket | None,
+    alone: bool,
+    reread: Callable[[], Settings],
 ) -> None:
     from scheduler.processes import front_child
     from scheduler.run_settings import write_run_settings
@@ -80,26 +87,35 @@ async def _run(
                 await supervisor.start(
                     front_child(settings, file, number=number, gateway_fd=gateway.fileno(), admin_fd=None)
                 )
-            await serve_front(settings, gateway=gateway, admin=admin, stop=stop)
+            await serve_front(settings, gateway=gateway, admin=admin, stop=stop, reread=reread)
     else:
-        await serve_front(settings, gateway=gateway, admin=admin, stop=stop)
+        await serve_front(settings, gateway=gateway, admin=admin, stop=stop, reread=reread)
 
 
 async def serve_front(
-    settings: Settings, *, gateway: socket.socket | None, admin: socket.socket | None, stop: asyncio.Event
+    settings: Settings,
+    *,
+    gateway: socket.socket | None,
+    admin: socket.socket | None,
+    stop: asyncio.Event,
+    reread: Callable[[], Settings],
 ) -> None:
-    """Serve on these sockets until `stop`; one part that fails ends the other."""
+    """Serve on these sockets until `stop`; one part that fails ends the other.
+
+    On SIGHUP the rules of the settings that `reread` gives are put in force.
+    """
     from scheduler.front.admin.app import make_app
     from scheduler.front.serve import serve
     from scheduler.front.server import serve_gateway
     from scheduler.processes import installation_id
+    from scheduler.rules.hangup import applying_on_hangup
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
     from scheduler.startup import make_ready
 
     async with open_services(settings, installation=installation_id(settings)) as services:
         await make_ready(services, who="front")
-        async with asyncio.TaskGroup() as group:
+        async with applying_on_hangup(services.rules, reread), asyncio.TaskGroup() as group:
             if gateway is not None:
                 group.create_task(serve_gateway(services, [gateway], stop))
             if admin is not None:
