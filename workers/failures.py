@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from workers.plan import Attempt, FetchItem  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -60,6 +60,17 @@ class Waiver:
     at: float
     failure: Failure
 
+
+#: KEYS[1] is the hash; ARGV are pairs of field and expected value. Answers how many were removed.
+_REMOVE_UNCHANGED = """
+local done = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    done = done + redis.call('HDEL', KEYS[1], ARGV[i])
+  end
+end
+return done
+"""
 
 _FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 _WAIVER: TypeAdapter[Waiver] = TypeAdapter(Waiver)
@@ -119,6 +130,22 @@ class Failures:
         if not keys:
             return 0
         return int(await self._redis.hdel(self._failures(bucket), *keys))
+
+    async def versions(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        """The records of keys exactly as they stand, for `remove_unchanged`."""
+        if not keys:
+            return {}
+        rows = await self._redis.hmget(self._failures(bucket), list(keys))
+        return {key: str(row) for key, row in zip(keys, rows, strict=True) if row is not None}
+
+    async def remove_unchanged(self, bucket: str, versions: Mapping[str, str]) -> int:
+        """Take keys off the list whose records are still these; a failure recorded since then stays."""
+        done = 0
+        pairs = list(versions.items())
+        for at in range(0, len(pairs), 500):
+            flat = [part for pair in pairs[at : at + 500] for part in pair]
+            done += int(await self._redis.eval(_REMOVE_UNCHANGED, 1, self._failures(bucket), *flat))
+        return done
 
     async def waive(self, bucket: str, keys: Sequence[str], *, reason: str, by: str) -> int:
         """Accept failures for good; how many were listed and are now waived."""

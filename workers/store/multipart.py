@@ -40,16 +40,33 @@ async def create(
     headers: Mapping[str, str],
     *,
     crc32c: bool,
-) -> str:
-    """Begin an upload; its id."""
+) -> tuple[str, bool]:
+    """Begin an upload; its id, and whether an earlier answer was lost, so that there may be a second one.
+
+    Raises:
+        StoreError: after the retries; an upload may have been begun all the same.
+    """
+    what = f"CREATE {bucket}/{key}"
     sent = dict(headers)
     if crc32c:
         sent["x-amz-checksum-algorithm"] = "CRC32C"
-    answer = await transport.exchange("POST", bucket, key, headers=sent, query=[("uploads", "")])
-    upload_id = field(parse(answer, what=f"CREATE {bucket}/{key}"), "UploadId")
-    if not upload_id:
-        raise StoreUnavailable(f"CREATE {bucket}/{key}: no upload id in the answer", status=answer.status)
-    return upload_id
+    attempt = 0
+    lost = False
+    while True:
+        try:
+            answer = await transport.once("POST", bucket, key, headers=dict(sent), query="uploads=")
+            if answer.status < 300:
+                upload_id = field(parse(answer, what=what), "UploadId")
+                if upload_id:
+                    return upload_id, lost
+                raise StoreUnavailable(f"{what}: no upload id in the answer", status=answer.status)
+            failed: StoreError = failure(answer, what=what)
+            transport.learn(failed, answer)
+        except StoreUnavailable as error:
+            failed = error
+            lost = True
+        await transport.pause(failed, attempt)
+        attempt += 1
 
 
 async def upload_part(

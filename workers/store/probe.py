@@ -322,7 +322,7 @@ class _Trial:
     async def _part_checksums(self, key: str) -> tuple[str, ...]:
         store = self._store
         create = store.create_headers
-        upload_id = await multipart.create(store.transport, self._bucket, key, create, crc32c=True)
+        upload_id, _ = await multipart.create(store.transport, self._bucket, key, create, crc32c=True)
         found: list[str] = []
         try:
             for name, wrong in (
@@ -357,7 +357,7 @@ class _Trial:
         """Complete once onto an object that is there (must be refused), then onto a free key (must work)."""
         store = self._store
         for taken in (True, False):
-            upload_id = await multipart.create(
+            upload_id, _ = await multipart.create(
                 store.transport,
                 self._bucket,
                 key,

@@ -44,6 +44,26 @@ def is_ours(note: UploadNote, upload: OpenUpload) -> bool:
     return upload.key == note.key and abs(upload.initiated - note.at) <= NEAR_S
 
 
+async def abort_noted(store: ObjectStore, bucket: str, note: UploadNote) -> int:
+    """Abort every open upload that a note announced; how many there were.
+
+    Raises:
+        StoreError: the open uploads cannot be listed, or one cannot be aborted.
+    """
+    aborted = 0
+    async for upload in list_uploads(store.transport, bucket, note.key, headers=store.common_headers):
+        if is_ours(note, upload):
+            await multipart.abort(
+                store.transport,
+                bucket,
+                upload.key,
+                upload.upload_id,
+                headers=store.common_headers,
+            )
+            aborted += 1
+    return aborted
+
+
 async def sweep(store: ObjectStore, bucket: str, *, older_than_s: float, now: float | None = None) -> Swept:
     """Abort our uploads that began more than `older_than_s` seconds ago and were never ended.
 
@@ -60,21 +80,7 @@ async def sweep(store: ObjectStore, bucket: str, *, older_than_s: float, now: fl
             young += 1
             continue
         try:
-            async for upload in list_uploads(
-                store.transport,
-                bucket,
-                note.key,
-                headers=store.common_headers,
-            ):
-                if is_ours(note, upload):
-                    await multipart.abort(
-                        store.transport,
-                        bucket,
-                        upload.key,
-                        upload.upload_id,
-                        headers=store.common_headers,
-                    )
-                    aborted += 1
+            aborted += await abort_noted(store, bucket, note)
             await store.journal.closed(bucket, note.attempt)
             forgotten += 1
         except StoreError as error:

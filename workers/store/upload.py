@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -32,10 +33,12 @@ from workers.store.answers import (
 from workers.store.body import FileBody, body_of
 from workers.store.checksums import Checked, checked
 from workers.store.guarantees import CreateOnly, StoreGuarantees
+from workers.store.journal import UploadNote
 from workers.store.metadata import ATTEMPT, KEY_SHA256, is_mirrored, minimal, with_sha256
 from workers.store.model import Commit
 from workers.store.parts import growing_part_bytes, uniform_part_bytes
 from workers.store.spool import SpoolFile
+from workers.store.sweep import abort_noted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -89,8 +92,9 @@ class Upload:
         self._spool: SpoolFile | None = None
         self._number = 1
         self._limit = 0
-        self._creating: asyncio.Task[str] | None = None
-        self._noted = False
+        self._creating: asyncio.Task[tuple[str, bool]] | None = None
+        #: Unix time of the note about our multipart upload; 0 before there is one.
+        self._noted_at = 0.0
         self._sending: set[asyncio.Task[SentPart]] = set()
         self._sent: list[SentPart] = []
         self._finished = False
@@ -191,7 +195,7 @@ class Upload:
         """Send the part that is full beside the others, and leave room for the next."""
         if self._creating is None:
             await self._create()
-        upload_id = await asyncio.shield(self._creating) if self._creating else ""
+        upload_id = self._upload_id()
         while len(self._sending) >= self._store.settings.part_concurrency:
             await self._collect(asyncio.FIRST_COMPLETED)
         task = asyncio.create_task(
@@ -247,13 +251,18 @@ class Upload:
         if not self._known.multipart:
             raise StoreRejected(f"{self._what}: larger than one part, and the store has no multipart uploads")
         store = self._store
-        self._noted = True
+        self._noted_at = time.time()
         await store.journal.opened(self._bucket, self._key, self._attempt)
         # A task of its own: when we are cancelled meanwhile, the abort still learns the id.
         self._creating = asyncio.create_task(self._create_upload())
         await asyncio.shield(self._creating)
 
-    async def _create_upload(self) -> str:
+    def _upload_id(self) -> str:
+        """Of the upload that was created; it has been waited for."""
+        assert self._creating is not None
+        return self._creating.result()[0]
+
+    async def _create_upload(self) -> tuple[str, bool]:
         store = self._store
         crc = "crc32c" in self._known.part_checksums
         try:
@@ -408,7 +417,7 @@ class Upload:
     async def _complete(self) -> Commit:
         """Put the parts together, once for all; a lost answer is looked up before it is asked again."""
         store = self._store
-        upload_id = self._creating.result() if self._creating is not None else ""
+        upload_id = self._upload_id()
         mode = self._known.multipart_create_only
         attempt = 0
         while True:
@@ -529,7 +538,7 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._noted:
+            if self._noted_at:
                 await _to_the_end(self._close_multipart())
         finally:
             self._free()
@@ -552,19 +561,21 @@ class Upload:
         store = self._store
         try:
             async with asyncio.timeout(_ABORT_S):
-                if not self._completed:
-                    upload_id = ""
-                    if self._creating is not None:
-                        with contextlib.suppress(StoreError):
-                            upload_id = await self._creating
-                    if upload_id:
-                        await multipart.abort(
-                            store.transport,
-                            self._bucket,
-                            self._key,
-                            upload_id,
-                            headers=store.common_headers,
-                        )
+                upload_id, doubtful = "", self._creating is not None
+                if self._creating is not None:
+                    with contextlib.suppress(StoreError):
+                        upload_id, doubtful = await self._creating
+                if upload_id and not self._completed:
+                    await multipart.abort(
+                        store.transport,
+                        self._bucket,
+                        self._key,
+                        upload_id,
+                        headers=store.common_headers,
+                    )
+                if doubtful:
+                    note = UploadNote(attempt=self._attempt, key=self._key, at=self._noted_at)
+                    await abort_noted(store, self._bucket, note)
                 await store.journal.closed(self._bucket, self._attempt)
         except (StoreError, TimeoutError) as error:
             log.warning("upload_left_to_sweep", bucket=self._bucket, key=self._key, error=str(error))

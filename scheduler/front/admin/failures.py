@@ -1,0 +1,233 @@
+"""`/v1/failures` on the admin side: list, show, retry and waive what could not be moved, in JSON.
+
+Owns the routes and the reading of their parameters. What a selection is: `scheduler.failures`. The token is
+asked for by the application.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis.exceptions import RedisError
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from scheduler.failures import Selection, retry, selected
+from workers.errors import BrokerUnavailable, QueueFull
+from workers.failures import failure_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from scheduler.dispatch import Dispatcher, RuleSource
+    from scheduler.settings import Settings
+    from workers.ledger import Ledger
+
+#: Failures of one answer, unless the caller asks for fewer.
+_MAX_LIMIT: Final = 10_000
+_DEFAULT_LIMIT: Final = 1000
+_MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+
+
+class FailureServices(Protocol):
+    """What of `scheduler.runtime.Services` is needed here."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def rules(self) -> RuleSource: ...
+
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Chosen(BaseModel):
+    """Which failures an order means; a bucket and at least one filter, or `all`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bucket: str
+    keys: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    rule: str | None = None
+    prefix: str = ""
+    scan: str | None = None
+    older_than_s: float | None = Field(default=None, ge=0)
+    newer_than_s: float | None = Field(default=None, ge=0)
+    all: bool = False
+
+    def selection(self) -> Selection:
+        """The filters as a selection."""
+        return Selection(
+            reasons=frozenset(self.reasons),
+            rule=self.rule,
+            prefix=self.prefix,
+            keys=frozenset(self.keys),
+            scan=self.scan,
+            older_than_s=self.older_than_s,
+            newer_than_s=self.newer_than_s,
+        )
+
+
+class Waive(Chosen):
+    """The same with the words that the report will carry."""
+
+    because: str = Field(min_length=1, max_length=1000)
+    by: str = Field(default="api", min_length=1, max_length=64)
+
+
+Order = TypeVar("Order", bound=Chosen)
+
+
+def routes(services: FailureServices) -> list[Route]:
+    """The routes; literal paths before the one that takes a key."""
+    api = _FailuresApi(services)
+    return [
+        Route("/v1/failures", _answering(api.list_all), methods=["GET"]),
+        Route("/v1/failures/retry", _answering(api.retry), methods=["POST"]),
+        Route("/v1/failures/waive", _answering(api.waive), methods=["POST"]),
+        Route("/v1/failures/{bucket}/{key:path}", _answering(api.show), methods=["GET"]),
+    ]
+
+
+def _answering(
+    handler: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except _Refused as refused:
+            return _error(refused.status, refused.code, str(refused))
+        except QueueFull as error:
+            answer = _error(503, "queue_full", str(error))
+            answer.headers["Retry-After"] = "2"
+            return answer
+        except (BrokerUnavailable, RedisError, OSError) as error:
+            return _error(503, "broker_unavailable", str(error))
+
+    return answer
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+class _FailuresApi:
+    def __init__(self, services: FailureServices) -> None:
+        self._services = services
+
+    def _known(self, bucket: str) -> str:
+        if bucket not in self._services.settings.buckets:
+            raise _Refused(404, "unknown_bucket", f"bucket {bucket!r} is not configured")
+        return bucket
+
+    async def list_all(self, request: Request) -> Response:
+        """GET /v1/failures?bucket=&reason=&rule=&prefix=&scan=&older_than_s=&newer_than_s=&limit="""
+        params = request.query_params
+        allowed = {
+            "bucket", "reason", "rule", "prefix", "key", "scan", "older_than_s", "newer_than_s", "limit",
+        }  # fmt: skip
+        unknown = set(params) - allowed
+        if unknown:
+            raise _Refused(400, "bad_parameter", f"{min(unknown)!r}; known: {', '.join(sorted(allowed))}")
+        buckets = [self._known(name) for name in params.getlist("bucket")]
+        limit = int(_number(params.get("limit"), "limit") or _DEFAULT_LIMIT)
+        selection = Selection(
+            reasons=frozenset(params.getlist("reason")),
+            rule=params.get("rule"),
+            prefix=params.get("prefix", ""),
+            keys=frozenset(params.getlist("key")),
+            scan=params.get("scan"),
+            older_than_s=_number(params.get("older_than_s"), "older_than_s"),
+            newer_than_s=_number(params.get("newer_than_s"), "newer_than_s"),
+        )
+        limit = min(limit, _MAX_LIMIT)
+        reasons: Counter[str] = Counter()
+        rows: list[dict[str, Any]] = []
+        wanted = buckets or sorted(self._services.settings.buckets)
+        async for failure in selected(self._services.ledger, wanted, selection):
+            reasons[failure.reason] += 1
+            if len(rows) < limit:
+                rows.append(failure_to_json(failure))
+        return JSONResponse(
+            {"count": reasons.total(), "reasons": dict(reasons.most_common()), "failures": rows},
+        )
+
+    async def show(self, request: Request) -> Response:
+        """GET /v1/failures/{bucket}/{key}"""
+        bucket, key = self._known(request.path_params["bucket"]), request.path_params["key"]
+        found = await self._services.ledger.failures.get(bucket, key)
+        if found is None:
+            raise _Refused(404, "not_listed", f"{bucket}/{key} is not in the list of failures")
+        return JSONResponse(failure_to_json(found))
+
+    async def retry(self, request: Request) -> Response:
+        """POST /v1/failures/retry: 202 with how many were sent, and which were kept and why."""
+        chosen = await _order(request, Chosen)
+        bucket = self._known(chosen.bucket)
+        selection = _must_choose(chosen)
+        ledger = self._services.ledger
+        rows = [failure async for failure in selected(ledger, [bucket], selection)]
+        report = await retry(self._services, rows)
+        kept = [{"bucket": name, "key": key, "why": why} for name, key, why in report.kept]
+        return JSONResponse({"retried": report.retried, "kept": kept}, status_code=202)
+
+    async def waive(self, request: Request) -> Response:
+        """POST /v1/failures/waive: 200 with how many were accepted."""
+        chosen = await _order(request, Waive)
+        bucket = self._known(chosen.bucket)
+        selection = _must_choose(chosen)
+        ledger = self._services.ledger
+        keys = [failure.key async for failure in selected(ledger, [bucket], selection)]
+        done = await ledger.failures.waive(bucket, keys, reason=chosen.because, by=chosen.by)
+        return JSONResponse({"waived": done})
+
+
+def _must_choose(chosen: Chosen) -> Selection:
+    selection = chosen.selection()
+    if selection.everything and not chosen.all:
+        raise _Refused(400, "nothing_chosen", "give keys or a filter, or all: true")
+    return selection
+
+
+async def _order(request: Request, kind: type[Order]) -> Order:
+    body = await request.body()
+    if len(body) > _MAX_BODY_BYTES:
+        raise _Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
+    try:
+        return kind.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise _Refused(400, "bad_json", str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _Refused(400, "bad_value", f"{place}: {first['msg']}") from error
+
+
+def _number(text: str | None, name: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise _Refused(400, "bad_parameter", f"{name}: {text!r} is no number") from None
+    if not 0 <= value < float("inf"):
+        raise _Refused(400, "bad_parameter", f"{name}: {text!r} is below zero or endless")
+    return value

@@ -1,0 +1,359 @@
+"""One suite for every store: the real SeaweedFS and moto must both behave as the program relies on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+from moto.server import ThreadedMotoServer
+
+from support.stores import MIB, meta_of, put, read, store_at
+from workers.errors import KeyNotRepresentable
+from workers.plan import FetchPlan, Origin, OriginGroup
+from workers.store import multipart
+from workers.store.guarantees import CreateOnly
+from workers.store.journal import UPLOADS_PREFIX
+from workers.store.listing import list_uploads
+from workers.store.metadata import is_mirrored, object_meta, replay_headers
+from workers.store.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from workers.store.client import ObjectStore
+
+pytestmark = pytest.mark.real
+
+PLAN = FetchPlan(bucket="b", rule="images", groups=(OriginGroup(primary=Origin(host="o.example")),))
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """Endpoint of another S3 implementation."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(params=["seaweedfs", "moto"])
+async def store(request: pytest.FixtureRequest, bucket: str) -> AsyncIterator[ObjectStore]:
+    if request.param == "moto":
+        client = store_at(request.getfixturevalue("moto"))
+    else:
+        weed = request.getfixturevalue("seaweed")
+        client = store_at(
+            weed.endpoint,
+            access_key_id=weed.access_key_id,
+            secret_access_key=weed.secret_access_key,
+        )
+    async with client:
+        await client.ensure_bucket(bucket)
+        yield client
+
+
+def is_weed(store: ObjectStore) -> bool:
+    return store.settings.access_key_id != "test"
+
+
+async def keys_of(store: ObjectStore, bucket: str, prefix: str = "") -> list[str]:
+    return [listed.key async for page in store.list(bucket, prefix) for listed in page.objects]
+
+
+async def open_uploads(store: ObjectStore, bucket: str) -> int:
+    return len([u async for u in list_uploads(store.transport, bucket, "", headers={})])
+
+
+async def test_self_test_proves_create_only_and_leaves_nothing(store, bucket):
+    found = await store.guarantees(bucket)
+    assert found.create_only is CreateOnly.IF_NONE_MATCH
+    assert found.multipart_create_only is CreateOnly.IF_NONE_MATCH
+    assert found.race_free
+    assert found.if_match
+    assert found.missing_key_status == 404
+    assert found.collation == ("path" if is_weed(store) else "bytes")
+    assert found.plus_is_space is is_weed(store) or not is_weed(store)
+    assert await keys_of(store, bucket) == []
+    assert await open_uploads(store, bucket) == 0
+    assert any("create-only PUT: if-none-match (proven)" in line for line in found.lines())
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known-length", "unknown-length"])
+@pytest.mark.parametrize("size", [0, 1, 65_537, 5 * MIB, 5 * MIB + 1, 11 * MIB])
+async def test_body_arrives_byte_for_byte(store, bucket, size, known):
+    """S2: 0-byte objects too; parts start above the part size."""
+    body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    commit = await put(
+        store,
+        bucket,
+        "dir/k",
+        [body[i : i + 100_000] for i in range(0, size, 100_000)],
+        known=known,
+    )
+    assert commit.created
+    assert commit.size == size
+    assert commit.sha256 == hashlib.sha256(body).hexdigest()
+    assert await read(store, bucket, "dir/k") == body
+    info = await store.head(bucket, "dir/k")
+    assert info is not None
+    assert (info.size, info.etag) == (size, commit.etag)
+    assert ("-" in commit.etag) is (size > 5 * MIB)
+    assert await open_uploads(store, bucket) == 0
+    assert store.memory.used_bytes == 0
+
+
+@pytest.mark.parametrize("size", [100, 6 * MIB])
+async def test_second_upload_never_replaces_the_first(store, bucket, size):
+    """S11."""
+    first = await put(store, bucket, "k", b"a" * size)
+    second = await put(store, bucket, "k", b"b" * size)
+    assert first.created
+    assert not second.created
+    assert second.etag == first.etag
+    assert await read(store, bucket, "k") == b"a" * size
+    assert await open_uploads(store, bucket) == 0
+
+
+async def test_p21_of_twenty_racing_uploads_one_commits(store, bucket):
+    """P21: differing bodies; the one that is there is the one that was told so."""
+    await store.guarantees(bucket)
+    commits = await asyncio.gather(*(put(store, bucket, "k", f"body {n}".encode()) for n in range(20)))
+    winners = [n for n, commit in enumerate(commits) if commit.created]
+    assert len(winners) == 1
+    assert await read(store, bucket, "k") == f"body {winners[0]}".encode()
+
+
+async def test_headers_and_provenance_come_back(store, bucket):
+    """S3 to S9, S16: native headers unchanged, the rest replayed."""
+    headers = [
+        ("Content-Type", "text/html; charset=gb2312"),
+        ("Content-Encoding", "gzip"),
+        ("Cache-Control", "max-age=60"),
+        ("Content-Language", "de"),
+        ("Expires", "Thu, 01 Dec 2033 16:00:00 GMT"),
+        ("Content-Disposition", 'attachment; filename="ü.txt"'),
+        ("Access-Control-Allow-Origin", "*"),
+        ("x-oss-meta-color", "blau"),
+        ("x-cos-meta-ort", "Köln"),
+        ("ETag", '"abc"'),
+    ]
+    url = "http://www.example-domain.com/dir1/image/example_object.jpg"
+    meta = object_meta(headers, PLAN, key="k", url=url, attempt="a", fetched_at="2026-01-01T00:00:00Z")
+    await put(store, bucket, "k", b"body", meta=meta, attempt="a")
+    info = await store.head(bucket, "k")
+    assert info is not None
+    got = {name.lower(): value for name, value in info.headers}
+    for name, value in headers[:5]:
+        assert got[name.lower()] == value
+    assert is_mirrored(info)
+    replayed = {name.lower(): value for name, value in replay_headers(info)}
+    assert replayed["x-oss-tag"] == (
+        "MIRROR http%3a%2f%2fwww.example-domain.com%2fdir1%2fimage%2fexample_object.jpg"
+    )
+    assert replayed["access-control-allow-origin"] == "*"
+    assert replayed["content-disposition"] == 'attachment; filename="ü.txt"'
+    assert replayed["x-amz-meta-ort"] == "Köln"
+    assert info.user_meta["color"] == "blau"
+    assert info.user_meta["ferryman-sha256"] == hashlib.sha256(b"body").hexdigest()
+    assert info.user_meta["ferryman-source-etag"] == '"abc"'
+
+
+async def test_p37_missing_type_is_not_invented(store, bucket):
+    """P37, S3: what the store says then is the store's own word."""
+    meta = object_meta([], PLAN, key="k.png", url="http://o.example/k.png", attempt="a", fetched_at="t")
+    assert meta.headers == ()
+    await put(store, bucket, "k.png", b"x", meta=meta, attempt="a")
+    info = await store.head(bucket, "k.png")
+    assert info is not None
+    assert "image/png" not in dict(info.headers).values()
+
+
+async def test_p39_long_key_in_the_tag_is_stored_all_the_same(store, bucket):
+    """P39, S10: 1023 bytes of CJK; the tag is plain MIRROR."""
+    key = "中" * 80 + "/" + "文" * 80 + "/" + "字" * 80
+    url = "http://o.example/" + "%E4%B8%AD" * 330
+    meta = object_meta(
+        [("x-amz-meta-note", "n" * 600)],
+        PLAN,
+        key=key,
+        url=url,
+        attempt="a",
+        fetched_at="2026-01-01T00:00:00Z",
+    )
+    assert "x-oss-tag" in meta.cut
+    assert (await put(store, bucket, key, b"x", meta=meta, attempt="a")).created
+    info = await store.head(bucket, key)
+    assert info is not None
+    assert dict(replay_headers(info))["x-oss-tag"] == "MIRROR"
+
+
+ODD_KEYS = [
+    "a b", "a+b", "a%20b", "a%2Bb", "e\u0301.txt", "\u00e9.txt", "q?1#2.txt", "a=b&c,(d)@e:f!.txt",
+    "100%.txt", ".well-known/~x", "quote\"'<&>.txt", "\U0001f6a2.png", "tab\there", "back\\slash",
+    "c\x01ontrol", "x" * 200,
+]  # fmt: skip
+
+
+async def test_p16_p17_odd_keys_are_objects_of_their_own(store, bucket):
+    """P16, P17, U22 to U31, U36: no two of them meet, and a listing names them exactly."""
+    keys = ODD_KEYS if not is_weed(store) else [key for key in ODD_KEYS if key != "back\\slash"]
+    for key in keys:
+        assert (await put(store, bucket, key, key.encode())).created, key
+    for key in keys:
+        assert await read(store, bucket, key) == key.encode(), key
+    listed = await keys_of(store, bucket)
+    assert sorted(listed) == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    ("kept", "odd"),
+    [("a/b", "a//b"), ("p", "p/"), ("d/x", "d/./x"), ("d/x", "d/../x"), ("a/b", "a")],
+)
+async def test_p13_p15_keys_like_others_are_held_or_listed_as_not_representable(store, bucket, kept, odd):
+    """P13, P15, S17, U32, U35: distinct where the store can, key_not_representable where it cannot."""
+    assert (await put(store, bucket, kept, b"kept")).created
+    if is_weed(store):
+        with pytest.raises(KeyNotRepresentable):
+            await put(store, bucket, odd, b"odd")
+    else:
+        assert (await put(store, bucket, odd, b"odd")).created
+        assert await read(store, bucket, odd) == b"odd"
+        assert set(await keys_of(store, bucket)) == {kept, odd}
+    assert await read(store, bucket, kept) == b"kept"
+
+
+async def test_empty_directory_marker_is_held_everywhere(store, bucket):
+    """U35, P15: `photos/` without a body."""
+    assert (await put(store, bucket, "photos/", b"")).created
+    assert (await put(store, bucket, "photos/1.png", b"one")).created
+    info = await store.head(bucket, "photos/")
+    assert info is not None
+    assert info.size == 0
+
+
+async def test_listing_comes_in_pages_with_sizes_and_etags(store, bucket):
+    expected = {}
+    for number in range(7):
+        commit = await put(store, bucket, f"dir/{number}", b"x" * number)
+        expected[f"dir/{number}"] = (number, commit.etag)
+    async for page in store.list(bucket, "dir/"):
+        for listed in page.objects:
+            assert expected.pop(listed.key) == (listed.size, listed.etag)
+            assert listed.last_modified > 1_000_000_000
+    assert expected == {}
+    assert await keys_of(store, bucket, "none/") == []
+
+
+async def test_ranges_and_conditions_reach_the_store(store, bucket):
+    commit = await put(store, bucket, "k", b"0123456789")
+    async with await store.get(bucket, "k", headers=[("Range", "bytes=2-4")]) as response:
+        assert response.status == 206
+        assert response.info is not None
+        assert response.info.size == 10
+        assert await response.read() == b"234"
+    async with await store.get(bucket, "k", headers=[("If-None-Match", f'"{commit.etag}"')]) as response:
+        assert response.status == 304
+    async with await store.get(bucket, "k", headers=[("If-Match", '"other"')]) as response:
+        assert response.status == 412
+    async with await store.get(bucket, "k", headers=[("Range", "bytes=50-60")]) as response:
+        assert response.status == 416
+    async with await store.get(bucket, "missing") as response:
+        assert response.status == 404
+    assert await store.head(bucket, "missing") is None
+
+
+async def test_presigned_url_opens_one_object(store, bucket):
+    import httpx
+
+    await put(store, bucket, "a b/ü.txt", b"body")
+    url = store.presign_get(
+        bucket, "a b/ü.txt", expires_s=60, params={"response-content-type": "text/x-test"}
+    )
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(url)
+    assert answer.status_code == 200
+    assert answer.content == b"body"
+    assert answer.headers["content-type"].startswith("text/x-test")
+
+
+async def test_delete_and_small_reports(store, bucket):
+    await store.put_small(bucket, ".ferryman/report.json", b"{}", content_type="application/json")
+    await store.put_small(bucket, ".ferryman/report.json", b"[]", content_type="application/json")
+    assert await read(store, bucket, ".ferryman/report.json") == b"[]"
+    await store.delete(bucket, ".ferryman/report.json")
+    await store.delete(bucket, ".ferryman/report.json")
+    assert await store.head(bucket, ".ferryman/report.json") is None
+
+
+async def test_replacement_of_our_own_object(store, bucket):
+    """S12."""
+    first = await put(store, bucket, "k", b"one")
+    assert (await put(store, bucket, "k", b"two", replace_etag=first.etag)).created
+    assert await read(store, bucket, "k") == b"two"
+    assert not (await put(store, bucket, "k", b"three", replace_etag=first.etag)).created
+    assert await read(store, bucket, "k") == b"two"
+
+
+async def test_object_tags_are_set(store, bucket):
+    """F46."""
+    from dataclasses import replace
+
+    meta = replace(meta_of("a"), tags=(("team", "web + cdn"), ("x", "1")))
+    await put(store, bucket, "k", b"x", meta=meta, attempt="a")
+    answer = await store.transport.exchange("GET", bucket, "k", query=[("tagging", "")])
+    assert b"<Value>web + cdn</Value>" in answer.body
+
+
+async def test_ensure_bucket_twice_and_with_a_new_name(store, bucket):
+    await store.ensure_bucket(bucket)
+    await store.ensure_bucket(f"n-{uuid.uuid4().hex[:12]}")
+
+
+async def test_versioned_bucket_is_seen_and_never_overwritten(store, bucket):
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    from workers.store.signing import sha256_hex
+
+    await store.transport.exchange(
+        "PUT",
+        bucket,
+        query=[("versioning", "")],
+        body=body,
+        payload_sha256=sha256_hex(body),
+    )
+    found = await store.guarantees(bucket)
+    assert found.versioned
+    assert found.create_only is CreateOnly.IF_NONE_MATCH
+    assert (await put(store, bucket, "k", b"one")).created
+    assert not (await put(store, bucket, "k", b"two")).created
+    assert (await put(store, bucket, "l", b"x" * (6 * MIB))).created
+    assert not (await put(store, bucket, "l", b"y" * (6 * MIB))).created
+    assert await read(store, bucket, "k") == b"one"
+
+
+async def test_p41_upload_of_a_killed_process_is_swept_and_no_other(seaweed, bucket):
+    """P41: our own, recognised by its note; somebody else's stays open."""
+    async with store_at(
+        seaweed.endpoint,
+        access_key_id=seaweed.access_key_id,
+        secret_access_key=seaweed.secret_access_key,
+    ) as store:
+        await store.ensure_bucket(bucket)
+        await store.guarantees(bucket)
+        # What a process leaves that is killed right after it created the upload.
+        await store.journal.opened(bucket, "big/one", "attempt-1")
+        await multipart.create(store.transport, bucket, "big/one", {}, crc32c=False)
+        theirs, _ = await multipart.create(store.transport, bucket, "big/two", {}, crc32c=False)
+        young = await sweep(store, bucket, older_than_s=3600)
+        assert (young.aborted, young.young) == (0, 1)
+        import time
+
+        swept = await sweep(store, bucket, older_than_s=3600, now=time.time() + 7200)
+        assert (swept.aborted, swept.forgotten, swept.failed) == (1, 1, 0)
+        left = [u async for u in list_uploads(store.transport, bucket, "", headers={})]
+        assert [u.upload_id for u in left] == [theirs]
+        assert await keys_of(store, bucket, UPLOADS_PREFIX) == []
