@@ -63,7 +63,8 @@ class Jobs:
     def __init__(self, dispatcher: Dispatcher, stats: GatewayStats) -> None:
         self._dispatcher = dispatcher
         self._stats = stats
-        self._tasks: set[asyncio.Task[Queued]] = set()
+        #: On their way to the queue: until it has a key, the ledger's claim does not deduplicate it.
+        self._tasks: dict[tuple[str, str], asyncio.Task[Queued]] = {}
         self._away_until = 0.0
 
     @property
@@ -78,12 +79,16 @@ class Jobs:
 
         `refused` is called when the queue did not take it: the caller may have another way.
         """
+        name = (plan.bucket, item.key)
+        running = self._tasks.get(name)
+        if running is not None:
+            return running
         if len(self._tasks) >= MAX_PENDING:
             self._stats.answered("enqueue_failed", plan.bucket, plan.rule)
             return None
         task = asyncio.create_task(self._send(plan, item, refused), name="front-job")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(name, None))
         return task
 
     async def ask(self, plan: FetchPlan, item: FetchItem) -> Queued:
@@ -120,6 +125,6 @@ class Jobs:
     async def close(self, timeout_s: float) -> None:
         """Let what is on its way arrive."""
         if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
+            _, late = await asyncio.wait(set(self._tasks.values()), timeout=timeout_s)
             for task in late:
                 task.cancel()

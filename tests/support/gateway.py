@@ -155,6 +155,15 @@ async def until(look: Callable[[], Any], *, timeout_s: float = 15.0) -> Any:
         await asyncio.sleep(0.02)
 
 
+async def until_asked(chaos: Any, path: str) -> None:
+    """Wait until the origin has been asked for a path."""
+
+    async def asked() -> bool:
+        return bool(chaos.count(path))
+
+    await until(asked)
+
+
 def gateway_settings(
     seaweed: Seaweed,
     valkey_url: str,
