@@ -37,9 +37,9 @@ class WatchedControl(OriginControl):
         self.slots.append((host, slot))
         return slot
 
-    def succeeded(self, host: str, first_byte_s: float) -> None:
+    def succeeded(self, host: str, first_byte_s: float, *, status: int = 200) -> None:
         self.good.append(host)
-        super().succeeded(host, first_byte_s)
+        super().succeeded(host, first_byte_s, status=status)
 
     def failed(self, host: str, error: Any) -> None:
         self.bad.append((host, error.reason))

@@ -277,14 +277,25 @@ class OriginClient:
         dialled = current_dial.set(dial)
         self._deadlines.add(dial, loop)
         try:
-            # "." leaves no name after aiohttp strips the dots: no SNI is sent.
-            raw = await session.request(
-                method,
-                target,
-                headers=headers,
-                allow_redirects=False,
-                server_hostname=None if sni else ".",
-            )
+            while True:
+                try:
+                    # "." leaves no name after aiohttp strips the dots: no SNI is sent.
+                    raw = await session.request(
+                        method,
+                        target,
+                        headers=headers,
+                        allow_redirects=False,
+                        server_hostname=None if sni else ".",
+                    )
+                    break
+                except aiohttp.ClientConnectorError:
+                    raise
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    # A pooled connection may have ended just before it was used; that says nothing of the
+                    # origin. Every pooled one may; a fresh one ends the matter.
+                    if dial.fresh:
+                        raise
+                    dial.at = loop.time() + connect_s
         except asyncio.CancelledError as error:
             if not dial.timed_out():
                 raise
@@ -333,6 +344,8 @@ class OriginClient:
             max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER_BYTES,
         )
+        # aiohttp would repeat a GET that was dropped, even on a fresh connection: `_send` decides about that.
+        session._retry_connection = False  # noqa: SLF001 -- there is no public switch; a fault test counts requests
         self._sessions[configured, sni, certificate or ""] = session
         return session
 

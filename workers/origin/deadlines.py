@@ -27,7 +27,17 @@ class Dial:
     time.
     """
 
-    __slots__ = ("at", "cancelling", "connected", "expired", "first_byte_s", "protocol", "refusals", "task")
+    __slots__ = (
+        "at",
+        "cancelling",
+        "connected",
+        "expired",
+        "first_byte_s",
+        "fresh",
+        "protocol",
+        "refusals",
+        "task",
+    )
 
     def __init__(self, at: float, first_byte_s: float = 0.0, protocol: Any = None) -> None:
         task = asyncio.current_task()
@@ -39,6 +49,8 @@ class Dial:
         self.first_byte_s = first_byte_s
         self.protocol = protocol
         self.connected = False
+        #: A connection was opened for it, none was taken from the pool.
+        self.fresh = False
         self.expired = False
         #: What the guard refused while connecting.
         self.refusals: list[Refusal] = []

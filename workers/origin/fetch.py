@@ -376,7 +376,7 @@ class FetchSession:
     # ------------------------------------------------------------ answers
 
     def _answered(self, origin: Origin, status: int, took_s: float) -> None:
-        self._control.succeeded(origin.host, took_s)
+        self._control.succeeded(origin.host, took_s, status=status)
         self._attempts.append(Attempt(origin=origin.host, status=status, duration_s=took_s))
 
     def _failed(self, origin: Origin, error: OriginError, took_s: float) -> None:
