@@ -236,7 +236,7 @@ class Gateway:
                 raw_path=request.raw_path,
                 query=scope["query_string"],
                 headers=request.headers,
-                host=request.by_name.get("host", ""),
+                host=request.client.host,
                 peer=str(peer[0]) if peer else "",
                 listener=str(listener[0]) if listener else "",
                 body=body,
@@ -363,7 +363,10 @@ def _signed(request: Request, address: BucketAddress) -> SignedRequest:
         method=request.method,
         raw_path=request.raw_path,
         query=request.query.encode("latin-1"),
-        headers=request.headers,
+        # What the client signed is the name it used, which a trusted proxy may have replaced.
+        headers=tuple(
+            (name, request.client.host if name == "host" else value) for name, value in request.headers
+        ),
         bucket=address.bucket,
         object_path=address.object_path,
     )

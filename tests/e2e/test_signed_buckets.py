@@ -60,7 +60,10 @@ def server(seaweed, valkey_url, tmp_path_factory, names) -> Iterator[WireServer]
         store.put_object(Bucket=bucket, Key=".ferryman/report.json", Body=b"{}")
     settings = Settings.model_validate(
         {
-            "gateway": {"access_keys": [{"id": KEY_ID, "secret": SECRET}]},
+            "gateway": {
+                "access_keys": [{"id": KEY_ID, "secret": SECRET}],
+                "trusted_proxies": ["127.0.0.1"],
+            },
             "buckets": {signed: {"access": "signed"}, public: {}},
             "broker": {"url": valkey_url, "namespace": f"t{uuid.uuid4().hex[:8]}"},
             "store": {
@@ -129,6 +132,17 @@ def test_without_a_signature_the_object_and_its_absence_are_not_told(server, nam
     with pytest.raises(oss2.exceptions.ServerError) as refused:
         oss2.Bucket(oss2.Auth(KEY_ID, "wrong"), server.endpoint, names[0]).get_object(KEY)
     assert (refused.value.status, refused.value.code) == (403, "SignatureDoesNotMatch")
+
+
+def test_a_link_is_good_through_a_trusted_proxy_that_replaces_host(server, names):
+    link = s3_client(80, signature_version="s3v4", host="www.site.example").generate_presigned_url(
+        "get_object", Params={"Bucket": names[0], "Key": KEY}
+    )
+    parts = urlsplit(link)
+    here = f"{server.endpoint}{parts.path}?{parts.query}"
+    assert requests.get(here, timeout=10).status_code == 403
+    answer = requests.get(here, headers={"X-Forwarded-Host": parts.hostname}, timeout=10)
+    assert (answer.status_code, answer.content) == (200, BODY)
 
 
 def test_a_public_bucket_needs_none(server, names):

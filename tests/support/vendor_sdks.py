@@ -68,11 +68,18 @@ def oss2_bucket(port: int, bucket: str, *, v4: bool = False) -> oss2.Bucket:
     )
 
 
-def s3_client(port: int, *, signature_version: str | None = None, style: str = "path", **options: Any) -> Any:
+def s3_client(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    signature_version: str | None = None,
+    style: str = "path",
+    **options: Any,
+) -> Any:
     """boto3 on an endpoint of ours."""
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=f"http://{host}:{port}",
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SECRET,
         region_name="us-east-1",
