@@ -3,11 +3,10 @@
 import socket
 
 import pytest
-from aiohttp.abc import AbstractResolver
 from pydantic import SecretStr
 
 from support.chaos import ChaosOrigin
-from support.fetching import QUICK, plan_for, rig
+from support.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import (
     AddressRefused,
     CredentialMissing,
@@ -21,35 +20,6 @@ from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup, Redire
 from workers.settings import CredentialSettings, OriginSettings
 
 LOOPBACK = OriginSettings(allow_networks=("127.0.0.0/8",))
-
-
-class FakeResolver(AbstractResolver):
-    """Gives each name its addresses; a list of lists is used up one lookup at a time (rebinding)."""
-
-    def __init__(self, names):
-        self.names = names
-        self.asked = []
-
-    async def resolve(self, host, port=0, family=socket.AF_INET):
-        self.asked.append(host)
-        answers = self.names.get(host)
-        if answers is None:
-            raise OSError(None, "no such name")
-        now = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [
-            {
-                "hostname": host,
-                "host": address,
-                "port": port,
-                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-                "proto": 0,
-                "flags": 0,
-            }
-            for address in now
-        ]
-
-    async def close(self):
-        """Nothing is open."""
 
 
 def named(host, **kwargs):

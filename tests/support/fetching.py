@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from aiohttp.abc import AbstractResolver
 
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
@@ -21,6 +24,35 @@ if TYPE_CHECKING:
 
 #: Short enough for tests, long enough for a busy machine.
 QUICK = Timeouts(connect_s=2.0, first_byte_s=2.0, idle_s=0.4)
+
+
+class FakeResolver(AbstractResolver):
+    """Gives each name its addresses; a list of lists is used up one lookup at a time (rebinding)."""
+
+    def __init__(self, names):
+        self.names = names
+        self.asked = []
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        self.asked.append(host)
+        answers = self.names.get(host)
+        if answers is None:
+            raise OSError(None, "no such name")
+        now = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [
+            {
+                "hostname": host,
+                "host": address,
+                "port": port,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+                "proto": 0,
+                "flags": 0,
+            }
+            for address in now
+        ]
+
+    async def close(self):
+        """Nothing is open."""
 
 
 class WatchedControl(OriginControl):
