@@ -1,0 +1,76 @@
+"""`ferryman rules apply|show|history|rollback` on a real Valkey."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scheduler.cli import cli
+
+pytestmark = pytest.mark.real
+
+DATA = Path(__file__).parents[1] / "data" / "rules"
+RULES = "rules: [{name: img, prefix: img/, origins: ['http://old.example.com']}]"
+
+
+@pytest.fixture
+def config(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FERRYMAN_CONFIG", raising=False)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"broker: {{url: '{valkey_url}', namespace: 'n{uuid.uuid4().hex}'}}\n"
+        "store: {endpoint: 'http://127.0.0.1:1', access_key_id: a, secret_access_key: b}\n"
+        f"buckets: {{site: {{{RULES}}}, api: {{}}}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def run(config: Path, *args: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, ["rules", *args, "--config", str(config)])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_rules_of_the_file_are_applied_once(config: Path) -> None:
+    assert "changed: site" in run(config, "apply").output
+    assert "unchanged: site" in run(config, "apply").output
+    assert "host: old.example.com" in run(config, "show", "site").output
+    assert "owner file" in run(config, "show").output
+
+
+def test_a_vendor_document_is_applied_shown_and_rolled_back(config: Path) -> None:
+    sample = str(DATA / "cos_sample.xml")
+    first = json.loads(run(config, "apply", sample, "--bucket", "api", "--json").output)
+    assert first["changed"]
+    assert "<OriginType>Proxy</OriginType>" in run(config, "show", "api", "--as", "cos").output
+    assert "rule-1: type" in run(config, "show", "api", "--as", "oss", code=1).output
+    second = config.parent / "second.yaml"
+    second.write_text("rules: [{origins: [other.example]}]", encoding="utf-8")
+    run(config, "apply", str(second), "--bucket", "api")
+    assert "other.example" in run(config, "show", "api").output
+
+    rows = json.loads(run(config, "history", "api", "--json").output)
+    assert [row["rules"] for row in rows] == [1, 1]
+    assert all("ferryman rules apply" in row["how"] for row in rows)
+    output = run(config, "rollback", "api", str(first["version"])).output
+    assert f"the rules of version {first['version']} are in force as version" in output
+    assert "<OriginType>Proxy</OriginType>" in run(config, "show", "api", "--as", "cos").output
+
+
+def test_what_the_file_owns_is_not_replaced_by_a_document(config: Path) -> None:
+    run(config, "apply")
+    other = config.parent / "other.yaml"
+    other.write_text("rules: [{origins: [other.example]}]", encoding="utf-8")
+    assert "configuration file" in run(config, "apply", str(other), "--bucket", "site", code=1).output
+
+
+def test_an_unknown_bucket_and_version_are_told(config: Path) -> None:
+    assert "never had rules" in run(config, "history", "api").output
+    assert "has no rules" in run(config, "show", "api", code=1).output
+    assert "no version 7" in run(config, "rollback", "api", "7", code=1).output
