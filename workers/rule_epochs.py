@@ -47,13 +47,14 @@ def rule_epochs_key(namespace: str, bucket: str) -> str:
 def is_withdrawn(epochs: Mapping[str, str], rule: str, epoch: int) -> bool:
     """Whether a job planned by `rule` at `epoch` is withdrawn, by the fields of the hash.
 
-    An empty hash (never published, or Redis lost it) withdraws nothing.
+    An empty hash (never published, or Redis lost it) withdraws nothing. Epoch 0 is a set that was in force
+    while Redis was away: such a job is withdrawn only when its rule is gone.
     """
     in_force = epochs.get(IN_FORCE)
     if in_force is None or epoch > int(in_force):
         return False
     since = epochs.get(rule)
-    return since is None or epoch < int(since.partition(" ")[0])
+    return since is None or 0 < epoch < int(since.partition(" ")[0])
 
 
 @dataclass(slots=True)

@@ -18,6 +18,8 @@ from workers.rule_epochs import RuleEpochs, is_withdrawn, rule_epochs_key
         ({"": "5", "images": "3 f"}, "gone", 5, True),
         ({"": "5"}, "images", 1, True),  # all deleted
         ({"": "5"}, "images", 6, False),  # newer than what was read
+        ({"": "5", "images": "4 f"}, "images", 0, False),  # planned while Redis was away
+        ({"": "5"}, "images", 0, True),
     ],
 )
 def test_p36_a_job_is_withdrawn_when_its_rule_is_gone_or_asks_something_else(epochs, rule, epoch, withdrawn):
