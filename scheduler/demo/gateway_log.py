@@ -36,9 +36,15 @@ async def gateway_log(stage: Stage) -> None:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    began = time.monotonic()
     lines = 1
     try:
+
+        async def following() -> bool:
+            stage.check(consumer.returncode is None, f"`ferryman consume` ended with {consumer.returncode}")
+            return any((stage.system.data_dir / "consume").glob("*.json"))
+
+        await stage.until("the consumer follows the log", following)
+        began = time.monotonic()
         for number, key in enumerate(keys):
             if number == len(keys) // 2:
                 log.rename(log.with_name("gateway.log.1"))
