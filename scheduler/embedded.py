@@ -267,8 +267,8 @@ def _store(data_dir: Path, ports: Mapping[str, int], credentials: Credentials) -
         ready=ready,
         start_s=90.0,
         stage=STAGE_EMBEDDED,
-        # Stops within 2 s, or waits for connections of its own that nobody closes (seen with 4.48, in the first
-        # seconds of a new store). What it has acknowledged is with the kernel, so a kill loses nothing.
+        # Stops within 2 s, or waits for connections of its own that nobody closes (seen with 4.48, in the
+        # first seconds of a new store). What it has acknowledged is with the kernel: a kill loses nothing.
         stop_s=6.0,
     )  # fmt: skip
 
