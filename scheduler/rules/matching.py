@@ -6,15 +6,15 @@ costs a few dictionary look-ups, not a walk over all rules. Knows nothing of wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.rules.model import RuleType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from scheduler.rules.model import Rule, RuleSet, Scheme, StatusTest, When
+    from scheduler.rules.model import HeaderTest, Rule, RuleSet, Scheme, StatusTest, When
 
 #: Why a rule does not answer for a request.
 Reason = Literal["prefix", "suffix", "header", "host_denied", "host_not_allowed", "status", "method"]
@@ -42,24 +42,43 @@ class RequestFacts:
     leading_slashes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One rule, its conditions flattened; header names are in lower case."""
+
+    rule: Rule
+    suffix: str
+    headers: tuple[tuple[str, HeaderTest], ...]
+    hosts: bool
+    status: tuple[StatusTest, ...]
+
+
 @dataclass(slots=True)
 class _Compiled:
-    """Rules in order of priority, and by prefix."""
+    """Rules in order of priority, and by the end of the key that they name."""
 
-    rules: tuple[Rule, ...]
-    #: Positions of rules without a prefix.
+    checks: tuple[_Check, ...]
+    #: Positions of rules that name no prefix: those without a suffix, and those with one by it.
     anywhere: tuple[int, ...]
+    by_suffix: dict[str, tuple[int, ...]]
+    suffix_lengths: tuple[int, ...]
     #: Positions by prefix, and the lengths that occur.
-    by_prefix: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    lengths: tuple[int, ...] = ()
+    by_prefix: dict[str, tuple[int, ...]]
+    prefix_lengths: tuple[int, ...]
 
     def candidates(self, key: str) -> Sequence[int]:
-        """Positions of the rules whose prefix the key has, in order of priority."""
+        """Positions of the rules whose prefix, or only suffix, the key has, in order of priority."""
         found = self.anywhere
         merged = False
         get = self.by_prefix.get
-        for length in self.lengths:
+        for length in self.prefix_lengths:
             here = get(key[:length])
+            if here is not None:
+                merged = merged or bool(found)
+                found += here
+        get = self.by_suffix.get
+        for length in self.suffix_lengths:
+            here = get(key[-length:])
             if here is not None:
                 merged = merged or bool(found)
                 found += here
@@ -81,23 +100,26 @@ def match(ruleset: RuleSet, request: RequestFacts) -> Rule | None:
     needs the status.
     """
     compiled = _compiled(ruleset)
-    rules = compiled.rules
+    checks = compiled.checks
     key = request.key
+    values: dict[str, list[str]] | None = None
     for position in compiled.candidates(key):
-        rule = rules[position]
-        when = rule.when
-        if when.suffix and not key.endswith(when.suffix):
+        check = checks[position]
+        if check.suffix and not key.endswith(check.suffix):
             continue
-        if when.headers and not _headers_hold(when, request):
-            continue
-        if (when.hosts_allow or when.hosts_deny) and _host_reason(when, request) is not None:
+        if check.headers:
+            if values is None:
+                values = _by_name(request.headers)
+            if not _tests_hold(check.headers, values):
+                continue
+        if check.hosts and _host_reason(check.rule.when, request) is not None:
             continue
         if request.status is None:
-            if "any" not in when.status:
+            if "any" not in check.status:
                 return None
-        elif not status_holds(when.status, request.status):
+        elif not status_holds(check.status, request.status):
             continue
-        return rule if triggers(rule, request.method) else None
+        return check.rule if triggers(check.rule, request.method) else None
     return None
 
 
@@ -134,7 +156,7 @@ def reasons_against(rule: Rule, request: RequestFacts) -> Iterator[Reason]:
         yield "prefix"
     if not request.key.endswith(when.suffix):
         yield "suffix"
-    if not _headers_hold(when, request):
+    if not _tests_hold(_check(rule).headers, _by_name(request.headers)):
         yield "header"
     reason = _host_reason(when, request)
     if reason is not None:
@@ -151,19 +173,46 @@ def _compiled(ruleset: RuleSet) -> _Compiled:
 
 
 def _compile(ruleset: RuleSet) -> _Compiled:
-    rules = ordered(ruleset)
+    checks = tuple(_check(rule) for rule in ordered(ruleset))
     by_prefix: dict[str, tuple[int, ...]] = {}
-    for position, rule in enumerate(rules):
-        by_prefix[rule.when.prefix] = (*by_prefix.get(rule.when.prefix, ()), position)
-    anywhere = by_prefix.pop("", ())
-    lengths = tuple(sorted({len(prefix) for prefix in by_prefix}))
-    return _Compiled(rules=rules, anywhere=anywhere, by_prefix=by_prefix, lengths=lengths)
+    by_suffix: dict[str, tuple[int, ...]] = {}
+    for position, check in enumerate(checks):
+        prefix = check.rule.when.prefix
+        table, end = (by_prefix, prefix) if prefix else (by_suffix, check.suffix)
+        table[end] = (*table.get(end, ()), position)
+    return _Compiled(
+        checks=checks,
+        anywhere=by_suffix.pop("", ()),
+        by_suffix=by_suffix,
+        suffix_lengths=tuple(sorted({len(end) for end in by_suffix})),
+        by_prefix=by_prefix,
+        prefix_lengths=tuple(sorted({len(end) for end in by_prefix})),
+    )
 
 
-def _headers_hold(when: When, request: RequestFacts) -> bool:
-    for test in when.headers:
-        name = test.name.lower()
-        if not any(test.holds(value) for sent, value in request.headers if sent.lower() == name):
+def _check(rule: Rule) -> _Check:
+    when = rule.when
+    return _Check(
+        rule=rule,
+        suffix=when.suffix,
+        headers=tuple((test.name.lower(), test) for test in when.headers),
+        hosts=bool(when.hosts_allow or when.hosts_deny),
+        status=when.status,
+    )
+
+
+def _by_name(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    return values
+
+
+def _tests_hold(tests: Sequence[tuple[str, HeaderTest]], values: Mapping[str, Sequence[str]]) -> bool:
+    """Whether every test has a value that passes (F7)."""
+    for name, test in tests:
+        found = values.get(name)
+        if found is None or not any(map(test.holds, found)):
             return False
     return True
 
