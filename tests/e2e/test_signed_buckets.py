@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
     from support.wire_server import WireServer
 
-pytestmark = pytest.mark.real
+pytestmark = [
+    pytest.mark.real,
+    # oss2 signs version 4 with a call that Python 3.12 deprecates.
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:oss2"),
+]
 
 KEY = "dir/a b+c/100% é中.txt"
 BODY = b"only for those who sign"

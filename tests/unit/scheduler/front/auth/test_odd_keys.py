@@ -23,6 +23,9 @@ from support.vendor_sdks import (
     url_request,
 )
 
+#: oss2 signs version 4 with a call that Python 3.12 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:oss2")
+
 KEYS = Keyring(pairs={KEY_ID: SECRET})
 #: Letters, what URLs and canonical forms treat specially, and any other text; no key begins with a slash,
 #: because SDKs and HTTP clients each do something of their own with it.

@@ -28,6 +28,9 @@ from support.vendor_sdks import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: oss2 signs version 4 with a call that Python 3.12 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:oss2")
+
 KEYS = Keyring(pairs={"another": "secret", KEY_ID: SECRET}, tokens=("token-of-the-admin-side",))
 COS_BUCKET = "examplebucket-1250000000"
 ODD_KEY = "a b+c//d%2F é中.txt"
