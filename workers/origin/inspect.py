@@ -90,7 +90,11 @@ def bare_plan(
 
 
 async def is_well(
-    client: OriginClient, url: str, *, trusted: bool, clock: Callable[[], float] = time.monotonic
+    client: OriginClient,
+    url: str,
+    trusted: bool,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> bool:
     """Whether a probe URL answers 2xx or 3xx within 2 s (B10)."""
     try:
