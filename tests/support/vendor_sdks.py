@@ -32,9 +32,9 @@ KEY_ID = "AKIDEXAMPLEFERRYMAN"
 SECRET = "not/a+real=secret"
 
 
-def cos_client(port: int, **options: Any) -> CosS3Client:
+def cos_client(port: int, *, retry: int = 0, **options: Any) -> CosS3Client:
     """W14: the bucket goes into `Host`, the connection to the IP."""
-    return _cos(IP="127.0.0.1", Port=port, **options)
+    return _cos(retry=retry, IP="127.0.0.1", Port=port, **options)
 
 
 def cos_client_by_name(**options: Any) -> CosS3Client:
@@ -42,9 +42,9 @@ def cos_client_by_name(**options: Any) -> CosS3Client:
     return _cos(**options)
 
 
-def _cos(**options: Any) -> CosS3Client:
+def _cos(*, retry: int = 0, **options: Any) -> CosS3Client:
     config = CosConfig(Region="local", SecretId=KEY_ID, SecretKey=SECRET, Scheme="http", **options)
-    return CosS3Client(config, retry=0)
+    return CosS3Client(config, retry=retry)
 
 
 def oss_v2_client(port: int, *, signature_version: str = "v4", secret: str = SECRET) -> OssV2Client:
