@@ -336,7 +336,8 @@ def _who() -> str:
 def _host_notes(ruleset: RuleSet, settings: Settings | None) -> Iterable[LintNote]:
     from scheduler.rules.lint import lint_hosts
 
-    own = () if settings is None else (settings.gateway.listen, settings.admin.listen)
+    listens = () if settings is None else (settings.gateway.listen, settings.admin.listen)
+    own = [address for listen in listens for address in _listening(listen)]
     public = () if settings is None else settings.gateway.public_hosts
     return lint_hosts(
         ruleset.rules,
@@ -345,6 +346,19 @@ def _host_notes(ruleset: RuleSet, settings: Settings | None) -> Iterable[LintNot
         own_addresses=own,
         from_file=ruleset.owner == "file",
     )
+
+
+def _listening(listen: str) -> list[str]:
+    """`address:port` of a listening address; of every address of this machine when it is a wildcard."""
+    from scheduler.settings import split_listen
+
+    host, port = split_listen(listen)
+    if host not in {"0.0.0.0", "::", ""}:
+        return [f"{host}:{port}"]
+    addresses = {"127.0.0.1", "::1"}
+    with contextlib.suppress(OSError):
+        addresses.update(_resolve(socket.gethostname()))
+    return [f"{address}:{port}" for address in sorted(addresses)]
 
 
 def _resolve(name: str) -> list[str]:

@@ -257,6 +257,7 @@ class RuleReader:
         entries: list[Value] = []
         if short is not None and hosts is not None:
             self.where.findings.add(short.place, ProblemKind.CONFLICT, "origin.hosts is given as well")
+            self.where.failed.add("origin.hosts")
         elif short is not None:
             self.where.note("origin.hosts", short.place)
             entries = short.items if short.items is not None else [short]
@@ -454,10 +455,15 @@ class RuleReader:
 
     def _text(self, value: Value, field: str) -> str | None:
         self.where.note(field, value.place)
-        if isinstance(value.scalar, str):
-            return value.scalar
-        wrong_type(value, str, self.where.findings)
-        return None
+        if not isinstance(value.scalar, str):
+            wrong_type(value, str, self.where.findings)
+            return None
+        try:
+            value.scalar.encode()
+        except UnicodeEncodeError:
+            self.where.refuse(field, ProblemKind.BAD_VALUE, "half of a surrogate pair is no text")
+            return None
+        return value.scalar
 
     def _codes(self, section: Value, key: str, field: str) -> tuple[int, ...]:
         codes = []

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import yaml
 
 from scheduler.rules.problems import Findings, Place, ProblemKind
@@ -75,6 +76,15 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
         message = f"{len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are read"
         findings.add(Place(path="", line=0), ProblemKind.TOO_LARGE, message)
         return None
+    if raw.lstrip()[:1] in {b"{", b"["}:
+        try:
+            data = orjson.loads(raw)
+        except ValueError:
+            data = None  # YAML in flow style, or broken: the YAML reader tells
+        if data is not None:
+            if b"\\u" in raw:
+                return from_data(data, "")  # YAML would not join the two halves of a \ud83d\ude00
+            raw = raw.replace(b"\t", b" ")  # no JSON string has a bare tab, and YAML refuses them as indent
     try:
         loader = yaml.SafeLoader(raw.decode("utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
