@@ -237,9 +237,10 @@ async def _watched(services: Services, *, quiet_s: float, now: float) -> Conditi
         until = max(written) if watcher in ended else last
         gaps = [minute for minute in range(begun, until + 1) if minute not in written]
         if gaps:
-            problems.append(
-                f"{watcher}: {len(gaps)} minutes without a record, the first {_ago(now - gaps[0] * 60)}"
-            )
+            since = _ago(now - gaps[0] * 60)
+            problems.append(f"{watcher}: {len(gaps)} minutes without a record, the first {since}")
+        elif watcher not in ended and max(written) < last:
+            problems.append(f"{watcher}: silent, last seen {_ago(now - max(written) * 60)}")
     return Condition(
         name="watched_all_the_time",
         ok=not problems,

@@ -1,0 +1,121 @@
+"""A cold worker process, a store, a queue and an origin for scans."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scheduler.processes import LaneSize, worker_children
+from scheduler.runtime import Services, open_services
+from scheduler.scan.service import ScanService, scan_options
+from scheduler.settings import Settings
+from scheduler.startup import make_ready
+from scheduler.supervise import Supervisor
+from support.installation import Origin, running_origin
+from workers.ledger import connect
+from workers.plan import Lane
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def origin():
+    with running_origin() as origin:
+        yield origin
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Services of a control-plane process, and one worker process beside it."""
+
+    settings: Settings
+    services: Services
+    supervisor: Supervisor
+    origin: Origin
+    bucket: str
+    tmp_path: Path
+    scans: ScanService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scans = ScanService(self.services)
+
+    def manifest(self, keys) -> str:
+        path = self.tmp_path / "manifest.txt"
+        path.write_text("".join(f"{key}\n" for key in keys))
+        return str(path)
+
+    async def start_worker(self) -> None:
+        size = LaneSize(processes=1, threads=None)
+        for child in worker_children(self.settings, [Lane.COLD], size):
+            await self.supervisor.start(child)
+
+    async def scan(self, name, keys=None, **options):
+        """Run a scan to its end here; its report."""
+        if keys is not None:
+            options["inventory"] = {"manifest": self.manifest(keys)}
+        given = {"bucket": self.bucket, **options}
+        await self.scans.start(name, scan_options(self.settings, name, given))
+        assert await self.scans.coordinate(name)
+        return await self.report(name)
+
+    async def report(self, name):
+        return await self.scans.report(await self.scans.states.get(name))
+
+    async def body(self, key):
+        async with await self.services.store.get(self.bucket, key) as answer:
+            if answer.status != 200:
+                return None
+            return b"".join([chunk async for chunk in answer.chunks()])
+
+    async def put(self, key, body):
+        await self.services.store.put_small(self.bucket, key, body, content_type="text/plain")
+
+
+@contextlib.asynccontextmanager
+async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker):
+    redis = connect(valkey_url)
+    await redis.flushall()
+    await redis.aclose()
+    settings = Settings.model_validate(
+        {
+            "store": {
+                "endpoint": seaweed.endpoint,
+                "access_key_id": seaweed.access_key_id,
+                "secret_access_key": seaweed.secret_access_key,
+            },
+            "broker": {"url": valkey_url},
+            "data_dir": str(tmp_path / "data"),
+            "limits": {"max_attempts": 2, "drain_s": 2},
+            "buckets": {bucket: {"rules": [{"origins": [origin.url]}]}},
+        }
+    )
+    async with open_services(settings) as services, Supervisor() as supervisor:
+        await make_ready(services, who="test")
+        fleet = Fleet(
+            settings=settings,
+            services=services,
+            supervisor=supervisor,
+            origin=origin,
+            bucket=bucket,
+            tmp_path=tmp_path,
+        )
+        if worker:
+            await fleet.start_worker()
+        yield fleet
+
+
+@pytest.fixture
+async def fleet(valkey_url, seaweed, bucket, origin, tmp_path):
+    async with running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, worker=True) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def idle_fleet(valkey_url, seaweed, bucket, origin, tmp_path):
+    """A fleet whose worker a test starts when it wants."""
+    async with running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, worker=False) as fleet:
+        yield fleet

@@ -1,0 +1,150 @@
+"""Verification and the gate, over real parts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from scheduler.rules.apply import apply_file_rules
+from scheduler.scan.finalize import finalize, rollback
+from scheduler.scan.gate import look
+from scheduler.scan.verify import Verifier
+from workers.errors import ConfigError
+from workers.failures import Failure
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+
+async def verified(fleet, name="s", **options):
+    return await Verifier(fleet.services, await fleet.scans.states.get(name), seed=1, **options).run()
+
+
+async def gate(fleet, quiet_s=0.5):
+    state = await fleet.scans.states.get("s")
+    return await look(fleet.services, state, quiet_s=quiet_s)
+
+
+def failing(verdict):
+    return {one.name for one in verdict.conditions if not one.ok and not one.warning}
+
+
+async def test_a_clean_migration_verifies_clean_with_a_stated_bound(fleet):
+    fleet.origin.bodies.update({f"d/{n}.txt": f"body {n}".encode() for n in range(60)})
+    await fleet.scan("s", [*fleet.origin.bodies, "gone.txt"])
+    report = await verified(fleet)
+    assert (report.clean, report.checked, report.compared) == (True, 61, 0)
+    assert report.counts == {"absent_at_origin": 1}
+    report = await verified(fleet, sample=50)
+    assert (report.clean, report.compared) == (True, 50)
+    assert report.bad_per_million == pytest.approx((1 - 0.01 ** (1 / 50)) * 1e6)
+    report = await verified(fleet, full=True)
+    assert (report.clean, report.compared, report.bad_per_million) == (True, 60, None)
+
+
+async def test_p35_damage_after_the_move_is_found(fleet):
+    fleet.origin.bodies.update({"a.txt": b"aaaa", "b.txt": b"bbbb", "c.txt": b"cccc"})
+    path = fleet.tmp_path / "sizes.csv"
+    path.write_text("key,size\na.txt,4\nb.txt,4\nc.txt,4\n")
+    await fleet.scan("s", inventory={"manifest": str(path)})
+    await fleet.services.store.delete(fleet.bucket, "a.txt")
+    await fleet.put("b.txt", b"longer than it was")
+    await fleet.put("c.txt", b"CCCC")
+    report = await verified(fleet)
+    assert not report.clean
+    assert {(one.key, one.finding) for one in report.problems} == {("a.txt", "missing"), ("b.txt", "size")}
+    report = await verified(fleet, full=True)
+    assert ("c.txt", "bytes") in {(one.key, one.finding) for one in report.problems}
+
+
+async def test_drift_at_the_origin_is_told_apart_from_damage(fleet, origin):
+    from support.installation import _Handler
+
+    validators = iter(('"v1"', '"v2"'))
+    etag = next(validators)
+    original = _Handler.end_headers
+
+    def with_etag(self):
+        self.send_header("ETag", etag)
+        original(self)
+
+    _Handler.end_headers = with_etag
+    try:
+        fleet.origin.bodies["a.txt"] = b"old"
+        await fleet.scan("s", ["a.txt"])
+        fleet.origin.bodies["a.txt"] = b"new"
+        etag = next(validators)
+        report = await verified(fleet, full=True)
+    finally:
+        _Handler.end_headers = original
+    assert [(one.key, one.finding) for one in report.problems] == [("a.txt", "drift")]
+    assert report.clean, "a change at the origin is no fault of the move"
+
+
+async def test_the_gate_opens_only_when_all_is_proved_and_retires_the_rule_for_good(fleet):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.services.ledger.minutes.write("front", "f", int(time.time() // 60), {})
+    await fleet.scan("s", ["a.txt"])
+    assert "verify_clean" in failing(await gate(fleet))
+    await verified(fleet)
+    await fleet.services.ledger.redis.set("ferryman:born", repr(time.time() - 60))
+    assert failing(await gate(fleet)) == set()
+    # A miss that a front served from the origin, a listed failure, a hole in the record: each shuts it.
+    now = int(time.time() // 60)
+    await fleet.services.ledger.minutes.write("front", "f", now, {f"origin|{fleet.bucket}|rule-1": 1})
+    assert failing(await gate(fleet)) == {"no_misses"}
+    await fleet.services.ledger.minutes.write("front", "f", now, {})
+    await fleet.services.ledger.failures.add(
+        [Failure(bucket=fleet.bucket, key="z", reason="soft_404", message="m", rule="rule-1")]
+    )
+    assert failing(await gate(fleet)) == {"failures_settled"}
+    await fleet.services.ledger.failures.waive(fleet.bucket, ["z"], reason="an old banner", by="ann")
+    await fleet.services.ledger.minutes.write("front", "g", now - 30, {})
+    assert failing(await gate(fleet, quiet_s=0.5)) == {"watched_all_the_time"}
+    await fleet.services.ledger.minutes.retire("front:g")
+    assert failing(await gate(fleet, quiet_s=3600)) == {"watched_all_the_time"}, "the ledger is too young"
+    state = await fleet.scans.states.get("s")
+    done = await finalize(fleet.services, state, quiet_s=0.5, who="ann")
+    assert done.retired == ("rule-1",)
+    assert fleet.services.rules.snapshot(fleet.bucket).rules == ()
+    local = Path(done.reports[0])
+    written = json.loads(local.read_text())
+    assert written["waivers"][0]["reason"] == "an old banner"
+    assert written["gate_open"] is True
+    assert fleet.settings.store.secret_access_key.get_secret_value() not in local.read_text()
+    assert await fleet.body(f".ferryman/reports/{local.name}") == local.read_bytes()
+    assert "<h1>" in local.with_suffix(".html").read_text()
+    # The configuration file still has the rule: it does not come back by itself.
+    await apply_file_rules(fleet.services.rules, fleet.settings)
+    assert fleet.services.rules.snapshot(fleet.bucket).rules == ()
+    assert await rollback(fleet.services, state, who="ann") == ("rule-1",)
+    assert [rule.name for rule in fleet.services.rules.snapshot(fleet.bucket).rules] == ["rule-1"]
+    history = await fleet.services.rules.history(fleet.bucket)
+    assert [change.how.split(" ")[0] for change in history[:2]] == ["finalize", "finalized:"]
+    with pytest.raises(ConfigError, match="was retired"):
+        await rollback(fleet.services, state, who="ann")
+
+
+async def test_keep_rule_proves_and_reports_and_an_override_is_reported(fleet):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.scan("s", ["a.txt"])
+    state = await fleet.scans.states.get("s")
+    shut = await finalize(fleet.services, state, quiet_s=0.5, who="ann")
+    assert (shut.verdict.open, shut.retired, shut.reports) == (False, (), ())
+    assert len(fleet.services.rules.snapshot(fleet.bucket).rules) == 1
+    kept = await finalize(
+        fleet.services, state, quiet_s=0.5, who="ann", keep_rule=True, override="the origin burnt down"
+    )
+    assert (kept.retired, kept.report["override"]) == ((), "the origin burnt down")
+    assert kept.report["gate_open"] is False
+    assert len(fleet.services.rules.snapshot(fleet.bucket).rules) == 1
+
+
+async def test_a_rule_beyond_the_scans_prefix_is_not_retired(fleet):
+    fleet.origin.bodies["img/a.txt"] = b"x"
+    await fleet.scan("s", ["img/a.txt"], prefix="img/")
+    verdict = await gate(fleet)
+    assert "rule_in_force" in failing(verdict)
+    assert verdict.rules == ()
