@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
 
 
@@ -36,6 +37,8 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    #: As it stood in the request line.
+    target: str = ""
 
     @property
     def action(self) -> str:
@@ -137,7 +140,8 @@ class FakeS3:
             body = await reader.readexactly(length)
         path, _, query = target.partition("?")
         _, _bucket, key = (*path.split("/", 2), "")[:3]
-        request = Request(method, unquote(key), dict(parse_qsl(query, keep_blank_values=True)), headers, body)
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        request = Request(method, unquote(key), pairs, headers, body, target)
         self.seen[request.action] += 1
         self.requests.append(request)
         if self.discard:
@@ -300,10 +304,10 @@ class FakeS3:
 
 
 @contextlib.asynccontextmanager
-async def running_fake_s3(fake: FakeS3) -> AsyncIterator[FakeS3]:
+async def running_fake_s3(fake: FakeS3, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeS3]:
     """Serve it on a free port until the block ends."""
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, limit=1024 * 1024)
-    fake.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, limit=1024 * 1024, ssl=tls)
+    fake.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield fake
     finally:

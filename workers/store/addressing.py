@@ -6,8 +6,8 @@ which is given strings that are already encoded and must not touch them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from yarl import URL
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 #: Everything under this prefix is Ferryman's own: never served, never listed, never migrated.
 OWN_PREFIX = ".ferryman/"
 
+#: Keys that are their own path; most are.
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")
+
 
 def encode_key(key: str) -> str:
     """A key as a URL path: UTF-8, unreserved characters and `/` as they are, the rest `%XX` in upper case."""
-    return quote(key, safe="/-._~")
+    return key if _PLAIN.fullmatch(key) else quote(key, safe="/-._~")
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
@@ -33,8 +36,7 @@ def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One resource of the store: what goes into the request line and the Host header."""
 
     url: URL

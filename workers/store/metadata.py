@@ -51,14 +51,19 @@ META_CUT: Final = "ferryman-meta-cut"
 LAST_MODIFIED: Final = "ferryman-last-modified"
 TAG: Final = "x-oss-tag"
 
-#: S3: kept as native headers, value unchanged.
-_NATIVE: Final = {
+#: Headers of the origin that are kept, by the native header (S3) or the metadata of ours that they become.
+_KEPT: Final = {
     "content-type": "Content-Type",
     "content-encoding": "Content-Encoding",
     "content-disposition": "Content-Disposition",
     "cache-control": "Cache-Control",
     "content-language": "Content-Language",
+    "expires": "Expires",
+    "access-control-allow-origin": ACAO,
+    "etag": SOURCE_ETAG,
+    "last-modified": SOURCE_LAST_MODIFIED,
 }
+_OWN: Final = frozenset({ACAO, SOURCE_ETAG, SOURCE_LAST_MODIFIED})
 #: Of these, the ones that are lists when repeated; of the others the first counts.
 _LISTS: Final = frozenset({"content-encoding", "cache-control", "content-language"})
 _META_PREFIXES: Final = ("x-amz-meta-", "x-oss-meta-", "x-cos-meta-")
@@ -184,34 +189,26 @@ def object_meta(
     seen = 0
     for name, value in response_headers:
         lower = name.lower()
-        canonical = _NATIVE.get(lower)
-        if canonical is not None:
-            if canonical not in native:
-                native[canonical] = value
-            elif lower in _LISTS:
-                native[canonical] = f"{native[canonical]}, {value}"
-        elif lower == "expires":
-            if _is_http_date(value):
-                native.setdefault("Expires", value)
-            else:
-                own.setdefault(EXPIRES, value)
-        elif lower == "access-control-allow-origin":
-            own.setdefault(ACAO, value)
-        elif lower == "etag":
-            own.setdefault(SOURCE_ETAG, value)
-        elif lower == "last-modified":
-            own.setdefault(SOURCE_LAST_MODIFIED, value)
-            if policy.last_modified:
-                own.setdefault(LAST_MODIFIED, value)
-        elif policy.user_meta and lower.startswith(_META_PREFIXES):
-            seen += len(lower) + len(value)
-            short = lower[_PREFIX_BYTES:]
-            if seen > MAX_ORIGIN_META_BYTES or short == TAG or short.startswith("ferryman-"):
-                cut.append(short)
-            elif _NAME.fullmatch(short):
-                origin.setdefault(short, value)
-            else:
-                cut.append(short)
+        kept = _KEPT.get(lower)
+        if kept is None:
+            if policy.user_meta and lower.startswith(_META_PREFIXES):
+                seen += len(lower) + len(value)
+                short = lower[_PREFIX_BYTES:]
+                forged = short == TAG or short.startswith("ferryman-")
+                if forged or seen > MAX_ORIGIN_META_BYTES or not _NAME.fullmatch(short):
+                    cut.append(short)
+                else:
+                    origin.setdefault(short, value)
+        elif kept in _OWN:
+            own.setdefault(kept, value)
+        elif kept == "Expires" and not _is_http_date(value):
+            own.setdefault(EXPIRES, value)
+        elif kept not in native:
+            native[kept] = value
+        elif lower in _LISTS:
+            native[kept] = f"{native[kept]}, {value}"
+    if policy.last_modified and SOURCE_LAST_MODIFIED in own:
+        own[LAST_MODIFIED] = own[SOURCE_LAST_MODIFIED]
     headers: list[tuple[str, str]] = []
     for name, value in native.items():
         encoded = encode_value(value)
@@ -301,13 +298,6 @@ def _cut_notice(cut: list[str]) -> str:
             return f"{notice},+{len(cut) - count}"
         notice = f"{notice},{shown}" if notice else shown
     return notice
-
-
-def with_sha256(meta: ObjectMeta, digest: str) -> ObjectMeta:
-    """The same with the digest of the body, where the limit allows and provenance was not cut."""
-    if not meta.digest_fits:
-        return meta
-    return replace(meta, user_meta=(*meta.user_meta, (SHA256, digest)), digest_fits=False)
 
 
 def minimal(meta: ObjectMeta) -> ObjectMeta:

@@ -34,7 +34,7 @@ from workers.store.body import FileBody, body_of
 from workers.store.checksums import Checked, checked
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.journal import UploadNote
-from workers.store.metadata import ATTEMPT, KEY_SHA256, is_mirrored, minimal, with_sha256
+from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, is_mirrored, minimal
 from workers.store.model import Commit
 from workers.store.parts import growing_part_bytes, uniform_part_bytes
 from workers.store.spool import SpoolFile
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from workers.store.multipart import SentPart
 
 log = structlog.get_logger(__name__)
+
+_SHA256_HEADER = f"x-amz-meta-{SHA256}"
 
 #: Seconds that an abort may take before it is left to the sweep.
 _ABORT_S = 30.0
@@ -283,7 +285,7 @@ class Upload:
     def _creation_headers(self, meta: ObjectMeta) -> dict[str, str]:
         headers = dict(self._store.create_headers)
         for name, value in meta.headers:
-            headers[name.lower()] = value
+            headers[name.lower()] = value  # the signature wants them so
         for name, value in meta.user_meta:
             headers[f"x-amz-meta-{name}"] = value
         if meta.tags and self._known.object_tags and self._store.settings.object_tags:
@@ -348,13 +350,15 @@ class Upload:
             check = await _checked_file(self._spool, self._known.checksums, known_sha256=digest)
         else:
             check = await checked(self._chunks, self._filled, self._known.checksums, known_sha256=digest)
-        meta = with_sha256(self._meta, digest)
+        meta = self._meta
         attempt = 0
         while True:
             present = await self._taken_by_other(self._known.create_only)
             if present is not None:
                 return self._found(present)
             headers = self._creation_headers(meta)
+            if meta.digest_fits:
+                headers[_SHA256_HEADER] = digest
             condition = self._condition(self._known.create_only)
             if condition is not None:
                 headers[condition[0]] = condition[1]
