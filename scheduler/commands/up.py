@@ -70,7 +70,7 @@ def command(
         if data_dir is not None:
             settings = settings.model_copy(update={"data_dir": type(settings.data_dir)(data_dir)})
         if origin is not None:
-            settings = _with_origin(settings, origin, bucket or DEFAULT_BUCKET)
+            settings = with_origin(settings, origin, bucket or DEFAULT_BUCKET)
         read_file_rules(settings)  # a mistake in a rule is told before anything starts
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
@@ -78,7 +78,7 @@ def command(
     sys.exit(run_async(_Up(settings=settings).run()))
 
 
-def _with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
+def with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
     """Settings with one more bucket whose only rule mirrors `origin`."""
     from pydantic import ValidationError
 

@@ -140,3 +140,20 @@ def test_a_failing_child_of_the_group_prints_no_traceback(here):
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert json.dumps(str(here))[1:-1] in ended.stderr
+
+
+def test_init_writes_a_configuration_that_loads_and_replaces_none(here):
+    assert invoke("init", "--origin", "http://o.example/base/", "--bucket", "pictures").exit_code == 0
+    settings = load(here / "config.yaml", resolve=False)
+    assert settings.buckets["pictures"].rules == ({"origins": ["http://o.example/base/"]},)
+    again = invoke("init")
+    assert (again.exit_code, "--force" in again.output) == (2, True)
+    assert invoke("init", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--origin", "old.example.com"], ["--bucket", "a"], ["/nowhere/x.yaml"]]
+)
+def test_init_with_a_mistake_writes_nothing(here, arguments):
+    assert invoke("init", *arguments).exit_code == 2
+    assert not (here / "config.yaml").exists()
