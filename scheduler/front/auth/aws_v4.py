@@ -30,6 +30,7 @@ from scheduler.front.auth.model import (
     Principal,
     SignedRequest,
     denied,
+    listed_names,
     require_equal,
     require_fresh,
     require_open,
@@ -82,7 +83,7 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
     stamp = date or _compact(signed_at)
     if parts[0] != stamp[:8]:
         raise denied("The date in Credential is not the date of the request.")
-    if "host" not in listed.split(";"):
+    if "host" not in listed_names(listed):
         raise denied("Host must be one of the signed headers.")
     if in_header:
         require_fresh(signed_at, now)

@@ -26,6 +26,7 @@ from scheduler.front.auth.model import (
     Principal,
     SignedRequest,
     denied,
+    listed_names,
     mismatch,
     require_equal,
     require_open,
@@ -102,7 +103,7 @@ def _signed_parameters(request: SignedRequest, listed: str) -> bytes:
     in_query: dict[bytes, list[bytes]] = {}
     for name, value in query_pairs(request.query):
         in_query.setdefault(encode(decode_query(name)).lower(), []).append(encode(decode_query(value)))
-    names = [name.encode("latin-1") for name in listed.split(";") if name]
+    names = [name.encode("latin-1") for name in listed_names(listed)]
     for name in _MUST_BE_SIGNED:
         if name in in_query and name not in names:
             raise mismatch(f"COS (the parameter `{name.decode()}` is not in q-url-param-list)")
@@ -124,9 +125,7 @@ def _hosts(request: SignedRequest) -> tuple[str, ...]:
 
 def _signed_headers(request: SignedRequest, listed: str, host: str) -> bytes:
     parts = []
-    for name in listed.split(";"):
-        if not name:
-            continue
+    for name in listed_names(listed):
         plain = unquote_to_bytes(name).decode("latin-1")
         value = host if plain == "host" else request.header(plain)
         parts.append(name.encode("latin-1") + b"=" + encode(value.encode("latin-1")))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: How far a client's clock may be off, in seconds.
 MAX_SKEW_S = 15 * 60
+_MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,20 @@ class AuthError(FerrymanError):
         self.status = status
         self.code = code
         self.message = message
+
+
+def listed_names(text: str) -> list[str]:
+    """`a;b;c` as names. Each is looked up in the request, so a list has a bound.
+
+    Raises:
+        AuthError: 400 InvalidArgument for more than 100.
+    """
+    names = [name for name in text.split(";") if name]
+    if len(names) > _MAX_LISTED:
+        raise AuthError(
+            400, "InvalidArgument", f"At most {_MAX_LISTED} names can be signed, not {len(names)}."
+        )
+    return names
 
 
 def secret_of(keys: Keyring, key_id: str) -> str:

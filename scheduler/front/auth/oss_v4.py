@@ -26,6 +26,7 @@ from scheduler.front.auth.model import (
     Principal,
     SignedRequest,
     denied,
+    listed_names,
     mismatch,
     require_equal,
     require_fresh,
@@ -112,7 +113,7 @@ def _check_payload(payload: str, body: bytes | None) -> None:
 
 
 def _canonical(request: SignedRequest, query: bytes, additional: str, payload: str) -> bytes:
-    listed = [name for name in additional.split(";") if name]
+    listed = listed_names(additional)
     signed = {name for name, _ in request.headers if name.startswith("x-oss-") or name in _ALWAYS}
     names = sorted(signed | set(listed))
     headers = "".join(f"{name}:{request.header(name).strip()}\n" for name in names)

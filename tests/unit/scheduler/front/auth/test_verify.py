@@ -425,6 +425,22 @@ def test_a_header_that_must_be_signed_by_aws_v4_is_host():
     assert "Host" in _refused(_with_header(request, "authorization", authorization), now).message
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("boto3 object", "SignedHeaders="),
+        ("cos object", "q-header-list="),
+        ("cos object", "q-url-param-list="),
+    ],
+)
+def test_a_list_of_signed_names_has_a_bound(name, mark):
+    """Each name is looked up in the request: a list as long as a header would cost too much."""
+    request, now = _made(name)
+    long = request.header("authorization").replace(mark, mark + "x;" * 200)
+    error = _refused(_with_header(request, "authorization", long), now)
+    assert (error.status, error.code) == (400, "InvalidArgument")
+
+
 def test_no_repr_shows_a_secret():
     assert SECRET not in repr(KEYS)
     assert "token-of-the-admin-side" not in repr(KEYS)
