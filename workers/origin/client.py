@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -26,13 +25,13 @@ from workers.errors import (
     OriginTruncated,
     OriginUnreachable,
 )
-from workers.origin.body import BODY_ERRORS
 from workers.origin.connector import GuardedConnector
 from workers.origin.credentials import Credentials
 from workers.origin.deadlines import Deadlines, Dial
 from workers.origin.guard import Guard, Kind, current_dial
 from workers.origin.headers import fixed_headers, request_headers, went_through
 from workers.origin.redirects import FOLLOWED, follow, headers_elsewhere, keeps_identity, split_url
+from workers.origin.response import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,12 +48,6 @@ if TYPE_CHECKING:
 MAX_HEADERS = 256
 MAX_HEADER_BYTES = 16 * 1024
 
-#: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
-MAX_DRAIN_BYTES = 64 * 1024
-
-#: Seconds that may be spent on that.
-DRAIN_S = 1.0
-
 #: Bytes that aiohttp buffers before it stops reading.
 READ_BUFFER_BYTES = 256 * 1024
 
@@ -68,80 +61,6 @@ def origin_url(origin: Origin, item: FetchItem) -> str:
     host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
     query = f"?{item.query}" if item.query else ""
     return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
-
-
-@dataclass(slots=True, kw_only=True)
-class Answer:
-    """The head of the final answer, and the connection that still holds its body."""
-
-    status: int
-    headers: Headers
-    #: Final URL, after redirects, and how many there were.
-    url: str
-    hops: int
-    raw: aiohttp.ClientResponse
-    #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
-    protocol: Any
-    idle_s: float
-    deadlines: Deadlines
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header."""
-        value: str | None = self.raw.headers.get(name)
-        return value
-
-    def close(self) -> None:
-        """Give the connection back when the body was read to its end, else end it."""
-        self.raw.close()
-
-    async def read(self) -> bytes:
-        """The next bytes of the body; empty at its end.
-
-        Raises:
-            BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what aiohttp says.
-        """
-        loop = asyncio.get_running_loop()
-        dial = Dial(loop.time() + self.idle_s, protocol=self.protocol)
-        self.deadlines.add(dial, loop)
-        try:
-            return await self.raw.content.readany()
-        except asyncio.CancelledError as error:
-            if not dial.timed_out():
-                raise
-            raise (dial.broken() or TimeoutError()) from error
-        finally:
-            self.deadlines.remove(dial)
-
-    async def beginning(self, limit: int) -> tuple[bytes, bool]:
-        """Up to `limit` bytes of the body, and whether it was cut there or broke."""
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            while chunk := await self.read():
-                pieces.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    self.raw.close()
-                    return b"".join(pieces)[:limit], True
-        except BODY_ERRORS:
-            self.raw.close()
-            return b"".join(pieces), True
-        return b"".join(pieces), False
-
-    async def drain(self) -> None:
-        """Read a small body so that the connection can be used again; end it when it is large or unknown."""
-        if self.protocol is None:  # all of it came with the head, and the connection is free already
-            return
-        length = self.raw.content_length
-        if length is None or length > MAX_DRAIN_BYTES:
-            self.raw.close()
-            return
-        try:
-            async with asyncio.timeout(DRAIN_S):
-                while await self.read():
-                    pass
-        except BODY_ERRORS:
-            self.raw.close()
 
 
 class OriginClient:

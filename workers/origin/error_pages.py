@@ -23,7 +23,7 @@ from workers.origin.soft404 import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from workers.origin.client import Answer
+    from workers.origin.response import Answer
     from workers.origin.stream import BodyStream
 
 log = structlog.get_logger()

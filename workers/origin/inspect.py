@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Literal
 
-    from workers.origin.client import Answer, OriginClient
+    from workers.origin.client import OriginClient
     from workers.origin.control import OriginControl
+    from workers.origin.response import Answer
 
 #: Seconds a probe URL may take (B10).
 PROBE_S = 2.0

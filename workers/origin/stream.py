@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from workers.origin.body import Framing
-    from workers.origin.client import Answer
+    from workers.origin.response import Answer
     from workers.origin.resume import Resumption
     from workers.plan import Timeouts
 

@@ -1,0 +1,102 @@
+"""The final answer of an origin while its connection is held: head, guarded reads, and letting go.
+
+Owns reading raw bytes with the idle deadline, and deciding between giving a connection back and ending it.
+What ends a body, and whether it is whole, is decided in `stream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.origin.body import BODY_ERRORS
+from workers.origin.deadlines import Deadlines, Dial
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from workers.origin.answers import Headers
+
+#: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
+MAX_DRAIN_BYTES = 64 * 1024
+
+#: Seconds that may be spent on that.
+DRAIN_S = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """The head of the final answer, and the connection that still holds its body."""
+
+    status: int
+    headers: Headers
+    #: Final URL, after redirects, and how many there were.
+    url: str
+    hops: int
+    raw: aiohttp.ClientResponse
+    #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
+    protocol: Any
+    idle_s: float
+    deadlines: Deadlines
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        value: str | None = self.raw.headers.get(name)
+        return value
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else end it."""
+        self.raw.close()
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; empty at its end.
+
+        Raises:
+            BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what aiohttp says.
+        """
+        content = self.raw.content
+        if content.is_eof():
+            return await content.readany()
+        loop = asyncio.get_running_loop()
+        dial = Dial(loop.time() + self.idle_s, protocol=self.protocol)
+        self.deadlines.add(dial, loop)
+        try:
+            return await content.readany()
+        except asyncio.CancelledError as error:
+            if not dial.timed_out():
+                raise
+            raise (dial.broken() or TimeoutError()) from error
+        finally:
+            self.deadlines.remove(dial)
+
+    async def beginning(self, limit: int) -> tuple[bytes, bool]:
+        """Up to `limit` bytes of the body, and whether it was cut there or broke."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while chunk := await self.read():
+                pieces.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    self.raw.close()
+                    return b"".join(pieces)[:limit], True
+        except BODY_ERRORS:
+            self.raw.close()
+            return b"".join(pieces), True
+        return b"".join(pieces), False
+
+    async def drain(self) -> None:
+        """Read a small body so that the connection can be used again; end it when it is large or unknown."""
+        if self.protocol is None:  # all of it came with the head, and the connection is free already
+            return
+        length = self.raw.content_length
+        if length is None or length > MAX_DRAIN_BYTES:
+            self.raw.close()
+            return
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while await self.read():
+                    pass
+        except BODY_ERRORS:
+            self.raw.close()

@@ -1,0 +1,399 @@
+"""One fetch as it goes: candidates, failing over, and the bytes of one complete answer or an error.
+
+Owns SEMANTICS.md B2 to B6 and the origin's side of section 5.1. Knows health and budgets only through
+`OriginControl`, connections only through `OriginClient`, and nothing of stores and queues. The slot of a
+budget is held while bytes flow and given back whatever happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from workers.errors import ListingMismatch, OriginError, OriginLoop, OriginTimeout
+from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
+from workers.origin.body import framing_of
+from workers.origin.client import origin_url
+from workers.origin.digest import Verifier, from_listing, offered
+from workers.origin.failover import (
+    ContentRange,
+    Verdict,
+    judge,
+    parse_content_range,
+    status_error,
+)
+from workers.origin.stream import BodyStream
+from workers.origin.way import Way
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from types import TracebackType
+
+    from workers.origin.answers import Headers
+    from workers.origin.body import Framing
+    from workers.origin.budget import Slot
+    from workers.origin.fetch import Fetcher
+    from workers.origin.response import Answer
+    from workers.origin.soft404 import Fingerprint
+    from workers.plan import Attempt, FetchItem, FetchPlan, Lane, Origin
+
+
+#: Seconds to the first byte over all candidates, waiting for budget apart (L10).
+FIRST_BYTE_TOTAL_S = 30.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Fetched:
+    """The head of a success, and its bytes.
+
+    The status is 200, or 206 when a range was asked for. `headers` are those of the wire; `url` is the first
+    URL asked on the host that answered (S7).
+    """
+
+    status: int
+    headers: Headers
+    #: Bytes of the body (of the object, for HEAD) where they are known beforehand.
+    length: int | None
+    framing: Framing
+    content_range: str | None
+    #: Host of the candidate.
+    origin: str
+    url: str
+    digests_offered: bool
+    _session: FetchSession = field(repr=False)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, once; a clean end means that it is whole and agrees with every digest offered.
+
+        Raises:
+            OriginTruncated, OriginTimeout: also after continuing by Range was tried (B6).
+            DigestMismatch: the bytes are not what the origin, or a listing, promised.
+        """
+        return self._session._chunks(self)  # noqa: SLF001 -- the session owns the connection
+
+
+class FetchSession:
+    """One fetch; asks each candidate at most once. `async with`; leaving frees connection and slot."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        plan: FetchPlan,
+        item: FetchItem,
+        *,
+        lane: Lane,
+        method: str,
+        range_header: str | None,
+        keep_error_body: bool,
+        budget_timeout_s: float,
+    ) -> None:
+        self._fetcher = fetcher
+        self._control = fetcher.control
+        self._clock = fetcher.clock
+        self._plan = plan
+        self._item = item
+        self._lane = lane
+        self._method = method
+        self._range = range_header
+        self._keep_error_body = keep_error_body
+        self._budget_timeout_s = budget_timeout_s
+        self._guards = plan.store.soft_404 == "learn" and method == "GET" and range_header is None
+        self._left: list[Origin] | None = None
+        self._way = Way()
+        self._stream: BodyStream | None = None
+        self._verifier: Verifier | None = None
+        self._slot: Slot | None = None
+        self._slot_host = ""
+        #: Seconds until heads of answers came, and seconds of waiting for budget.
+        self._opening_s = 0.0
+        self._budget_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The way taken: candidates asked so far, in order."""
+        return tuple(self._way.attempts)
+
+    async def open(self) -> Fetched | Absent | PassedRedirect:
+        """Ask the next unused candidate, and so on until one answers well (B2 to B5).
+
+        Raises:
+            OriginsExhausted: no candidate is left, or the last answer ends the fetch; `last` says why.
+            OriginLoop: the origin leads back to this installation.
+            BudgetExhausted: no slot came free in time.
+        """
+        self._release()
+        if self._left is None:
+            self._left = self._control.candidates(self._plan, self._item)[::-1]
+        while self._left:
+            origin = self._left.pop()
+            started, budget_before = self._clock(), self._budget_s
+            try:
+                result = await self._ask(origin)
+            except OriginError as error:
+                self._release()
+                took_s = self._clock() - started - (self._budget_s - budget_before)
+                self._opening_s += took_s
+                self._failed(origin, error, took_s)
+                if isinstance(error, OriginLoop):
+                    raise
+                if not self._switches(error):
+                    break
+                continue
+            except BaseException:
+                self._release()
+                raise
+            if result is not None:
+                return result
+            self._opening_s += self._clock() - started - (self._budget_s - budget_before)
+        if self._way.all_say_absent():
+            return Absent(attempts=self.attempts, answer=self._way.answer)
+        raise self._way.exhausted()
+
+    # ------------------------------------------------------------ one candidate
+
+    async def _ask(self, origin: Origin) -> Fetched | PassedRedirect | None:
+        """A success, a redirect to pass on, or None after a 404."""
+        plan, clock = self._plan, self._clock
+        timeouts = plan.timeouts
+        total_s = max(FIRST_BYTE_TOTAL_S, timeouts.connect_s + timeouts.first_byte_s)
+        if self._opening_s >= total_s:
+            raise OriginTimeout(f"{origin.host}: no time left to ask", origin=origin.host, phase="total")
+        page = await self._learn(origin) if self._guards else None
+        await self._take_slot(origin.host)
+        url = origin_url(origin, self._item)
+        started, budget_before = clock(), self._budget_s
+        answer = await self._fetcher.client.ask(
+            plan,
+            origin,
+            url,
+            method=self._method,
+            extra=() if self._range is None else (("Range", self._range),),
+            first_byte_s=total_s - self._opening_s,
+            before_hop=self._take_slot,
+        )
+        if self._method == "HEAD" and answer.status in {405, 501}:
+            answer = await self._head_by_get(origin, url, answer)
+        took_s = clock() - started - (self._budget_s - budget_before)
+        part = parse_content_range(answer.header("content-range")) if answer.status == 206 else None
+        ranged = self._range is not None or self._method == "HEAD"
+        verdict = judge(answer.status, plan, part=part, range_asked=ranged)
+        if self._ends_asynchronously(answer.status):
+            verdict = Verdict.FINAL
+        if self._method == "HEAD" and _is_empty(answer):
+            verdict = Verdict.SUCCESS
+        if verdict is Verdict.SUCCESS:
+            return await self._success(origin, url, answer, part, took_s, page)
+        if verdict is Verdict.REDIRECT:
+            self._answered(origin, answer.status, took_s)
+            await answer.drain()
+            self._release()
+            return PassedRedirect(
+                status=answer.status, location=answer.header("location"), headers=answer.headers
+            )
+        await self._keep_answer(answer)
+        error = status_error(answer.status, origin.host, retry_after=answer.header("retry-after"))
+        if answer.status != 404 or verdict is Verdict.FINAL:
+            raise error
+        self._answered(origin, 404, took_s)
+        self._way.last = error
+        self._release()
+        if verdict is Verdict.ABSENT:
+            self._left = []
+        return None
+
+    async def _success(
+        self,
+        origin: Origin,
+        url: str,
+        answer: Answer,
+        part: ContentRange | None,
+        took_s: float,
+        page: Fingerprint | None,
+    ) -> Fetched:
+        plan, item, host = self._plan, self._item, origin.host
+        framing, length = framing_of(answer, method=self._method, origin=host)
+        if self._method == "HEAD":
+            answer.close()
+            if answer.status == 416:
+                # An empty object has no first byte.
+                length = 0
+            self._answered(origin, answer.status, took_s)
+            self._release()
+            return self._fetched(200, answer, part.total if part else length, framing, host, url)
+
+        async def ask_again(where: str, headers: Sequence[tuple[str, str]]) -> Answer:
+            return await self._fetcher.client.ask(
+                plan, origin, where, extra=headers, follow_redirects=False, start_url=url
+            )
+
+        stream = self._stream = BodyStream(
+            answer,
+            origin=host,
+            length=length,
+            framing=framing,
+            timeouts=plan.timeouts,
+            clock=self._clock,
+            ask_again=ask_again,
+        )
+        if part is not None and length is not None and length != part.last + 1 - part.first:
+            raise status_error(206, host, retry_after=None)
+        ranged = self._range is not None and answer.status == 206
+        self._verifier = None
+        digests = False
+        if not ranged:
+            if item.size is not None and length is not None and length != item.size:
+                raise _size_mismatch(host, item.size, length)
+            expected = offered(answer.headers, trust_etag=plan.store.trust_etag_md5)
+            digests = bool(expected)
+            if item.digest is not None:
+                expected += from_listing(item.digest)
+            if expected:
+                self._verifier = Verifier(expected, origin=host)
+            if self._guards:
+                await self._fetcher.error_pages.check(stream, item.path, page)
+        self._way.answered(host, answer.status, took_s)
+        return self._fetched(206 if ranged else 200, answer, length, framing, host, url, digests=digests)
+
+    def _fetched(
+        self,
+        status: int,
+        answer: Answer,
+        length: int | None,
+        framing: Framing,
+        host: str,
+        url: str,
+        *,
+        digests: bool = False,
+    ) -> Fetched:
+        return Fetched(
+            status=status,
+            headers=answer.headers,
+            length=length,
+            framing=framing,
+            content_range=answer.header("content-range") if status == 206 else None,
+            origin=host,
+            url=url,
+            digests_offered=digests,
+            _session=self,
+        )
+
+    async def _head_by_get(self, origin: Origin, url: str, refused: Answer) -> Answer:
+        """Ask for one byte where HEAD is not allowed (A36)."""
+        await refused.drain()
+        return await self._fetcher.client.ask(
+            self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._take_slot
+        )
+
+    async def _learn(self, origin: Origin) -> Fingerprint | None:
+        async def ask(path: str) -> Answer:
+            await self._take_slot(origin.host)
+            url = origin_url(origin, replace(self._item, path=path, query=""))
+            return await self._fetcher.client.ask(self._plan, origin, url, before_hop=self._take_slot)
+
+        return await self._fetcher.error_pages.learn(f"{origin.host}{origin.base_path}", self._item.path, ask)
+
+    # ------------------------------------------------------------ slot
+
+    async def _take_slot(self, host: str) -> None:
+        """Hold a slot of this host's budget, instead of another host's when a redirect left it."""
+        if self._slot is not None:
+            if self._slot_host == host:
+                return
+            self._slot.release()
+            self._slot = None
+        started = self._clock()
+        try:
+            self._slot = await self._control.acquire(host, self._lane, timeout_s=self._budget_timeout_s)
+        finally:
+            self._budget_s += self._clock() - started
+        self._slot_host = host
+
+    def _release(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+
+    # ------------------------------------------------------------ answers
+
+    def _answered(self, origin: Origin, status: int, took_s: float) -> None:
+        self._control.succeeded(origin.host, took_s, status=status)
+        self._way.answered(origin.host, status, took_s)
+
+    def _failed(self, origin: Origin, error: OriginError, took_s: float) -> None:
+        self._way.failed(origin.host, error, took_s)
+        if not isinstance(error, OriginLoop):
+            self._control.failed(origin.host, error)
+
+    def _switches(self, error: OriginError) -> bool:
+        if error.status is None:
+            return error.switch
+        if self._ends_asynchronously(error.status):
+            return False
+        return judge(error.status, self._plan, part=None, range_asked=False) is Verdict.SWITCH
+
+    def _ends_asynchronously(self, status: int) -> bool:
+        return self._keep_error_body and status == self._plan.async_status and status != 200
+
+    async def _keep_answer(self, answer: Answer) -> None:
+        """Remember what a candidate said; its body only when it was asked for."""
+        body, cut = b"", False
+        if self._keep_error_body and self._method == "GET":
+            body, cut = await answer.beginning(MAX_ERROR_BODY_BYTES)
+        else:
+            await answer.drain()
+        self._way.answer = OriginAnswer(status=answer.status, headers=answer.headers, body=body, cut=cut)
+
+    # ------------------------------------------------------------ bytes
+
+    async def _chunks(self, fetched: Fetched) -> AsyncIterator[bytes]:
+        stream, verifier, slot = self._stream, self._verifier, self._slot
+        if stream is None:
+            return
+        size = self._item.size
+        try:
+            while chunk := await stream.read():
+                if verifier is not None:
+                    verifier.update(chunk)
+                if slot is not None:
+                    await slot.pace(len(chunk))
+                yield chunk
+            if size is not None and fetched.status == 200 and stream.got != size:
+                raise _size_mismatch(fetched.origin, size, stream.got)
+            if verifier is not None:
+                verifier.finish()
+        except OriginError as error:
+            self._way.broke(error)
+            self._control.failed(fetched.origin, error)
+            raise
+        else:
+            self._control.succeeded(fetched.origin, self._way.attempts[-1].duration_s)
+        finally:
+            if self._stream is stream:
+                self._release()
+
+
+def _is_empty(answer: Answer) -> bool:
+    """Whether one byte was asked of an object that has none."""
+    where = answer.header("content-range") or ""
+    return answer.status == 416 and where.replace(" ", "") == "bytes*/0"
+
+
+def _size_mismatch(host: str, promised: int, found: int) -> ListingMismatch:
+    return ListingMismatch(
+        f"{host}: the listing promised {promised} bytes, there are {found}",
+        origin=host,
+        algorithm="size",
+        expected=str(promised),
+        actual=str(found),
+    )
