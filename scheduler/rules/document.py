@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import yaml
 
-from scheduler.rules.document_read import PLAIN, TIMEOUTS, RuleReader
+from scheduler.rules.document_fields import PLAIN, TIMEOUTS
+from scheduler.rules.document_read import RuleReader
 from scheduler.rules.document_tree import Value, from_data, from_text, report_unknown, wrong_type
 from scheduler.rules.lint import lint_rules
 from scheduler.rules.model import RuleSet, RuleType, SourceFormat

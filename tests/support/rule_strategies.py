@@ -1,4 +1,3 @@
-
 """Rules as hypothesis makes them, within what each format can say."""
 
 from __future__ import annotations
@@ -7,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from scheduler.rules.document_read import _without_same_scheme
+from scheduler.rules.document_origin import without_same_scheme
 from scheduler.rules.keys import has_dot_segment
 from scheduler.rules.model import (
     Answer,
@@ -144,7 +143,7 @@ def yaml_rules(draw: st.DrawFn, *, number: int = 1) -> Rule:
             follow_fallback=draw(st.sampled_from(["http", "https"])),
         ),
         path=path,
-        origin=_without_same_scheme(origin, protocol),
+        origin=without_same_scheme(origin, protocol),
         answer=Answer(
             transparent=draw(st.sampled_from(["none", "all", (404,), (400, 503)])),
             redirect_code=302 if kind is RuleType.MIRROR else draw(st.sampled_from([301, 302, 307])),
