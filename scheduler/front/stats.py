@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,12 @@ log = structlog.get_logger()
 _kind: ContextVar[str] = ContextVar("ferryman_answer_kind", default="other")
 #: Seconds between two rounds to the ledger.
 FLUSH_S = 5.0
+#: Minutes that are kept while the ledger is away.
+MAX_BACKLOG = 8 * 24 * 60
+#: Answers for which the origin was still needed: what the finalize gate must not see any more.
+_NEEDS_ORIGIN = frozenset({
+    "origin", "head", "redirect", "proxied", "passed_redirect", "transparent", "async_status",
+})  # fmt: skip
 
 
 class GatewayStats:
@@ -43,6 +49,8 @@ class GatewayStats:
         self._outcomes: dict[str, Counter[tuple[str, str]]] = {}
         self._minute = int(time.time()) // 60
         self._minute_counts: Counter[str] = Counter()
+        #: Minutes that have passed and are not written yet.
+        self._backlog: deque[tuple[int, Counter[str]]] = deque(maxlen=MAX_BACKLOG)
 
     # ------------------------------------------------------------ counting
     def answered(self, what: str, bucket: str, rule: str = "") -> None:
@@ -50,8 +58,10 @@ class GatewayStats:
         _kind.set(what)
         self.totals[what, bucket, rule] += 1
         self._minute_counts[what] += 1
-        if what == "origin":
+        if what in _NEEDS_ORIGIN:
             self._minute_counts[f"origin|{bucket}|{rule}"] += 1
+            # When the last one was, for quiet periods that are shorter than a minute.
+            self._minute_counts[f"last|{bucket}|{rule}"] = int(time.time()) + 1
 
     def outcome(self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0) -> None:
         """One pull of this front ended with an outcome of `workers.outcomes.CODES`."""
@@ -95,6 +105,11 @@ class GatewayStats:
 
     async def _flush(self) -> None:
         assert self._ledger is not None
+        minute = int(time.time()) // 60
+        if minute != self._minute:
+            # A process that slept through minutes was not watching in them: they stay missing.
+            self._backlog.append((self._minute, self._minute_counts))
+            self._minute, self._minute_counts = minute, Counter()
         try:
             async with asyncio.timeout(FLUSH_S):
                 for bucket in list(self._outcomes):
@@ -104,11 +119,10 @@ class GatewayStats:
                     except BaseException:
                         self._outcomes.setdefault(bucket, Counter()).update(counts)
                         raise
-                minute = int(time.time()) // 60
+                while self._backlog:
+                    minute, minute_counts = self._backlog[0]
+                    await self._ledger.minutes.write("front", self._instance, minute, minute_counts)
+                    self._backlog.popleft()
                 await self._ledger.minutes.write("front", self._instance, self._minute, self._minute_counts)
-                if minute != self._minute:
-                    self._minute = minute
-                    self._minute_counts = Counter()
-                    await self._ledger.minutes.write("front", self._instance, minute, self._minute_counts)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("stats_not_written", error=f"{type(error).__name__}: {error}")
