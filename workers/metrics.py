@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from workers.plan import Lane
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+#: prometheus_client chose between memory and files when it was imported, just now; so do we.
+_DIRECTORY: Final = metric_files.directory()
 #: Distinct values of a label before the rest become `other`.
 LABEL_VALUES: Final = 100
 #: Seconds between two deliveries of what was added up.
@@ -409,11 +411,10 @@ def render() -> bytes:
 
 def collect() -> bytes:
     """As `render`, without this process's last second; safe on another thread."""
-    directory = metric_files.directory()
-    if directory is None:
+    if _DIRECTORY is None:
         return generate_latest(REGISTRY)
-    metric_files.fold_dead(directory)
+    metric_files.fold_dead(_DIRECTORY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
-    with metric_files.reading(directory):
+    MultiProcessCollector(registry, path=str(_DIRECTORY))  # type: ignore[no-untyped-call]
+    with metric_files.reading(_DIRECTORY):
         return generate_latest(registry)

@@ -115,7 +115,7 @@ async def test_concurrency_over_several_processes_is_never_over_the_budget(proce
 
 async def test_more_processes_than_slots_take_turns(process):
     controls = [await process(BudgetSettings(concurrency=1)) for _ in range(3)]
-    stop = asyncio.get_running_loop().time() + 6
+    stop = asyncio.get_running_loop().time() + 4
     done: Counter[int] = Counter()
     running = peak = 0
 
@@ -419,7 +419,7 @@ async def test_without_redis_each_process_keeps_its_last_share_and_comes_back(pr
             slot.release()
     for line in lines:
         line.cut = False
-    slots = [await one.acquire(A, Lane.HOT, timeout_s=6) for _ in range(8)]
+    slots = [await one.acquire(A, Lane.HOT, timeout_s=12) for _ in range(8)]
     assert len(slots) == 8
 
 

@@ -36,6 +36,10 @@ log = structlog.get_logger()
 
 #: Seconds until a process that lacks slots asks the fleet again.
 RETRY_S: Final = 0.1
+#: Seconds for which a process that asked for a hot object keeps a slot.
+STANDING_S: Final = 60.0
+#: Seconds after Redis came back for all processes to tell what they hold.
+SETTLE_S: Final = 3.0
 #: Slots that a process starts with when Redis was never reached and others may run: this part of all.
 UNKNOWN_FLEET: Final = 8
 
@@ -107,6 +111,10 @@ class HostBudget:
         self._peak_hot = 0
         self._peak_cold = 0
         self._paused_until = 0.0
+        #: Until then one slot is kept for hot though none is in use.
+        self._hot_until = 0.0
+        #: Until then no more slots are asked for than are held.
+        self._grow_after = 0.0
         self._cap: float = math.inf
         self._cap_cold: float = math.inf
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {Lane.HOT: deque(), Lane.COLD: deque()}
@@ -229,6 +237,8 @@ class HostBudget:
         """The every-second renewal: what was not used since the last one goes back to the fleet."""
         self.refresh()
         if self._schedule.bounded:
+            if self._peak_hot:
+                self._hot_until = self._around.clock() + STANDING_S
             await self._lease()
             self._peak_hot, self._peak_cold = self.hot, self.cold
 
@@ -254,19 +264,17 @@ class HostBudget:
             return
         limits = self.limits
         slots = limits.concurrency
-        hot_line, cold_line = len(self._waiting[Lane.HOT]), len(self._waiting[Lane.COLD])
-        bounded = slots is not None and not limits.closed
-        wanted = (self.hot, self.cold)
-        if bounded:
-            wanted = (self.hot + hot_line, self.cold + cold_line)
-            if not self.others_wait:
-                wanted = (max(wanted[0], self._peak_hot), max(wanted[1], self._peak_cold))
+        wanted = self._wanted()
+        # What may be in use by the time the answer comes is what the books must hold: nothing new beyond it.
+        using = self._keep(wanted)
+        self.leased_hot, self.leased_cold = using
+        self._recap()
         try:
             lease = await fleet.lease(
                 self.host,
                 limits,
                 cold_slots=cold_part(slots, self._around.hot_share) if slots is not None else 0,
-                using=(self.hot, self.cold),
+                using=using,
                 wanted=wanted,
                 ttl_s=self._around.lease_s,
             )
@@ -275,8 +283,13 @@ class HostBudget:
             return
         if self._away:
             log.info("origin_budget_shared_again", origin=self.host)
+        hot, cold = lease.hot, lease.cold
+        if self._away or (self._reached and not lease.known):
+            # Redis may have lost what the others hold: nobody grows before all have told.
+            self._grow_after = self._around.clock() + SETTLE_S
+            hot, cold = min(hot, using[0]), min(cold, using[1])
         self._reached, self._away = True, False
-        self.leased_hot, self.leased_cold = lease.hot, lease.cold
+        self.leased_hot, self.leased_cold = hot, cold
         self.members, self.others_wait = lease.members, lease.others_wait
         for rate in (self.requests_rate, self.bytes_rate):
             if rate is not None:
@@ -284,20 +297,45 @@ class HostBudget:
         self._recap()
         self._wake()
 
+    def _wanted(self) -> tuple[int, int]:
+        """Slots to ask for: in use, waited for, and used since the last renewal.
+
+        Where there are plenty, a process that asked for hot objects of late keeps one slot: what it may use
+        while Redis is away is then not nothing.
+        """
+        slots = self.limits.concurrency
+        if slots is None or self.limits.closed:
+            return self.hot, self.cold
+        if self._away or self._around.clock() < self._grow_after:
+            return max(self.hot, self.leased_hot), max(self.cold, self.leased_cold)
+        hot = self.hot + len(self._waiting[Lane.HOT])
+        cold = self.cold + len(self._waiting[Lane.COLD])
+        if not self.others_wait:
+            hot, cold = max(hot, self._peak_hot), max(cold, self._peak_cold)
+            if hot == 0 and self.members * 2 <= slots and self._around.clock() < self._hot_until:
+                hot = 1
+        return hot, cold
+
+    def _keep(self, wanted: tuple[int, int]) -> tuple[int, int]:
+        """Of the leased slots those not given back now; only those in use when others lack some."""
+        if self.others_wait:
+            return self.hot, self.cold
+        hot = max(self.hot, min(self.leased_hot, wanted[0]))
+        left = self.leased_hot + self.leased_cold - hot
+        return hot, max(self.cold, min(self.leased_cold, wanted[1], left))
+
     def _without_redis(self, error: BrokerUnavailable) -> None:
-        """Keep the last share; one that was never given is small, and hot gets at least one slot."""
+        """Keep the last share; one that was never given is a small part of all."""
         if not self._away:
             log.warning("origin_budget_on_its_own", origin=self.host, error=str(error))
         self._away, self.others_wait = True, False
         slots = self.limits.concurrency
-        if slots is not None:
-            if not self._reached:
-                self.members = UNKNOWN_FLEET
+        if not self._reached:
+            self.members = UNKNOWN_FLEET
+            if slots is not None:
                 share = max(1, slots // UNKNOWN_FLEET)
                 self.leased_cold = cold_part(share, self._around.hot_share)
                 self.leased_hot = share - self.leased_cold
-            if self.leased_hot + self.leased_cold == 0:
-                self.leased_hot = 1
         for rate in (self.requests_rate, self.bytes_rate):
             if rate is not None:
                 rate.members, rate.shared = self.members, False

@@ -58,6 +58,8 @@ class Lease:
     members: int
     #: Others wait for slots.
     others_wait: bool
+    #: The lease was there before: neither new, nor ended, nor lost.
+    known: bool
 
 
 class Fleet:
@@ -89,8 +91,14 @@ class Fleet:
         """Renew this process's slots: `using` and `wanted` are (hot, cold)."""
         slots = -1 if limits.concurrency is None else limits.concurrency
         args = [self.process, int(ttl_s * 1000), slots, cold_slots, *using, *wanted]
-        hot, cold, members, unmet = await self._run(self._lease, self._host_key(host, "slots"), args)
-        return Lease(hot=int(hot), cold=int(cold), members=int(members), others_wait=int(unmet) > 0)
+        hot, cold, members, unmet, known = await self._run(self._lease, self._host_key(host, "slots"), args)
+        return Lease(
+            hot=int(hot),
+            cold=int(cold),
+            members=int(members),
+            others_wait=int(unmet) > 0,
+            known=int(known) == 1,
+        )
 
     async def give_back(self, host: str) -> None:
         """This process needs no slot of the host any more."""

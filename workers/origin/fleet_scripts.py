@@ -11,7 +11,7 @@ NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 
 #       wanted hot, wanted cold (both with those in use).
 # A process that holds more than an even share gives back while others lack; where there are more processes
 # than slots, it gives back after a second. What is in use stays on the books until it has ended, whatever the
-# answer (slots it may use: hot, cold; processes; slots that others lack) says.
+# answer (slots it may use: hot, cold; processes; slots that others lack; whether it was known) says.
 LEASE = (
     NOW
     + """
@@ -20,14 +20,14 @@ local slots, cold_slots = tonumber(ARGV[3]), tonumber(ARGV[4])
 local use_hot, use_cold = tonumber(ARGV[5]), tonumber(ARGV[6])
 local want_hot, want_cold = tonumber(ARGV[7]), tonumber(ARGV[8])
 local hot, cold, members, wanting, wanting_cold, unmet_hot, unmet_cold = 0, 0, 1, 1, 1, 0, 0
-local since = 0
+local since, known = 0, 0
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local e, h, c, uh, uc, s = string.match(all[i + 1], '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)')
   if not e or tonumber(e) <= now then
     redis.call('HDEL', KEYS[1], all[i])
   elseif all[i] == me then
-    since = tonumber(s)
+    since, known = tonumber(s), 1
   else
     members = members + 1
     hot, cold = hot + h, cold + c
@@ -56,7 +56,7 @@ if got_hot + got_cold == 0 then since = 0 elseif since == 0 then since = now end
 redis.call('HSET', KEYS[1], me, string.format('%d %d %d %d %d %d', now + ttl, got_hot, got_cold,
   math.max(0, want_hot - got_hot), math.max(0, want_cold - got_cold), since))
 redis.call('PEXPIRE', KEYS[1], ttl * 2)
-return {may_hot, may_cold, members, unmet_hot + unmet_cold}
+return {may_hot, may_cold, members, unmet_hot + unmet_cold, known}
 """
 )
 
