@@ -45,6 +45,8 @@ _QUIET = {
     "aiohttp.access": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    # Starts and stops are told by whoever supervises.
+    "dramatiq": logging.WARNING,
 }
 
 

@@ -50,13 +50,13 @@ def test_a_person_gets_a_console_line():
 
 def test_loggers_of_libraries_come_the_same_way():
     _, records = lines()
-    logging.getLogger("dramatiq.MainProcess").info("booting %s", "up")
-    assert records()[0]["event"] == "booting up"
+    logging.getLogger("dramatiq.MainProcess").warning("a worker %s", "ended")
+    assert records()[0]["event"] == "a worker ended"
     assert records()[0]["logger"] == "dramatiq.MainProcess"
 
 
 @pytest.mark.parametrize(
-    "name", ["uvicorn.access", "uvicorn.error", "aiohttp.access", "botocore.auth", "httpx"]
+    "name", ["uvicorn.access", "uvicorn.error", "aiohttp.access", "botocore.auth", "httpx", "dramatiq.worker"]
 )
 def test_chatty_loggers_are_silent_at_info(name):
     _, records = lines()
@@ -68,7 +68,7 @@ def test_bound_context_is_on_every_line_and_ends_with_its_block():
     _, records = lines()
     with structlog.contextvars.bound_contextvars(request_id="r1", job_id="j1"):
         structlog.get_logger().info("one")
-        logging.getLogger("dramatiq").info("two")
+        logging.getLogger("dramatiq").warning("two")
     structlog.get_logger().info("three")
     assert [(record.get("request_id"), record.get("job_id")) for record in records()] == [
         ("r1", "j1"),
