@@ -10,6 +10,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
+from scheduler.demo import migration
 from scheduler.demo.content import ARCHIVE_PREFIX, LARGE_KEY, ODD_NAMES, SLOW_KEY
 from scheduler.demo.gateway_log import gateway_log
 from scheduler.demo.stage import BUCKET
@@ -209,4 +210,7 @@ STEPS: list[Step] = [
     ("A gateway's log, consumed while it is written", gateway_log),
     ("Byte for byte", compare),
     ("What an operator sees", status),
+    ("A scan moves what nobody asked for", migration.scan),
+    ("Verification", migration.verify),
+    ("The gate, and the end of the rule", migration.finalize),
 ]

@@ -93,7 +93,7 @@ class System:
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """The command line of `ferryman NAME --config …`."""
-        return [sys.executable, "-P", "-m", "scheduler.cli", name, "--config", str(self.config), *arguments]
+        return [sys.executable, "-P", "-m", "scheduler.cli", name, *arguments, "--config", str(self.config)]
 
     async def run(self, name: str, *arguments: str, timeout_s: float = 120.0) -> str:
         """Run a command as an operator would; its standard output.

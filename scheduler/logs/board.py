@@ -51,6 +51,8 @@ class Board:
         self._instance = instance
         self._minute = int(time.time()) // 60
         self._told: Counter[str] = Counter()
+        self._accepted = 0
+        self._last = 0
         self._backlog: deque[tuple[int, dict[str, int]]] = deque(maxlen=_BACKLOG)
         self._away = False
 
@@ -64,6 +66,12 @@ class Board:
         """The minutes that have passed, the current one, and the state."""
         now = int(time.time()) // 60
         since = {name: self._consumer.totals[name] - self._told[name] for name in _COUNTED}
+        if self._consumer.totals["accepted"] != self._accepted:
+            self._accepted = self._consumer.totals["accepted"]
+            self._last = int(time.time()) + 1
+        if since["accepted"]:
+            # When the last one came, for quiet periods that are shorter than a minute.
+            since["last"] = self._last
         if now != self._minute:
             self._backlog.append((self._minute, since))
             self._told = Counter(self._consumer.totals)

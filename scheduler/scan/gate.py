@@ -198,10 +198,10 @@ async def _quiet(
         for minute, counts in (await minutes.read(watcher)).items():
             served = _served(watcher, counts, bucket, names)
             if served:
-                last = max(last, minute)
-                # A minute that began before the period counts whole: its seconds are not known.
-                number += served if minute >= first else 0
-    when = f"the last {_ago(now - last * 60)}" if last else "none on record"
+                moment = _last(watcher, counts, bucket, names) or (minute + 1) * 60
+                last = max(last, moment)
+                number += served if minute >= first and moment > now - quiet_s else 0
+    when = f"the last {_ago(now - last)}" if last else "none on record"
     return Condition(
         name="no_misses",
         ok=number == 0,
@@ -215,6 +215,13 @@ def _served(watcher: str, counts: Mapping[str, int], bucket: str, rules: Iterabl
         return sum(counts.get(f"origin|{bucket}|{rule}", 0) for rule in rules)
     # Logs tell misses of all their buckets together: careful is right here.
     return counts.get("accepted", 0)
+
+
+def _last(watcher: str, counts: Mapping[str, int], bucket: str, rules: Iterable[str]) -> int:
+    """Unix seconds by which the last miss of a minute's record had come; 0 when the record does not say."""
+    if watcher.startswith("front:"):
+        return max((counts.get(f"last|{bucket}|{rule}", 0) for rule in rules), default=0)
+    return counts.get("last", 0)
 
 
 async def _watched(services: Services, *, quiet_s: float, now: float) -> Condition:
