@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import idna
 
 from scheduler.rules.problems import ProblemKind
+from workers.origin.guard import Kind, embedded_addresses, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,16 +29,11 @@ _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 _URL_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*\Z")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
-_METADATA = tuple(
+#: Addresses of examples. They lead nowhere, so a document may name them; the guard refuses the connection.
+_DOCUMENTATION = tuple(
     ipaddress.ip_network(text)
-    for text in ("169.254.169.254/32", "100.100.100.200/32", "192.0.0.192/32", "fd00:ec2::254/128")
+    for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 )
-_PRIVATE = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10")
-)
-_UNSPECIFIED = tuple(ipaddress.ip_network(text) for text in ("0.0.0.0/8", "::/128", "240.0.0.0/4"))
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -123,30 +119,17 @@ def split_host(host: str) -> tuple[str, int | None]:
 def literal_address(host: str) -> _Address | None:
     """The address when the host is one, IPv4 inside IPv6 unwrapped; None for a name."""
     try:
-        address = ipaddress.ip_address(split_host(host)[0])
+        return embedded_addresses(ipaddress.ip_address(split_host(host)[0]))[0]
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
 
 
 def refused_network(address: _Address) -> str | None:
-    """Which kind of refused network an address is in (B11); None for a public one."""
-    if _in(address, _METADATA):
-        return "metadata"
-    if address.is_loopback:
-        return "loopback"
-    if _in(address, _UNSPECIFIED):
-        return "unspecified"
-    if address.is_link_local:
-        return "link-local"
-    if address.is_multicast:
-        return "multicast"
-    return "private" if _in(address, _PRIVATE) else None
+    """Which kind of refused network an address is in, as the guard sees it (B11); None for others."""
+    if _in(address, _DOCUMENTATION):
+        return None
+    kind = kind_of(address)
+    return None if kind is Kind.PUBLIC else kind.value
 
 
 def unsafe_reason(
