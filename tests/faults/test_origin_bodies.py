@@ -157,6 +157,25 @@ async def test_a_whole_body_passes_in_any_proper_framing(chaos, behaviour):
     assert got.answer.framing == ("chunked" if "chunked" in behaviour else "length")
 
 
+async def test_a_transfer_coding_that_nobody_asked_for_is_refused(chaos):
+    """S2: bytes after chunk decoding would still be packed, and no header would say so."""
+    from scheduler.chaos.catalogue import CATALOGUE, Behaviour
+
+    async def run(ex):
+        await ex.head(200, [("Transfer-Encoding", "gzip, chunked")])
+        await ex.chunk(gzip.compress(b"x"))
+        await ex.raw(b"0\r\n\r\n", counted=False)
+
+    chaos.server._behaviours = {
+        **CATALOGUE,
+        "packed": Behaviour(name="packed", summary="", params={}, run=run),
+    }
+    async with rig() as one:
+        with pytest.raises(OriginsExhausted) as caught:
+            await one.get(plan_for(chaos), "packed/x")
+        assert isinstance(caught.value.last, OriginMalformed)
+
+
 async def test_an_empty_object_is_whole(chaos):
     chaos.put("/empty", b"")
     async with rig() as one:

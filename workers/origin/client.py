@@ -162,7 +162,11 @@ class OriginClient:
                 raise OriginLoop(f"{origin.host} leads back to this installation ({url})", origin=origin.host)
             if not following or answer.status not in FOLLOWED:
                 return answer
-            await answer.drain()
+            try:
+                await answer.drain()
+            except BaseException:
+                answer.close()
+                raise
             url = follow(url, answer.header("location"), plan.redirects, visited, origin=origin.host)
             visited.append(url)
             target = split_url(url)

@@ -179,9 +179,19 @@ class FetchSession:
             first_byte_s=total_s - self._opening_s,
             before_hop=self._take_slot,
         )
-        if self._method == "HEAD" and answer.status in {405, 501}:
-            answer = await self._head_by_get(origin, url, answer)
-        took_s = clock() - started - (self._budget_s - budget_before)
+        try:
+            if self._method == "HEAD" and answer.status in {405, 501}:
+                answer = await self._head_by_get(origin, url, answer)
+            took_s = clock() - started - (self._budget_s - budget_before)
+            return await self._judge(origin, url, answer, took_s, page)
+        except BaseException:
+            answer.close()
+            raise
+
+    async def _judge(
+        self, origin: Origin, url: str, answer: Answer, took_s: float, page: Fingerprint | None
+    ) -> Fetched | PassedRedirect | None:
+        plan = self._plan
         part = parse_content_range(answer.header("content-range")) if answer.status == 206 else None
         ranged = self._range is not None or self._method == "HEAD"
         verdict = judge(answer.status, plan, part=part, range_asked=ranged)
