@@ -35,6 +35,8 @@ _RESCAN_S = 1.0
 #: Linux's socket option by which the kernel says how many datagrams it dropped.
 _SO_RXQ_OVFL = 40
 _DATAGRAM_BYTES = 65_536
+#: Bytes of datagrams held for a slow queue before the kernel's buffer has to.
+_HELD_BYTES = 16 << 20
 _STDIN_BLOCK_BYTES = 1 << 20
 
 
@@ -287,18 +289,42 @@ class SyslogStream:
                 self._socket.bind((bare, int(port)))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{address}: cannot listen: {error}") from error
-        self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # the bound is the system's; smaller only means earlier drops
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-        self._counts_drops = True
-        try:
+        with contextlib.suppress(OSError):  # not on every kernel: then drops are not known
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-        except OSError:
-            self._counts_drops = False
+        self._socket.settimeout(0.5)
         self._dropped = 0
         self._gaps: list[Gap] = []
         self._waiting = 0
         self._head = b""
+        self._lines: list[bytes] = []
+        self._held_bytes = 0
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        # A unix socket holds 10 datagrams by default and then its sender drops: somebody must always listen.
+        self._thread = threading.Thread(target=self._receive, name="syslog", daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        while not self._closed.is_set():
+            if self._held_bytes > _HELD_BYTES:
+                self._closed.wait(0.05)  # the queue is slow: let the kernel hold, drop and count
+                continue
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(_DATAGRAM_BYTES, 64)
+            except TimeoutError:
+                continue
+            except OSError:
+                return  # closed
+            for level, kind, value in ancillary:
+                if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
+                    self._count_drops(struct.unpack("I", value[:4])[0])
+            line = data.rstrip(b"\r\n\x00").replace(b"\n", b" ")
+            if line:
+                with self._lock:
+                    self._lines.append(line)
+                    self._held_bytes += len(line) + 1
 
     @staticmethod
     def _unlink_stale(path: Path) -> None:
@@ -315,21 +341,10 @@ class SyslogStream:
     def poll(
         self, limit_bytes: int, *, now: float, final: bool = False
     ) -> tuple[SyslogStream, bytes, object] | None:
-        del now, final
-        lines: list[bytes] = []
-        size = 0
-        while size < limit_bytes:
-            try:
-                data, ancillary, _, _ = self._socket.recvmsg(_DATAGRAM_BYTES, 64)
-            except (BlockingIOError, InterruptedError):
-                break
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
-                    self._count_drops(struct.unpack("I", value[:4])[0])
-            line = data.rstrip(b"\r\n\x00").replace(b"\n", b" ")
-            if line:
-                lines.append(line)
-                size += len(line) + 1
+        del limit_bytes, now, final  # what is held is bounded already
+        with self._lock:
+            lines, self._lines = self._lines, []
+            self._held_bytes = 0
         if not lines:
             return None
         block = b"\n".join(lines) + b"\n"
@@ -352,7 +367,7 @@ class SyslogStream:
         self._waiting -= token
 
     def lag_bytes(self) -> int:
-        return self._waiting
+        return self._waiting + self._held_bytes
 
     def take_gaps(self) -> list[Gap]:
         gaps, self._gaps = self._gaps, []
@@ -362,6 +377,8 @@ class SyslogStream:
         return self._head
 
     def close(self) -> None:
+        self._closed.set()
+        self._thread.join(2)
         self._socket.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
