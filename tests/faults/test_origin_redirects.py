@@ -316,12 +316,20 @@ async def test_a_public_name_of_ours_is_a_loop_before_anybody_is_asked():
     assert resolver.asked == []
 
 
-async def test_our_own_508_with_our_own_marker_is_a_loop(chaos):
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ([("X-Ferryman-Hop", "me")], b""),
+        ([("Content-Type", "application/xml")], b"<Error><Code>LoopDetected</Code></Error>"),
+    ],
+)
+async def test_the_508_of_our_own_gateway_is_a_loop(chaos, headers, body):
     """H11."""
     from scheduler.chaos.catalogue import CATALOGUE, Behaviour
 
     async def run(ex):
-        await ex.head(508, [("X-Ferryman-Hop", "me"), ("Content-Length", "0")])
+        await ex.head(508, [*headers, ("Content-Length", str(len(body)))])
+        await ex.raw(body)
 
     chaos.server._behaviours = {
         **CATALOGUE,
@@ -330,6 +338,9 @@ async def test_our_own_508_with_our_own_marker_is_a_loop(chaos):
     async with rig() as one:
         with pytest.raises(OriginLoop):
             await one.get(plan_for(chaos), "loop/x")
+        # Shared hosts answer 508 when they are out of resources.
+        last = await failing(one, plan_for(chaos), "status,code=508/x")
+        assert last.status == 508
 
 
 async def test_a_name_without_an_address_and_a_closed_port_are_unreachable():

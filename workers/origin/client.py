@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 MAX_HEADERS = 256
 MAX_HEADER_BYTES = 16 * 1024
 
+#: Beginning of a 508 in which the gateway's error code is looked for.
+MAX_LOOP_BODY_BYTES = 4096
+
 #: Bytes that aiohttp buffers before it stops reading.
 READ_BUFFER_BYTES = 256 * 1024
 
@@ -157,8 +160,7 @@ class OriginClient:
                 first_byte_s=wait_s,
             )
             answer.hops = len(visited) - 1
-            if answer.status == 508 and went_through(answer.headers, self.instance):
-                answer.close()
+            if answer.status == 508 and await self._is_our_loop(answer):
                 raise OriginLoop(f"{origin.host} leads back to this installation ({url})", origin=origin.host)
             if not following or answer.status not in FOLLOWED:
                 return answer
@@ -174,6 +176,16 @@ class OriginClient:
                 host = target.authority
                 if before_hop is not None:
                     await before_hop(host)
+
+    async def _is_our_loop(self, answer: Answer) -> bool:
+        """Whether a 508 is the refusal of a Ferryman that met its own marker (H11): by header, or by its error."""
+        if went_through(answer.headers, self.instance):
+            answer.close()
+            return True
+        if "xml" not in (answer.header("content-type") or ""):
+            return False
+        body, _ = await answer.beginning(MAX_LOOP_BODY_BYTES)
+        return b"<Code>LoopDetected</Code>" in body
 
     async def _send(
         self,
