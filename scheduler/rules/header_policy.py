@@ -32,10 +32,27 @@ _REFUSED_IN_NEW = frozenset({
 
 Headers = tuple[tuple[str, str], ...]
 
+_HOP = "x-ferryman-hop"
+_HOP_LENGTH = len(_HOP)
+#: A longer marker is no way that Ferryman took.
+_MAX_HOP_LENGTH = 512
+
 
 def never_passed(name: str) -> bool:
     """Whether a client header of this lower-case name never reaches an origin (4.2)."""
     return name in _NEVER or name.startswith(_NEVER_STARTS) or name.endswith(_NEVER_ENDS)
+
+
+def hop_marker(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The marker of other installations that the request came through, for the origin client to continue.
+
+    It is no passed header (4.2) but a part of the fixed one (H6): without it two installations that point at
+    each other would never see the loop (H11).
+    """
+    for name, value in headers:
+        if len(name) == _HOP_LENGTH and name.lower() == _HOP and len(value) <= _MAX_HOP_LENGTH:
+            return ((name, value),)
+    return ()
 
 
 def refused_in_new(name: str) -> bool:

@@ -49,6 +49,7 @@ class _Check:
     rule: Rule
     suffix: str
     headers: tuple[tuple[str, HeaderTest], ...]
+    first_header: str
     hosts: bool
     status: tuple[StatusTest, ...]
 
@@ -65,6 +66,8 @@ class _Compiled:
     #: Positions by prefix, and the lengths that occur.
     by_prefix: dict[str, tuple[int, ...]]
     prefix_lengths: tuple[int, ...]
+    #: Whether a rule for any status exists.
+    any_status: bool
 
     def candidates(self, key: str) -> Sequence[int]:
         """Positions of the rules whose prefix, or only suffix, the key has, in order of priority."""
@@ -110,7 +113,7 @@ def match(ruleset: RuleSet, request: RequestFacts) -> Rule | None:
         if check.headers:
             if values is None:
                 values = _by_name(request.headers)
-            if not _tests_hold(check.headers, values):
+            if check.first_header not in values or not _tests_hold(check.headers, values):
                 continue
         if check.hosts and _host_reason(check.rule.when, request) is not None:
             continue
@@ -125,7 +128,7 @@ def match(ruleset: RuleSet, request: RequestFacts) -> Rule | None:
 
 def needs_no_status(ruleset: RuleSet) -> bool:
     """Whether a rule for `any` status exists: only then is a match before the look-up worth trying (2.5)."""
-    return any("any" in rule.when.status for rule in ruleset.rules)
+    return _compiled(ruleset).any_status
 
 
 def triggers(rule: Rule, method: str) -> bool:
@@ -187,6 +190,7 @@ def _compile(ruleset: RuleSet) -> _Compiled:
         suffix_lengths=tuple(sorted({len(end) for end in by_suffix})),
         by_prefix=by_prefix,
         prefix_lengths=tuple(sorted({len(end) for end in by_prefix})),
+        any_status=any("any" in check.status for check in checks),
     )
 
 
@@ -196,6 +200,7 @@ def _check(rule: Rule) -> _Check:
         rule=rule,
         suffix=when.suffix,
         headers=tuple((test.name.lower(), test) for test in when.headers),
+        first_header=when.headers[0].name.lower() if when.headers else "",
         hosts=bool(when.hosts_allow or when.hosts_deny),
         status=when.status,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from scheduler.rules.header_policy import HeaderPolicy, PlanKind
+from scheduler.rules.header_policy import HeaderPolicy, PlanKind, hop_marker
 from scheduler.rules.keys import (
     ClientPath,
     KeyRefused,
@@ -94,10 +94,11 @@ def plan(
         query=forwarded_query(facts.query) if facts.query and request.follow_query else "",
         scheme=prepared.scheme or facts.scheme or request.follow_fallback,
     )
-    if prepared.passes_nothing or not facts.headers or kind == "scan":
+    if not facts.headers or kind == "scan":
         return prepared.plan, item
-    headers = prepared.policy.passed(facts.headers, kind)
-    return _with_headers(prepared, headers), item
+    headers = () if prepared.passes_nothing else prepared.policy.passed(facts.headers, kind)
+    headers += hop_marker(facts.headers)
+    return _with_headers(prepared, headers) if headers else prepared.plan, item
 
 
 def fetch_plan(rule: Rule, ruleset: RuleSet, bucket: str) -> FetchPlan:

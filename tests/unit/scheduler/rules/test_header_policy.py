@@ -123,7 +123,7 @@ NEVER = [
     "x-amz-content-sha256",
     "x-amz-security-token",
     "x-cos-security-token",
-    "x-ferryman-hop",
+    "x-ferryman-status",
 ]
 
 
@@ -172,3 +172,18 @@ def test_equal_passed_headers_share_a_plan() -> None:
     for number in range(600):
         plan(rule, ruleset, "b", RequestFacts(key="a", headers=(("accept", str(number)),)))
     assert len(ruleset.memo["b", rule.name].by_headers) <= 257
+
+
+@pytest.mark.parametrize("kind", ["request", "event"])
+def test_the_hop_marker_of_another_installation_is_continued(kind: str) -> None:
+    """H6, H11: else two installations that point at each other would never see the loop."""
+    fetch = _plan(kind, headers=(("X-Ferryman-Hop", "other"), ("Accept", "x")))
+    assert fetch.headers == (("X-Ferryman-Hop", "other"),)
+    sent = request_headers(fetch.headers, fetch.new_headers, instance="mine")
+    assert ("X-Ferryman-Hop", "other, mine") in sent
+
+
+def test_a_scan_has_no_hop_and_an_endless_one_is_not_continued() -> None:
+    """H11."""
+    assert _plan("scan", headers=(("X-Ferryman-Hop", "other"),)).headers == ()
+    assert _plan(headers=(("X-Ferryman-Hop", "o" * 513),)).headers == ()
