@@ -39,10 +39,20 @@ def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
 class Target(NamedTuple):
     """One resource of the store: what goes into the request line and the Host header."""
 
-    url: URL
+    scheme: str
     host: str
     raw_path: str
     query: str
+
+    @property
+    def path_qs(self) -> str:
+        """Path and query as they are sent."""
+        return f"{self.raw_path}?{self.query}" if self.query else self.raw_path
+
+    @property
+    def url(self) -> URL:
+        """The same for a client that takes URLs."""
+        return URL(f"{self.scheme}://{self.host}{self.path_qs}", encoded=True)
 
 
 class Endpoint:
@@ -76,5 +86,4 @@ class Endpoint:
         else:
             host = self._authority
             raw_path = f"{self._base}/{bucket}/{encode_key(key)}" if key else f"{self._base}/{bucket}"
-        rest = f"{raw_path}?{query}" if query else raw_path
-        return Target(URL(f"{self._scheme}://{host}{rest}", encoded=True), host, raw_path, query)
+        return Target(self._scheme, host, raw_path, query)

@@ -20,11 +20,13 @@ from workers.store.answers import failure, http_date, wants_new_credentials
 from workers.store.credentials import CredentialSource
 from workers.store.model import StoreAnswer
 from workers.store.signing import EMPTY_SHA256, Signer
+from workers.store.wire import MAX_REQUEST_BYTES, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from workers.settings import StoreSettings
+    from workers.store.addressing import Target
 
 log = structlog.get_logger(__name__)
 
@@ -66,22 +68,30 @@ class Transport:
         self._signer = Signer(settings.region)
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
         #: Seconds that the store's clock is ahead of ours, learnt when it refuses a signature for that.
         self._skew_s = 0.0
 
     async def open(self) -> None:
         """Make the connection pool."""
         settings = self._settings
-        tls: ssl.SSLContext | bool = True
+        tls = ssl.create_default_context() if self.endpoint.secure else None
         if settings.ca_file is not None:
             try:
                 tls = ssl.create_default_context(cafile=str(settings.ca_file))
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"store.ca_file: cannot load {settings.ca_file}: {error}") from error
+        self._wire = Wire(
+            limit=settings.max_connections,
+            connect_s=settings.connect_timeout_s,
+            idle_s=settings.read_timeout_s,
+            tls=tls,
+        )
+        self._wire.open()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=settings.max_connections,
-                ssl=tls,
+                ssl=tls if tls is not None else True,
                 keepalive_timeout=30.0,
                 ttl_dns_cache=60,
             ),
@@ -98,6 +108,9 @@ class Transport:
 
     async def close(self) -> None:
         """Drop all connections."""
+        if self._wire is not None:
+            await self._wire.close()
+            self._wire = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -146,6 +159,28 @@ class Transport:
         session = self._session
         if session is None:
             raise RuntimeError("the store is not open")
+        target = await self._signed(method, bucket, key, headers, query, payload_sha256)
+        try:
+            return await session._request(  # noqa: SLF001 -- what request() wraps in a context object
+                method,
+                target.url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+            )
+        except TRANSLATED as error:
+            raise unavailable(error, f"{method} {bucket}/{key}") from error
+
+    async def _signed(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        headers: dict[str, str],
+        query: str,
+        payload_sha256: str,
+    ) -> Target:
+        """Where the request goes; `headers` are completed in place."""
         credentials = self._credentials.ready() or await self._credentials.refresh()
         target = self.endpoint.target(bucket, key, query)
         headers["host"] = target.host
@@ -158,16 +193,7 @@ class Transport:
             payload_sha256=payload_sha256,
             now=time.time() + self._skew_s,
         )
-        try:
-            return await session._request(  # noqa: SLF001 -- what request() wraps in a context object
-                method,
-                target.url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-            )
-        except TRANSLATED as error:
-            raise unavailable(error, f"{method} {bucket}/{key}") from error
+        return target
 
     async def exchange(
         self,
@@ -238,6 +264,15 @@ class Transport:
         Raises:
             StoreUnavailable: no connection, no answer in time, or a broken one.
         """
+        if body is None or (isinstance(body, bytes) and len(body) <= MAX_REQUEST_BYTES):
+            wire = self._wire
+            if wire is None:
+                raise RuntimeError("the store is not open")
+            target = await self._signed(method, bucket, key, headers, query, payload_sha256)
+            try:
+                return await wire.exchange(method, target.host, target.path_qs, headers, body or b"")
+            except TRANSLATED as error:
+                raise unavailable(error, f"{method} {bucket}/{key}") from error
         response = await self.start(
             method,
             bucket,

@@ -1,0 +1,142 @@
+"""The client of short exchanges: a broken answer is an error, connections are kept or dropped rightly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from workers.store.wire import Wire
+
+
+@contextlib.asynccontextmanager
+async def server(*answers: bytes, then: str = "keep"):
+    """Gives one scripted answer a request, over as many connections as come; records them."""
+    script = list(answers)
+    seen: list[tuple[int, bytes]] = []
+    writers: list[asyncio.StreamWriter] = []
+    tasks: set[asyncio.Task] = set()
+
+    async def serve(reader, writer):
+        tasks.add(asyncio.current_task())
+        number = len(writers)
+        writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = 0
+                for line in head.lower().split(b"\r\n"):
+                    if line.startswith(b"content-length:"):
+                        length = int(line[15:])
+                seen.append((number, head + await reader.readexactly(length)))
+                answer = script.pop(0)
+                if answer == b"silence":
+                    await asyncio.sleep(60)
+                writer.write(answer)
+                await writer.drain()
+                if then == "close" or not answer:
+                    break
+        writer.close()
+
+    running = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
+    wire = Wire(limit=4, connect_s=2, idle_s=0.3, tls=None)
+    wire.open()
+    try:
+        yield wire, host, seen
+    finally:
+        await wire.close()
+        running.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "x"\r\n\r\nok'
+
+
+async def test_length_chunks_head_and_no_content_are_read_to_their_end():
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
+    none = b"HTTP/1.1 204 No Content\r\n\r\n"
+    later = b"HTTP/1.1 100 Continue\r\n\r\n" + OK
+    async with server(OK, chunked, head, none, later) as (wire, host, seen):
+        first = await wire.exchange("GET", host, "/a//b?x=%2F", {"host": host}, b"")
+        assert (first.status, first.body, first.headers["etag"]) == (200, b"ok", '"x"')
+        assert (await wire.exchange("GET", host, "/", {}, b"")).body == b"abcde"
+        headed = await wire.exchange("HEAD", host, "/", {}, b"")
+        assert (headed.status, headed.headers["content-length"], headed.body) == (200, "999", b"")
+        assert (await wire.exchange("DELETE", host, "/", {}, b"")).status == 204
+        assert (await wire.exchange("PUT", host, "/", {}, b"body")).body == b"ok"
+        assert {number for number, _ in seen} == {0}  # one connection served all
+        assert seen[0][1].startswith(b"GET /a//b?x=%2F HTTP/1.1\r\n")
+        assert seen[4][1].endswith(b"content-length: 4\r\n\r\nbody")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 20_000,
+    ],
+)
+async def test_broken_answer_is_an_error_and_never_a_short_body(answer):
+    async with server(answer, then="close") as (wire, host, _):
+        with pytest.raises(OSError):
+            await wire.exchange("GET", host, "/", {}, b"")
+
+
+async def test_silence_ends_after_the_idle_time():
+    async with server(b"silence") as (wire, host, _):
+        with pytest.raises(TimeoutError):
+            await wire.exchange("GET", host, "/", {}, b"")
+
+
+@pytest.mark.parametrize(("method", "repeated"), [("PUT", True), ("HEAD", True), ("POST", False)])
+async def test_request_on_a_connection_that_the_server_closed_is_repeated_unless_it_is_a_post(
+    method, repeated
+):
+    """A POST may have begun an upload, so its sender must know (P41)."""
+    answer = OK if method != "HEAD" else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    async with server(OK, b"", answer) as (wire, host, seen):
+        await wire.exchange("GET", host, "/", {}, b"")
+        if repeated:
+            assert (await wire.exchange(method, host, "/", {}, b"")).status == 200
+            assert [number for number, _ in seen] == [0, 0, 1]
+        else:
+            with pytest.raises(OSError):
+                await wire.exchange(method, host, "/", {}, b"")
+            assert len(seen) == 2
+
+
+async def test_cancelled_exchange_gives_its_connection_to_nobody():
+    async with server(b"silence", OK) as (wire, host, seen):
+        task = asyncio.create_task(wire.exchange("GET", host, "/one", {}, b""))
+        async with asyncio.timeout(5):
+            while not seen:  # noqa: ASYNC110 -- the server's list is all there is to look at
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (await wire.exchange("GET", host, "/two", {}, b"")).body == b"ok"
+        assert [number for number, _ in seen] == [0, 1]
+
+
+async def test_connections_stay_within_the_limit():
+    async with server(*[OK] * 40) as (wire, host, seen):
+        await asyncio.gather(*(wire.exchange("GET", host, "/", {}, b"") for _ in range(40)))
+        assert len({number for number, _ in seen}) <= 4
+
+
+async def test_answer_that_says_close_is_not_reused():
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    async with server(closing, OK) as (wire, host, seen):
+        await wire.exchange("GET", host, "/", {}, b"")
+        await wire.exchange("GET", host, "/", {}, b"")
+        assert [number for number, _ in seen] == [0, 1]

@@ -1,0 +1,283 @@
+"""Short HTTP/1.1 exchanges at a third of the cost of a general client.
+
+Owns a pool of connections for requests whose body and answer are small enough to be held: PUTs of small
+objects, HEADs, listings. Everything that streams goes through aiohttp (`transport`). Must not know S3.
+
+An idempotent exchange that meets a connection which the server had closed meanwhile is repeated once on a new
+one, as long as no byte of an answer came; callers recognise their own repeated write (SEMANTICS.md S11). An answer
+needs a length or chunks: one that only ends with the connection is refused, because nobody knows whether it is
+whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import httptools
+from multidict import CIMultiDict
+
+from workers.store.model import StoreAnswer
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+#: Requests with longer bodies are not for this client.
+MAX_REQUEST_BYTES: Final = 64 * 1024
+#: The most that an answer may bring: a page of a listing has about 1 MiB.
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_MAX_HEADER_BYTES: Final = 64 * 1024
+#: Seconds that a connection may lie unused before it is closed.
+_KEEP_S: Final = 20.0
+_WATCH_EVERY_S: Final = 0.5
+
+
+class WireError(OSError):
+    """The exchange broke: the connection ended, or what came is no HTTP."""
+
+
+class _Stale(WireError):
+    """A kept connection was found closed before any byte of the answer."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; carries one exchange at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.answer: asyncio.Future[StoreAnswer] | None = None
+        #: Monotonic seconds when something last came or went.
+        self.moved_at = 0.0
+        self.used = False
+        self.keep = True
+        self._head = False
+        self._begun = False
+        self._headers: CIMultiDict[str] = CIMultiDict()
+        self._body: list[bytes] = []
+        self._n_bytes = 0
+        self._parser = httptools.HttpResponseParser(self)
+
+    # ------------------------------------------------------------------ asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        self.moved_at = time.monotonic()
+        if self.answer is None or self.answer.done():
+            self.close()  # nobody asked
+            return
+        self._begun = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(WireError(f"unreadable answer: {error}"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.keep = False
+        self.transport = None
+        if self.answer is None or self.answer.done():
+            return
+        text = str(exc) if exc is not None else "the store closed the connection"
+        stale = self.used and not self._begun
+        self.answer.set_exception(_Stale(text) if stale else WireError(text))
+
+    # ------------------------------------------------------------------ httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._n_bytes += len(name) + len(value)
+        if self._n_bytes > _MAX_HEADER_BYTES and not self._body:
+            raise httptools.HttpParserError("headers too long")
+        self._headers.add(name.decode("ascii", "replace"), value.decode("utf-8", "surrogateescape"))
+
+    def on_headers_complete(self) -> None:
+        if self._head and self._parser.get_status_code() >= 200:
+            # A HEAD announces a length and sends no body, which the parser cannot know.
+            self._finish(keep=self._parser.should_keep_alive())
+            self._parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, body: bytes) -> None:
+        self._n_bytes += len(body)
+        if self._n_bytes > _MAX_ANSWER_BYTES:
+            raise httptools.HttpParserError("answer too long")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:
+            self._headers = CIMultiDict()  # 100 Continue and the like
+            return
+        self._finish(keep=self._parser.should_keep_alive())
+
+    # ------------------------------------------------------------------ exchange
+
+    def _finish(self, *, keep: bool) -> None:
+        answer = self.answer
+        if answer is None or answer.done():
+            return
+        self.keep = keep
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        answer.set_result(
+            StoreAnswer(status=self._parser.get_status_code(), headers=self._headers, body=body),
+        )
+
+    def _fail(self, error: Exception) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
+        self.close()
+
+    def expire(self) -> None:
+        """Nothing moved for too long."""
+        self._fail(TimeoutError("the store fell silent"))
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self.keep = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    def send(
+        self, data: bytes, *, head: bool, loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Future[StoreAnswer]:
+        """Begin an exchange."""
+        assert self.transport is not None
+        self._head = head
+        self._begun = False
+        self._headers = CIMultiDict()
+        self._body = []
+        self._n_bytes = 0
+        self.moved_at = time.monotonic()
+        self.answer = loop.create_future()
+        self.transport.write(data)
+        return self.answer
+
+
+class Wire:
+    """The pool; `open` before use, `close` after.
+
+    Args:
+        limit: connections at the same time.
+        connect_s: seconds for a connection, TLS included.
+        idle_s: seconds without any byte after which an exchange fails.
+        tls: how servers are verified; None for plain HTTP.
+    """
+
+    def __init__(self, *, limit: int, connect_s: float, idle_s: float, tls: ssl.SSLContext | None) -> None:
+        self._slots = asyncio.Semaphore(limit)
+        self._connect_s = connect_s
+        self._idle_s = idle_s
+        self._tls = tls
+        self._free: dict[str, deque[_Connection]] = {}
+        self._busy: set[_Connection] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def open(self) -> None:
+        """Begin to watch over silent connections."""
+        self._watch = self._loop.create_task(self._watching())
+
+    async def close(self) -> None:
+        """Cut every connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        for connection in [*self._busy, *(one for some in self._free.values() for one in some)]:
+            connection.close()
+        self._free.clear()
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next round
+
+    async def exchange(
+        self,
+        method: str,
+        host: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> StoreAnswer:
+        """One request and its whole answer.
+
+        Args:
+            method: HTTP method.
+            host: authority to connect to, `host[:port]`.
+            target: path and query as they are sent.
+            headers: all that is sent but the length.
+            body: at most `MAX_REQUEST_BYTES`.
+
+        Raises:
+            OSError, TimeoutError: no connection, a broken or a silent one.
+        """
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if "content-length" not in headers and (body or method in {"PUT", "POST"}):
+            lines.append(f"content-length: {len(body)}")
+        data = "\r\n".join([*lines, "\r\n"]).encode("utf-8", "surrogateescape") + body
+        head = method == "HEAD"
+        async with self._slots:
+            connection = self._kept(host)
+            if connection is not None:
+                try:
+                    return await self._once(connection, host, data, head=head)
+                except _Stale:
+                    # Closed by the server while it lay here: a new one is asked below. A POST may have begun
+                    # something, so its sender must know.
+                    if method == "POST":
+                        raise
+            return await self._once(await self._connect(host), host, data, head=head)
+
+    async def _once(self, connection: _Connection, host: str, data: bytes, *, head: bool) -> StoreAnswer:
+        self._busy.add(connection)
+        try:
+            answer = await connection.send(data, head=head, loop=self._loop)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            self._busy.discard(connection)
+            connection.used = True
+        if connection.keep and connection.transport is not None:
+            self._free.setdefault(host, deque()).append(connection)
+        else:
+            connection.close()
+        return answer
+
+    def _kept(self, host: str) -> _Connection | None:
+        """The connection that was used last, if one is still good."""
+        free = self._free.get(host)
+        while free:
+            connection = free.pop()
+            if connection.transport is not None and not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def _connect(self, host: str) -> _Connection:
+        name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+        if not name or not port.isdecimal():
+            name, port = host, "443" if self._tls is not None else "80"
+        async with asyncio.timeout(self._connect_s):
+            _, connection = await self._loop.create_connection(
+                _Connection,
+                name.strip("[]"),
+                int(port),
+                ssl=self._tls,
+            )
+        return connection
+
+    async def _watching(self) -> None:
+        """Fail exchanges in which nothing moves, close connections that nobody uses."""
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            now = time.monotonic()
+            for connection in list(self._busy):
+                if now - connection.moved_at > self._idle_s:
+                    connection.expire()
+            for free in self._free.values():
+                while free and now - free[0].moved_at > _KEEP_S:
+                    free.popleft().close()
