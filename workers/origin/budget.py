@@ -15,14 +15,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-import structlog
-
 from workers import metrics
 from workers.background import end
-from workers.errors import BrokerUnavailable, BudgetExhausted
+from workers.errors import BudgetExhausted
 from workers.origin.adaptive import Adaptive
 from workers.origin.limits import UNBOUNDED, Limits, cold_part
 from workers.origin.rates import Rate
+from workers.origin.share import Demand, Share
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -32,16 +31,8 @@ if TYPE_CHECKING:
     from workers.origin.fleet import Fleet
     from workers.origin.limits import Schedule
 
-log = structlog.get_logger()
-
 #: Seconds until a process that lacks slots asks the fleet again.
 RETRY_S: Final = 0.1
-#: Seconds for which a process that asked for a hot object keeps a slot.
-STANDING_S: Final = 60.0
-#: Seconds after Redis came back for all processes to tell what they hold.
-SETTLE_S: Final = 3.0
-#: Slots that a process starts with when Redis was never reached and others may run: this part of all.
-UNKNOWN_FLEET: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +89,15 @@ class HostBudget:
         #: Requests in flight.
         self.hot = 0
         self.cold = 0
-        #: Leased slots, and whether other processes lack some.
-        self.leased_hot = 0
-        self.leased_cold = 0
-        self.others_wait = False
-        self.members = 1
+        self.share = Share(
+            host, around.fleet, hot_share=around.hot_share, lease_s=around.lease_s, clock=around.clock
+        )
         self.used_at = around.clock()
         self._around = around
         self._schedule = schedule
-        self._reached = False
-        self._away = False
         self._peak_hot = 0
         self._peak_cold = 0
         self._paused_until = 0.0
-        #: Until then one slot is kept for hot though none is in use.
-        self._hot_until = 0.0
-        #: Until then no more slots are asked for than are held.
-        self._grow_after = 0.0
         self._cap: float = math.inf
         self._cap_cold: float = math.inf
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {Lane.HOT: deque(), Lane.COLD: deque()}
@@ -182,7 +165,7 @@ class HostBudget:
             self.cold -= 1
         if self._waiting[Lane.HOT] or self._waiting[Lane.COLD]:
             self._wake()
-        if self.others_wait:
+        if self.share.others_wait:
             self._chase()
 
     # ------------------------------------------------------------ what the origin stands
@@ -223,8 +206,8 @@ class HostBudget:
             self.limits = limits
             self.requests_rate = self._rate(self.requests_rate, "requests", limits.requests_per_s)
             self.bytes_rate = self._rate(self.bytes_rate, "bytes", limits.bytes_per_s)
-            if self._around.fleet is None:
-                self._alone()
+            if self._around.fleet is None and limits.concurrency is not None:
+                self.share.take_all(limits.concurrency)
         self._recap()
         self._wake()
 
@@ -237,8 +220,6 @@ class HostBudget:
         """The every-second renewal: what was not used since the last one goes back to the fleet."""
         self.refresh()
         if self._schedule.bounded:
-            if self._peak_hot:
-                self._hot_until = self._around.clock() + STANDING_S
             await self._lease()
             self._peak_hot, self._peak_cold = self.hot, self.cold
 
@@ -251,103 +232,28 @@ class HostBudget:
         self._closed = True
         if self._chaser is not None:
             await end(self._chaser)
-        fleet = self._around.fleet
-        if fleet is not None and self._reached and not self._away:
-            try:
-                await fleet.give_back(self.host)
-            except BrokerUnavailable as error:
-                log.info("origin_slots_not_given_back", origin=self.host, error=str(error))
+        await self.share.give_back()
 
     async def _lease(self) -> None:
-        fleet = self._around.fleet
-        if fleet is None:
+        if self._around.fleet is None:
             return
-        limits = self.limits
-        slots = limits.concurrency
-        wanted = self._wanted()
-        # What may be in use by the time the answer comes is what the books must hold: nothing new beyond it.
-        using = self._keep(wanted)
-        self.leased_hot, self.leased_cold = using
-        self._recap()
-        try:
-            lease = await fleet.lease(
-                self.host,
-                limits,
-                cold_slots=cold_part(slots, self._around.hot_share) if slots is not None else 0,
-                using=using,
-                wanted=wanted,
-                ttl_s=self._around.lease_s,
-            )
-        except BrokerUnavailable as error:
-            self._without_redis(error)
-            return
-        if self._away:
-            log.info("origin_budget_shared_again", origin=self.host)
-        hot, cold = lease.hot, lease.cold
-        if self._away or (self._reached and not lease.known):
-            # Redis may have lost what the others hold: nobody grows before all have told.
-            self._grow_after = self._around.clock() + SETTLE_S
-            hot, cold = min(hot, using[0]), min(cold, using[1])
-        self._reached, self._away = True, False
-        self.leased_hot, self.leased_cold = hot, cold
-        self.members, self.others_wait = lease.members, lease.others_wait
+        share = self.share
+        await share.renew(self.limits, self._demand, self._recap)
         for rate in (self.requests_rate, self.bytes_rate):
             if rate is not None:
-                rate.members, rate.shared = lease.members, True
+                rate.members, rate.shared = share.members, not share.away
         self._recap()
         self._wake()
 
-    def _wanted(self) -> tuple[int, int]:
-        """Slots to ask for: in use, waited for, and used since the last renewal.
-
-        Where there are plenty, a process that asked for hot objects of late keeps one slot: what it may use
-        while Redis is away is then not nothing.
-        """
-        slots = self.limits.concurrency
-        if slots is None or self.limits.closed:
-            return self.hot, self.cold
-        if self._away or self._around.clock() < self._grow_after:
-            return max(self.hot, self.leased_hot), max(self.cold, self.leased_cold)
-        hot = self.hot + len(self._waiting[Lane.HOT])
-        cold = self.cold + len(self._waiting[Lane.COLD])
-        if not self.others_wait:
-            hot, cold = max(hot, self._peak_hot), max(cold, self._peak_cold)
-            if hot == 0 and self.members * 2 <= slots and self._around.clock() < self._hot_until:
-                hot = 1
-        return hot, cold
-
-    def _keep(self, wanted: tuple[int, int]) -> tuple[int, int]:
-        """Of the leased slots those not given back now; only those in use when others lack some."""
-        if self.others_wait:
-            return self.hot, self.cold
-        hot = max(self.hot, min(self.leased_hot, wanted[0]))
-        left = self.leased_hot + self.leased_cold - hot
-        return hot, max(self.cold, min(self.leased_cold, wanted[1], left))
-
-    def _without_redis(self, error: BrokerUnavailable) -> None:
-        """Keep the last share; one that was never given is a small part of all."""
-        if not self._away:
-            log.warning("origin_budget_on_its_own", origin=self.host, error=str(error))
-        self._away, self.others_wait = True, False
-        slots = self.limits.concurrency
-        if not self._reached:
-            self.members = UNKNOWN_FLEET
-            if slots is not None:
-                share = max(1, slots // UNKNOWN_FLEET)
-                self.leased_cold = cold_part(share, self._around.hot_share)
-                self.leased_hot = share - self.leased_cold
-        for rate in (self.requests_rate, self.bytes_rate):
-            if rate is not None:
-                rate.members, rate.shared = self.members, False
-        self._recap()
-        self._wake()
-
-    def _alone(self) -> None:
-        """Without a fleet, all slots are this process's."""
-        slots = self.limits.concurrency
-        if slots is not None:
-            self.leased_cold = cold_part(slots, self._around.hot_share)
-            self.leased_hot = slots - self.leased_cold
+    def _demand(self) -> Demand:
+        return Demand(
+            hot=self.hot,
+            cold=self.cold,
+            hot_waiting=len(self._waiting[Lane.HOT]),
+            cold_waiting=len(self._waiting[Lane.COLD]),
+            hot_peak=self._peak_hot,
+            cold_peak=self._peak_cold,
+        )
 
     def _chase(self) -> None:
         """Ask the fleet for slots in the background until nobody here lacks any."""
@@ -359,8 +265,8 @@ class HostBudget:
         while True:
             await self._lease()
             lacking = self._waiting[Lane.HOT] or self._waiting[Lane.COLD]
-            leased, used = self.leased_hot + self.leased_cold, self.hot + self.cold
-            draining = used > leased or (self.others_wait and used < leased)
+            leased, used = self.share.total, self.hot + self.cold
+            draining = used > leased or (self.share.others_wait and used < leased)
             if not lacking and not draining:
                 return
             await asyncio.sleep(RETRY_S)
@@ -407,8 +313,8 @@ class HostBudget:
         if self.limits.closed:
             cap = cold = 0
         elif self.limits.concurrency is not None:
-            cap = min(cap, self.leased_hot + self.leased_cold)
-            cold = min(cold, self.leased_cold)
+            cap = min(cap, self.share.total)
+            cold = min(cold, self.share.cold)
         self._cap, self._cap_cold = cap, cold
 
     def _rate(self, present: Rate | None, kind: str, per_s: float | None) -> Rate | None:

@@ -331,7 +331,7 @@ class OriginControl:
             ejection = out.get(host)
             hosts[host] = {
                 "in_flight": budget.hot + budget.cold if budget else 0,
-                "leased": budget.leased_hot + budget.leased_cold if budget else 0,
+                "leased": budget.share.total if budget else 0,
                 "adaptive_limit": budget.adaptive.limit if budget and budget.adaptive else None,
                 "concurrency": budget.limits.concurrency if budget else None,
                 "requests_per_s": budget.limits.requests_per_s if budget else None,
