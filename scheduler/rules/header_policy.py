@@ -134,5 +134,5 @@ def withheld(
     policy: HeaderPolicy, headers: Sequence[tuple[str, str]], kind: PlanKind
 ) -> list[tuple[str, str]]:
     """Client headers that stay here as (name, reason)."""
-    verdicts = ((name, policy.verdict(name, kind)) for name, _ in headers)
+    verdicts = ((name, policy.verdict(name, kind)) for name, _ in headers if name.lower() != _HOP)
     return [(name, verdict) for name, verdict in verdicts if verdict not in {"passed", "passed_all"}]
