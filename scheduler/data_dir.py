@@ -1,7 +1,7 @@
 """The data directory: who holds it, and the small private files in it.
 
 Owns the lock (one `ferryman up` a directory), files that only their owner may read (0600), generated secrets,
-and remembered ports. The kernel frees the lock when its holder ends in whatever way, so a stale one cannot exist.
+and remembered ports. The kernel frees the lock when its holder ends in whatever way: none can be stale.
 """
 
 from __future__ import annotations
