@@ -3,10 +3,10 @@
 Owns a pool of connections for requests whose body and answer are small enough to be held: PUTs of small
 objects, HEADs, listings. Everything that streams goes through aiohttp (`transport`). Must not know S3.
 
-An idempotent exchange that meets a connection which the server had closed meanwhile is repeated once on a new
-one, as long as no byte of an answer came; callers recognise their own repeated write (SEMANTICS.md S11). An answer
-needs a length or chunks: one that only ends with the connection is refused, because nobody knows whether it is
-whole.
+An idempotent exchange that meets a connection which the server had closed meanwhile is repeated once on a
+new one, as long as no byte of an answer came; callers recognise their own repeated write (SEMANTICS.md S11).
+An answer needs a length or chunks: one that only ends with the connection is refused, because nobody knows
+whether it is whole.
 """
 
 from __future__ import annotations
