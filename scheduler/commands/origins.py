@@ -151,18 +151,19 @@ def table(origins: list[OriginOverview]) -> RenderableType:
 
     found = Table(box=None, pad_edge=False, header_style="bold")
     found.add_column("origin", no_wrap=True)
-    found.add_column("state", no_wrap=True)
-    for name in ("in flight", "limit", "budget", "answers", "p50", "p90", "p99"):
-        found.add_column(name, justify="right", no_wrap=True)
+    found.add_column("state")
+    for name in ("now/limit", "budget", "answers", "p50/90/99 ms"):
+        found.add_column(name, justify="right", no_wrap=name != "budget")
     for origin in origins:
+        times = (origin.p50_s, origin.p90_s, origin.p99_s)
+        limit = "" if origin.adaptive_limit is None else f"/{origin.adaptive_limit}"
         found.add_row(
             origin.host,
             _state(origin),
-            str(origin.in_flight),
-            "-" if origin.adaptive_limit is None else str(origin.adaptive_limit),
+            f"{origin.in_flight}{limit}",
             budget_text(origin),
             str(origin.answers),
-            *(_ms(value) for value in (origin.p50_s, origin.p90_s, origin.p99_s)),
+            "/".join(f"{(value or 0) * 1000:.0f}" for value in times) if origin.answers else "-",
         )
     return found
 
@@ -171,12 +172,12 @@ def _state(origin: OriginOverview) -> str:
     from workers.origin.health import State
 
     if origin.state is State.WELL:
-        pause = f", asks for {origin.pause_s:.0f} s of rest" if origin.pause_s else ""
+        pause = f", rests {origin.pause_s:.0f} s" if origin.pause_s else ""
         return f"[green]well[/]{pause}"
     style = "red" if origin.state is State.OUT else "yellow"
-    details = f"{origin.cause or 'failures'}, ejection {origin.ejections}"
-    left = f" for {origin.out_s:.0f} s" if origin.out_s else ""
-    return f"[{style}]{origin.state.value.replace('_', '-')}[/]{left} ({details})"
+    left = f" {origin.out_s:.0f} s" if origin.out_s else ""
+    often = f"{origin.cause or 'failures'}, {origin.ejections} in a row"
+    return f"[{style}]{origin.state.value.replace('_', '-')}[/]{left} ({often})"
 
 
 def budget_text(origin: OriginOverview) -> str:
