@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.real import skip_or_fail
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.seaweed import Seaweed
-
-
-def _real_is_required() -> bool:
-    return os.environ.get("FERRYMAN_REQUIRE_REAL") == "1" or os.environ.get("CI", "").lower() == "true"
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip on a laptop, fail in CI: a check that silently did not run is no check."""
-    if _real_is_required():
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
