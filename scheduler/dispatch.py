@@ -24,6 +24,7 @@ from workers.plan import Batch, Lane
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scheduler.dependency import DependencyRecorder
     from scheduler.events import MissEvent
     from scheduler.rules.model import RuleSet
     from workers.ledger import Ledger
@@ -108,7 +109,9 @@ class Dispatcher:
         queue: JobQueue,
         buckets: Mapping[str, object],
         max_depth: int,
+        dependency: DependencyRecorder | None = None,
     ) -> None:
+        self._dependency = dependency
         self._rules = rules
         self._ledger = ledger
         self._queue = queue
@@ -158,6 +161,9 @@ class Dispatcher:
                 states = await self._send(bucket, wanted, lane, counts, ignore_absent=ignore_absent)
                 for key, state in zip(wanted, states, strict=True):
                     words[places[bucket, key]] = _WORDS[state]
+                    if state is ClaimState.CLAIMED and self._dependency is not None:
+                        event = events[places[bucket, key]]
+                        self._dependency.note(bucket, key, referer=event.referer, user_agent=event.user_agent)
         for state, number in counts.items():
             metrics.claimed(state.value, number)
         return DispatchReport(

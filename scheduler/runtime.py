@@ -6,15 +6,18 @@ here, so that each kind of process is wired in one place.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from scheduler.dependency import DependencyRecorder
 from scheduler.dispatch import Dispatcher
 from scheduler.origin_budgets import publishing_budgets
 from scheduler.rules.repository import RulesRepository
+from workers.background import end
 from workers.ledger import Ledger
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
@@ -49,6 +52,7 @@ class Services:
     dispatcher: Dispatcher
     control: OriginControl
     fetcher: Fetcher
+    dependency: DependencyRecorder
 
 
 @contextlib.asynccontextmanager
@@ -77,6 +81,9 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         await stack.enter_async_context(
             publishing_budgets(rules, control, ledger.redis, namespace=settings.broker.namespace)
         )
+        dependency = DependencyRecorder(ledger.redis, namespace=settings.broker.namespace)
+        stack.push_async_callback(dependency.flush)
+        stack.push_async_callback(end, asyncio.create_task(dependency.run(), name="dependency"))
         yield Services(
             settings=settings,
             instance=uuid.uuid4().hex[:12],
@@ -92,7 +99,9 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
                 queue=queue,
                 buckets=settings.buckets,
                 max_depth=settings.broker.max_queue_depth,
+                dependency=dependency,
             ),
             control=control,
             fetcher=Fetcher(client, control),
+            dependency=dependency,
         )

@@ -117,7 +117,7 @@ async def _send_body(
             parts, request, answer, target, rule, parts.herd.start(again), spec, may_leave=may_leave
         )
     seat.take()
-    parts.stats.answered("origin", target.bucket, rule.name)
+    parts.stats.origin_served(request, target, rule.name)
     try:
         await answer.stream(status, headers, reader.chunks(), length=length)
     finally:

@@ -71,7 +71,7 @@ class Gateway:
         self._lookup = BucketLookup.of(gateway.domains, settings.buckets)
         self._keys = keyring_of(settings)
         loop_time = time.monotonic
-        stats = GatewayStats(services.ledger, instance=services.instance)
+        stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
         claims = FrontClaims(services.ledger.claims, owner=f"front-{services.instance}")
         absent = AbsentCache(gateway.absent_cache_size, clock=loop_time)
         jobs = Jobs(services.dispatcher, stats)

@@ -66,7 +66,7 @@ async def serve_proxy(
         parts.stats.answered("proxied", bucket, name)
         await send_slow_down(answer, target, retry_after_s=RETRY_S)
     else:
-        parts.stats.answered("origin", bucket, name)
+        parts.stats.origin_served(request, target, name)
         await answer.whole(
             rule.answer.redirect_code,
             [

@@ -156,7 +156,7 @@ async def _send_part(
     opened: Fetched,
 ) -> None:
     """A15: the origin's 206, as it stands."""
-    parts.stats.answered("origin", target.bucket, rule.name)
+    parts.stats.origin_served(request, target, rule.name)
     if not precondition_holds(request.by_name, origin_validators(opened.headers)):
         await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
         return

@@ -21,6 +21,9 @@ from workers import metrics
 from workers.background import end
 
 if TYPE_CHECKING:
+    from scheduler.dependency import DependencyRecorder
+    from scheduler.front.parts import Target
+    from scheduler.front.request import Request
     from workers.ledger import Ledger
 
 log = structlog.get_logger()
@@ -40,7 +43,10 @@ _NEEDS_ORIGIN = frozenset({
 class GatewayStats:
     """Counters of one process."""
 
-    def __init__(self, ledger: Ledger | None, *, instance: str) -> None:
+    def __init__(
+        self, ledger: Ledger | None, *, instance: str, dependency: DependencyRecorder | None = None
+    ) -> None:
+        self._dependency = dependency
         self._ledger = ledger
         self._instance = instance
         self._task: asyncio.Task[None] | None = None
@@ -62,6 +68,18 @@ class GatewayStats:
             self._minute_counts[f"origin|{bucket}|{rule}"] += 1
             # When the last one was, for quiet periods that are shorter than a minute.
             self._minute_counts[f"last|{bucket}|{rule}"] = int(time.time()) + 1
+
+    def origin_served(self, request: Request, target: Target, rule: str) -> None:
+        """One request was answered with an origin's bytes, or sent there: who still needs it?"""
+        self.answered("origin", target.bucket, rule)
+        if self._dependency is not None:
+            headers = request.by_name
+            self._dependency.note(
+                target.bucket,
+                target.key,
+                referer=headers.get("referer", ""),
+                user_agent=headers.get("user-agent", ""),
+            )
 
     def outcome(self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0) -> None:
         """One pull of this front ended with an outcome of `workers.outcomes.CODES`."""

@@ -1,0 +1,115 @@
+"""Index pages of the real nginx, crawled; and sitemaps."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from conftest import skip_or_fail
+from scheduler.scan.inventory import open_source
+from scheduler.scan.inventory.manifest import ManifestBroken
+from support.installation import running_origin
+from support.processes import free_ports
+
+NAMES = [
+    "a b.txt", "a+b.txt", "a%20b.txt", "100%.txt", "q?1#2.txt", "中é.txt", "quote'\"&<>.txt", "semi;colon.txt",
+    "a-very-long-name-that-autoindex-cuts-in-what-it-shows-but-not-in-the-link-0123456789.txt",
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def nginx_index(root: Path, form: str):
+    binary = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(binary).exists():
+        skip_or_fail("nginx is not installed")
+    (port,) = free_ports(1)
+    www = root / "www"
+    (root / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n"
+        "events {}\nhttp { access_log off; charset utf-8;\n"
+        + "".join(
+            f"{name}_temp_path {root}/{name};"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        + f"server {{ listen 127.0.0.1:{port}; root {www}; autoindex on; autoindex_format {form}; }} }}\n"
+    )
+    process = subprocess.Popen([binary, "-c", str(root / "nginx.conf"), "-e", str(root / "error.log")])
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+                break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def crawl(inventory, tmp_path):
+    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
+    return {entry.key: entry async for entry in open_source(inventory, services=services)}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("form", ["html", "json"])
+async def test_nginx_autoindex_is_crawled_with_odd_names_and_exact_sizes(tmp_path, form):
+    www = tmp_path / "www"
+    for number, name in enumerate(NAMES):
+        for folder in ("", "d e/", "d e/sub%2F/"):
+            path = www / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * (number + 1))
+            os.utime(path, (1_700_000_000, 1_700_000_040))
+    os.chmod(tmp_path, 0o755)  # noqa: PTH101
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    with nginx_index(tmp_path, form) as url:
+        found = await crawl({"http_index": url, "prefix": "p/"}, tmp_path)
+    want = {f"p/{folder}{name}" for folder in ("", "d e/", "d e/sub%2F/") for name in NAMES}
+    assert set(found) == want
+    assert found["p/d e/" + NAMES[2]].size == 3
+    assert found["p/" + NAMES[0]].mtime == pytest.approx(1_700_000_040, abs=60)
+
+
+async def test_a_page_that_fails_fails_the_crawl(tmp_path):
+    with running_origin() as origin:
+        origin.bodies["index/"] = b"no html"
+        with pytest.raises(ManifestBroken, match="an index page is expected"):
+            await crawl({"http_index": origin.url + "/index/"}, tmp_path)
+        with pytest.raises(ManifestBroken, match="status 404"):
+            await crawl({"http_index": origin.url + "/none/"}, tmp_path)
+
+
+async def test_sitemaps_are_read_through_indexes_and_gzip(tmp_path):
+    with running_origin() as origin:
+        index = (
+            '<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+            f"<sitemap><loc>{origin.url}/a.xml.gz</loc></sitemap>"
+            "<sitemap><loc>/b.xml</loc></sitemap></sitemapindex>"
+        )
+        page = (
+            '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>{}</loc>'
+            "<lastmod>2026-01-01</lastmod></url></urlset>"
+        )
+        origin.bodies["sitemap.xml"] = index.encode()
+        origin.bodies["a.xml.gz"] = gzip.compress(page.format(f"{origin.url}/x%20y.html?q=1").encode())
+        origin.bodies["b.xml"] = page.format("http://elsewhere.example/z.html").encode()
+        found = await crawl({"sitemap": origin.url + "/sitemap.xml"}, tmp_path)
+        assert {key: entry.mtime for key, entry in found.items()} == {"x y.html": 1767225600.0}
+        origin.bodies["b.xml"] = b"<urlset><url>"
+        with pytest.raises(ManifestBroken, match=r"b\.xml"):
+            await crawl({"sitemap": origin.url + "/sitemap.xml"}, tmp_path)
