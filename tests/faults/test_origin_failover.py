@@ -397,3 +397,18 @@ def test_kinds_of_errors_are_what_they_are_called():
     assert OriginUnreachable.health_failure
     assert OriginMalformed.health_failure
     assert not SoftNotFound.health_failure
+
+
+async def test_connections_are_used_again_after_objects_errors_and_redirects(chaos):
+    """One connection for a row of small answers: the origin's accept queue is its owner's, too."""
+    async with rig() as one:
+        plan = plan_for(chaos)
+        for _ in range(5):
+            await one.get(plan, "ok/x")
+            await one.get(plan, "nothing")
+            await one.get(plan, "redirect/x")
+            await failing(one, plan, "status,code=403/x")
+            await one.get(plan, "chunked/x")
+            await one.get(plan, "ok/x", method="HEAD")
+    assert chaos.count() == 35
+    assert {entry.connection for entry in chaos.asked()} == {1}

@@ -178,7 +178,7 @@ class OriginClient:
                     await before_hop(host)
 
     async def _is_our_loop(self, answer: Answer) -> bool:
-        """Whether a 508 is the refusal of a Ferryman that met its own marker (H11): by header, or by its error."""
+        """Whether a 508 is that of a Ferryman which met its own marker (H11), by header or error code."""
         if went_through(answer.headers, self.instance):
             answer.close()
             return True
