@@ -1,5 +1,7 @@
 """`POST /v1/miss-events` and tombstones over the real Redis and the real dispatcher."""
 
+# ruff: noqa: E501 -- tables of real bodies read best unbroken
+
 from __future__ import annotations
 
 import asyncio
@@ -10,9 +12,9 @@ import orjson
 import pytest
 from click.testing import CliRunner
 from starlette.applications import Starlette
-from support.intake import intake_services, queued_keys
 
 from scheduler.front.admin.events import routes
+from support.intake import intake_services, queued_keys
 from workers.errors import BrokerUnavailable
 from workers.plan import Lane
 
@@ -117,8 +119,8 @@ async def test_a_body_that_cannot_be_taken_is_refused_and_nothing_is_enqueued(
         (orjson.dumps([
             {"specversion": "1.0", "id": n, "source": "s", "type": "t", "data": {"bucket": "site", "key": n}} for n in "ab"
         ]), "application/cloudevents-batch+json", {}),
-        (b'1.1.1.1 - - [21/Nov/2026:03:56:35 +0000] "GET /site/a HTTP/1.1" 404 1 "-" "x"\n'
-         b'1.1.1.1 - - [21/Nov/2026:03:56:35 +0000] "GET /site/b HTTP/1.1" 404 1 "-" "x"', "text/plain", {}),
+        ((b'1.1.1.1 - - [21/Nov/2026:03:56:35 +0000] "GET /site/a HTTP/1.1" 404 1 "-" "x"\n'
+         b'1.1.1.1 - - [21/Nov/2026:03:56:35 +0000] "GET /site/b HTTP/1.1" 404 1 "-" "x"'), "text/plain", {}),
     ],
     ids=["array", "gzip", "cloudevents_batch", "raw_lines"],
 )  # fmt: skip
@@ -239,12 +241,12 @@ async def test_tombstones_are_added_listed_and_removed_by_command(services, tmp_
     )
     from scheduler.commands.tombstone import command
 
-    def run(*arguments, input=None):
-        return CliRunner().invoke(command, [*arguments, "--config", str(config)], input=input)
+    def run(*arguments, keys=None):
+        return CliRunner().invoke(command, [*arguments, "--config", str(config)], input=keys)
 
     loop = asyncio.get_running_loop()
     added = await loop.run_in_executor(
-        None, lambda: run("add", "site", "a b", "--from", "-", "--ttl", "1h", input="c\n\nd\n")
+        None, lambda: run("add", "site", "a b", "--from", "-", "--ttl", "1h", keys="c\n\nd\n")
     )
     assert added.exit_code == 0, added.output
     listed = await loop.run_in_executor(None, lambda: run("list", "site", "--json"))

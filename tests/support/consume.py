@@ -51,7 +51,7 @@ def consuming(config: Path, *arguments: str) -> Iterator[subprocess.Popen]:
         output.close()
 
 
-def until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
     """Poll with a deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,5 +1,7 @@
 """Log lines as the programs write them, from an event: the other half of `parse(format(event)) == event`."""
 
+# ruff: noqa: E501 -- lines as programs write them read best unbroken
+
 from __future__ import annotations
 
 import time

@@ -1,5 +1,7 @@
 """What senders really send, as events."""
 
+# ruff: noqa: E501 -- tables of real records read best unbroken
+
 from __future__ import annotations
 
 import base64
@@ -9,13 +11,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.log_lines import WRITERS, Wanted
 
 from scheduler.events import MissEvent
 from scheduler.intake.body import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, BadBody, Splitter, Unpacker, kind_of
 from scheduler.intake.model import Deletion, Ignored, Refused
 from scheduler.intake.records import Context, take, take_line
 from scheduler.logs.filters import MissFilter
+from support.log_lines import WRITERS, Wanted
 
 CONTEXT = Context(
     filter=MissFilter(

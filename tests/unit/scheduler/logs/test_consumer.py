@@ -1,5 +1,7 @@
 """One consumer over real files and a sink that the test holds."""
 
+# ruff: noqa: E501 -- tables of real lines read best unbroken
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.log_lines import WRITERS, Wanted
 
 from scheduler.logs import sources
 from scheduler.logs.checkpoint import Checkpoint
@@ -20,6 +21,7 @@ from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import nginx
 from scheduler.logs.sink import DrySink
+from support.log_lines import WRITERS, Wanted
 from workers.errors import ConfigError
 
 FILTER = make_filter(bucket="site")

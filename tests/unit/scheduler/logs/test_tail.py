@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,9 @@ from scheduler.logs.identity import family
 from scheduler.logs.reading import MAX_LINE_BYTES, FileReader, GzipReader
 from scheduler.logs.tail import Tail
 from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Clock:
