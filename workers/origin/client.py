@@ -30,7 +30,14 @@ from workers.origin.credentials import Credentials
 from workers.origin.deadlines import Deadlines, Dial
 from workers.origin.guard import Guard, Kind, current_dial
 from workers.origin.headers import fixed_headers, request_headers, went_through
-from workers.origin.redirects import FOLLOWED, follow, headers_elsewhere, keeps_identity, split_url
+from workers.origin.redirects import (
+    FOLLOWED,
+    follow,
+    headers_elsewhere,
+    keeps_identity,
+    split_url,
+    without_query,
+)
 from workers.origin.response import Answer
 
 if TYPE_CHECKING:
@@ -161,7 +168,10 @@ class OriginClient:
             )
             answer.hops = len(visited) - 1
             if answer.status == 508 and await self._is_our_loop(answer):
-                raise OriginLoop(f"{origin.host} leads back to this installation ({url})", origin=origin.host)
+                raise OriginLoop(
+                    f"{origin.host} leads back to this installation ({without_query(url)})",
+                    origin=origin.host,
+                )
             if not following or answer.status not in FOLLOWED:
                 return answer
             try:
@@ -202,7 +212,7 @@ class OriginClient:
         sni, connect_s = plan.sni, plan.timeouts.connect_s
         target = URL(url, encoded=True)
         if self._own_names and self._is_own_name(target):
-            raise OriginLoop(f"{url} is a public name of this installation", origin=host)
+            raise OriginLoop(f"{without_query(url)} is a public name of this installation", origin=host)
         certificate = credential if self._credentials.is_certificate(credential) else None
         session = self._sessions.get((configured, sni, certificate or ""))
         if session is None:
@@ -338,7 +348,7 @@ def _translated(error: Exception, host: str, refused: list[Refusal]) -> OriginEr
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError):
         return OriginUnreachable(f"{host}: {_short(error)}", origin=host)
     if isinstance(error, aiohttp.InvalidURL | ValueError):
-        return OriginMalformed(f"{host}: unusable URL: {_short(error)}", origin=host)
+        return OriginMalformed(f"{host}: unusable URL ({type(error).__name__})", origin=host)
     if isinstance(error, aiohttp.ClientPayloadError):
         return OriginTruncated(f"{host}: {_short(error)}", origin=host)
     return OriginUnreachable(f"{host}: closed the connection without an answer: {_short(error)}", origin=host)

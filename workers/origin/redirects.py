@@ -84,28 +84,34 @@ def follow(
     Raises:
         RedirectRefused: no or unusable Location, other scheme, downgrade, loop, or too many hops.
     """
+    here = without_query(current)
     if not location:
-        raise RedirectRefused(f"{current} redirects without a Location", origin=origin)
+        raise RedirectRefused(f"{here} redirects without a Location", origin=origin)
     if any(char < " " or char == "\x7f" for char in location):
-        raise RedirectRefused(f"{current} redirects to a Location with control characters", origin=origin)
+        raise RedirectRefused(f"{here} redirects to a Location with control characters", origin=origin)
     try:
         base = split_url(current)
         target = _resolve(base, _wire_safe(location))
     except ValueError as error:
-        raise RedirectRefused(f"{current} redirects to {location[:200]!r}: {error}", origin=origin) from None
+        raise RedirectRefused(
+            f"{here} redirects to {without_query(location)[:200]!r}: {error}", origin=origin
+        ) from None
     if policy.decode_location:
         path, mark, query = target.path.partition("?")
         path = quote(unquote_to_bytes(path), safe="-._~/")
         target = Target(scheme=target.scheme, authority=target.authority, path=path + mark + query)
     if base.scheme == "https" and target.scheme == "http" and not policy.allow_downgrade:
-        raise RedirectRefused(f"{current} redirects from https to {target.url}", origin=origin)
+        raise RedirectRefused(f"{here} redirects from https to {without_query(target.url)}", origin=origin)
     if target.url in visited:
-        raise RedirectRefused(f"{current} redirects in a loop to {target.url}", origin=origin)
+        raise RedirectRefused(f"{here} redirects in a loop to {without_query(target.url)}", origin=origin)
     if len(visited) > policy.max_hops:
-        raise RedirectRefused(
-            f"more than {policy.max_hops} redirects, the last from {current}", origin=origin
-        )
+        raise RedirectRefused(f"more than {policy.max_hops} redirects, the last from {here}", origin=origin)
     return target.url
+
+
+def without_query(url: str) -> str:
+    """A URL for messages and logs: a query may hold a signature."""
+    return url.partition("?")[0]
 
 
 def keeps_identity(first: str, here: str) -> bool:

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.origin.redirects import without_query
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -89,7 +91,7 @@ def look_alike(page: Fingerprint, candidate: Fingerprint) -> str | None:
     if page.digest == candidate.digest and page.length == candidate.length:
         return "same bytes as the answer for a random key"
     if page.landed and page.landed == candidate.landed:
-        return f"redirected to {page.landed} like a random key"
+        return f"redirected to {without_query(page.landed)} like a random key"
     if not (page.html and candidate.html):
         return None
     if page.text_digest and page.text_digest == candidate.text_digest:

@@ -128,6 +128,15 @@ def test_credentials_stay_with_host_port_and_safety(first, here, kept):
     assert keeps_identity(first, here) is kept
 
 
+@pytest.mark.parametrize("location", [None, "ftp://o.example/x?sig=SECRET", "http://o.example/y?sig=SECRET"])
+def test_no_signature_stands_in_a_message(location):
+    """A query is never logged or listed."""
+    current = "https://o.example/x?sig=SECRET"
+    with pytest.raises(RedirectRefused) as caught:
+        follow(current, location, PLAIN, [current])
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_url_is_split_without_change():
     target = split_url("http://O.example:80//a//b?c?d#e")
     assert (target.scheme, target.authority, target.path) == ("http", "o.example", "//a//b?c?d")
