@@ -2,7 +2,7 @@
 
     python bench/rules.py [--requests N]
 
-Prints one row a shape of rule set; the time is that of `match` and `plan` together, processor time, best of seven rounds.
+Prints one row a shape of rule set: `match` and `plan` together, in processor time, best of seven rounds.
 """
 
 from __future__ import annotations

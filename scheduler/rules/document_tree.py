@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: Aliases multiply; a document that unfolds to more values than this is refused.
-MAX_VALUES = 200_000
+MAX_VALUES = 100_000
+#: The loader in C where PyYAML has it: ten times faster.
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _WORDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a whole number"}
 
@@ -86,7 +88,7 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
                 return from_data(data, "")  # YAML would not join the two halves of a \ud83d\ude00
             raw = raw.replace(b"\t", b" ")  # no JSON string has a bare tab, and YAML refuses them as indent
     try:
-        loader = yaml.SafeLoader(raw.decode("utf-8"))
+        loader = _Loader(raw.decode("utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, str(error))
         return None

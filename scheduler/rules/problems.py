@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: More problems than this are counted, not listed.
 MAX_PROBLEMS = 20
+#: Warnings beyond this are dropped: a document of a megabyte could have tens of thousands.
+MAX_WARNINGS = 100
 
 
 class ProblemKind(StrEnum):
@@ -148,7 +150,7 @@ class Findings:
         """Record a finding; a warning goes to the warnings."""
         problem = Problem(path=place.path, line=place.line, kind=kind, message=message)
         if kind is ProblemKind.WARNING:
-            if problem not in self.warnings:
+            if len(self.warnings) < MAX_WARNINGS and problem not in self.warnings:
                 self.warnings.append(problem)
         elif problem in self.problems:
             return
@@ -156,6 +158,11 @@ class Findings:
             self.problems.append(problem)
         else:
             self.more += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether further problems are only counted."""
+        return len(self.problems) >= MAX_PROBLEMS
 
     def warn(self, place: Place, message: str) -> None:
         """Record a warning."""

@@ -165,7 +165,7 @@ class _Reader:
     def _unknown(self, child: XmlElement, node: Node, path: str) -> None:
         if self.ignore_unknown:
             return
-        near = difflib.get_close_matches(child.tag, node.children, n=1)
+        near = difflib.get_close_matches(child.tag, node.children, n=1) if not self.findings.full else []
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(node.children)}"
         kind = ProblemKind.UNKNOWN_ELEMENT if self.strict else ProblemKind.WARNING
         self.findings.add(Place(path=path, line=child.line), kind, f"unknown element {child.tag}; {hint}")

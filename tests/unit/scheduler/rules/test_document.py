@@ -29,8 +29,10 @@ def test_json_is_read_however_it_is_written(text: str) -> None:
 
 
 def test_half_a_character_is_refused() -> None:
-    with pytest.raises(DocumentError) as caught:
+    with pytest.raises(DocumentError):
         document.parse('rules: [{prefix: "\\ud83d", origins: [o.example]}]')
+    with pytest.raises(DocumentError) as caught:
+        document.read_rules([{"prefix": "\ud83d", "origins": ["o.example"]}])
     assert caught.value.problems[0].path == "rules[0].prefix"
 
 

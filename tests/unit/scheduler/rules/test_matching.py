@@ -1,4 +1,3 @@
-
 """Which rule answers: section 2 of SEMANTICS.md."""
 
 from __future__ import annotations
