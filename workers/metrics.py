@@ -12,24 +12,20 @@ Functions are called on the process's event loop. With `PROMETHEUS_MULTIPROC_DIR
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from workers import metric_files
+from workers.metric_types import Bounded, Count, Spread, flush
 
 if TYPE_CHECKING:
     from workers.origin.health import Ejection
@@ -38,187 +34,70 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 #: prometheus_client chose between memory and files when it was imported, just now; so do we.
 _DIRECTORY: Final = metric_files.directory()
-#: Distinct values of a label before the rest become `other`.
-LABEL_VALUES: Final = 100
-#: Seconds between two deliveries of what was added up.
-FLUSH_S: Final = 1.0
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _BYTES = tuple(float(4**step * 1024) for step in range(13))
 
-_armed = False
-_at_exit = False
-
 # Once a series, and of no use to anybody here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class _Bounded:
-    """Lets the first values of a label through and calls the others `other`."""
-
-    __slots__ = ("_seen",)
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        if value in self._seen:
-            return value
-        if len(self._seen) < LABEL_VALUES:
-            self._seen.add(value)
-            return value
-        return "other"
-
-
-class _Count:
-    """A counter; additions are held back until the next delivery."""
-
-    __slots__ = ("_bounds", "_metric", "_pending")
-
-    def __init__(self, name: str, help_text: str, *labels: str) -> None:
-        self._metric = Counter(name, help_text, labels)
-        self._bounds = tuple(_Bounded() for _ in labels)
-        self._pending: dict[tuple[str, ...], float] = {}
-
-    def add(self, *labels: str, n: float = 1) -> None:
-        pending = self._pending
-        pending[labels] = pending.get(labels, 0) + n
-        if not _armed:
-            _arm()
-
-    def deliver(self) -> None:
-        if not self._pending:
-            return
-        pending, self._pending = self._pending, {}
-        for labels, n in pending.items():
-            _child(self._metric, self._bounds, labels).inc(n)
-
-
-class _Tally:
-    """One histogram's observations since the last delivery."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self, size: int) -> None:
-        self.counts = [0] * size
-        self.total = 0.0
-
-
-class _Spread:
-    """A histogram; observations are held back until the next delivery."""
-
-    __slots__ = ("_bounds", "_metric", "_pending", "_upper")
-
-    def __init__(self, name: str, help_text: str, upper: tuple[float, ...], *labels: str) -> None:
-        self._metric = Histogram(name, help_text, labels, buckets=upper)
-        self._upper = upper
-        self._bounds = tuple(_Bounded() for _ in labels)
-        self._pending: dict[tuple[str, ...], _Tally] = {}
-
-    def observe(self, value: float, *labels: str) -> None:
-        tally = self._pending.get(labels)
-        if tally is None:
-            tally = self._pending[labels] = _Tally(len(self._upper) + 1)
-        tally.counts[bisect_left(self._upper, value)] += 1
-        tally.total += value
-        if not _armed:
-            _arm()
-
-    def deliver(self) -> None:
-        if not self._pending:
-            return
-        pending, self._pending = self._pending, {}
-        for labels, tally in pending.items():
-            child = _child(self._metric, self._bounds, labels)
-            # The library has no call for many observations at once; a test holds these two names in place.
-            for bucket, n in zip(child._buckets, tally.counts, strict=True):  # noqa: SLF001 -- see above
-                if n:
-                    bucket.inc(n)
-            child._sum.inc(tally.total)  # noqa: SLF001 -- see above
-
-
-def _child(metric: Any, bounds: tuple[_Bounded, ...], labels: tuple[str, ...]) -> Any:
-    if not labels:
-        return metric
-    return metric.labels(*[bound(value) for bound, value in zip(bounds, labels, strict=True)])
-
-
-def _arm() -> None:
-    """Deliver within a second, and at exit; at once where no loop runs."""
-    global _armed, _at_exit  # noqa: PLW0603 -- one timer a process
-    if not _at_exit:
-        _at_exit = True
-        atexit.register(flush)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        flush()
-    else:
-        _armed = True
-        loop.call_later(FLUSH_S, flush)
-
-
 # ---------------------------------------------------------------- names
 
-_ORIGIN_REQUESTS = _Count(
+_ORIGIN_REQUESTS = Count(
     "ferryman_origin_requests_total",
     "Answers of origins: the HTTP status, or the reason of a failure without one.",
     "origin",
     "status",
 )
-_ORIGIN_FIRST_BYTE = _Spread(
+_ORIGIN_FIRST_BYTE = Spread(
     "ferryman_origin_first_byte_seconds",
     "Time to the first byte of an origin's good answer.",
     _SECONDS,
     "origin",
 )
-_TRANSFER_SECONDS = _Spread(
+_TRANSFER_SECONDS = Spread(
     "ferryman_transfer_seconds", "Time of one item from its start to its outcome.", _LONG_SECONDS, "lane"
 )
-_TRANSFER_BYTES = _Spread("ferryman_transfer_bytes", "Size of stored objects.", _BYTES, "lane")
-_OUTCOMES = _Count("ferryman_outcomes_total", "Finished items by rule and outcome.", "rule", "outcome")
-_FAILURES = _Count("ferryman_failures_total", "Items that became listed failures, by reason.", "reason")
-_RETRIES = _Count(
+_TRANSFER_BYTES = Spread("ferryman_transfer_bytes", "Size of stored objects.", _BYTES, "lane")
+_OUTCOMES = Count("ferryman_outcomes_total", "Finished items by rule and outcome.", "rule", "outcome")
+_FAILURES = Count("ferryman_failures_total", "Items that became listed failures, by reason.", "reason")
+_RETRIES = Count(
     "ferryman_retries_total", "Items that went back to the queue after a failure, by reason.", "reason"
 )
-_CLAIMS = _Count("ferryman_claims_total", "Keys claimed for pulling, by result.", "result")
-_EVENTS = _Count("ferryman_miss_events_total", "Miss events taken, by source and result.", "source", "result")
-_NEGATIVE = _Count(
+_CLAIMS = Count("ferryman_claims_total", "Keys claimed for pulling, by result.", "result")
+_EVENTS = Count("ferryman_miss_events_total", "Miss events taken, by source and result.", "source", "result")
+_NEGATIVE = Count(
     "ferryman_negative_cache_hits_total",
     "Requests answered from the memory that a key is absent at its origin.",
 )
-_BUDGET_WAIT = _Spread(
+_BUDGET_WAIT = Spread(
     "ferryman_budget_wait_seconds",
     "Waits for an origin's budget that ended with a slot.",
     _LONG_SECONDS,
     "lane",
 )
-_BUDGET_SPENT = _Count(
+_BUDGET_SPENT = Count(
     "ferryman_budget_exhausted_total", "Waits for an origin's budget that ended without.", "lane"
 )
-_EJECTIONS = _Count("ferryman_ejections_total", "Ejections decided by this process, by origin.", "origin")
-_CREATE_ONLY = _Count(
+_EJECTIONS = Count("ferryman_ejections_total", "Ejections decided by this process, by origin.", "origin")
+_CREATE_ONLY = Count(
     "ferryman_create_only_refusals_total", "Writes that the store refused because the key was there already."
 )
-_GATEWAY_REQUESTS = _Count(
+_GATEWAY_REQUESTS = Count(
     "ferryman_gateway_requests_total",
     "Requests to the gateway by status and kind of answer.",
     "status",
     "kind",
 )
-_GATEWAY_FIRST_BYTE = _Spread(
+_GATEWAY_FIRST_BYTE = Spread(
     "ferryman_gateway_first_byte_seconds",
     "Time to the gateway's response head, by kind of answer.",
     _SECONDS,
     "kind",
 )
-_LOG_LINES = _Count("ferryman_consumer_lines_total", "Log lines read, by log and result.", "log", "result")
-_HELD_BACK: tuple[_Count | _Spread, ...] = (
-    _ORIGIN_REQUESTS, _ORIGIN_FIRST_BYTE, _TRANSFER_SECONDS, _TRANSFER_BYTES, _OUTCOMES, _FAILURES, _RETRIES,
-    _CLAIMS, _EVENTS, _NEGATIVE, _BUDGET_WAIT, _BUDGET_SPENT, _EJECTIONS, _CREATE_ONLY, _GATEWAY_REQUESTS,
-    _GATEWAY_FIRST_BYTE, _LOG_LINES,
-)  # fmt: skip
+_LOG_LINES = Count("ferryman_consumer_lines_total", "Log lines read, by log and result.", "log", "result")
 
 _ORIGIN_EJECTED = Gauge(
     "ferryman_origin_ejected", "1 while an origin is out.", ["origin"], multiprocess_mode="livemax"
@@ -250,7 +129,7 @@ _LISTED_FAILURES = Gauge(
 _WORKERS = Gauge(
     "ferryman_workers", "Worker processes with a fresh heartbeat.", multiprocess_mode="livemostrecent"
 )
-_origins, _buckets, _logs, _scans = _Bounded(), _Bounded(), _Bounded(), _Bounded()
+_origins, _buckets, _logs, _scans = Bounded(), Bounded(), Bounded(), Bounded()
 
 
 # ---------------------------------------------------------------- origins
@@ -393,14 +272,6 @@ def scan_state(scan: str, state: str, keys: int) -> None:
 
 
 # ---------------------------------------------------------------- reading
-
-
-def flush() -> None:
-    """Deliver what was added up; the timer and `render` call it."""
-    global _armed  # noqa: PLW0603 -- one timer a process
-    _armed = False
-    for metric in _HELD_BACK:
-        metric.deliver()
 
 
 def render() -> bytes:

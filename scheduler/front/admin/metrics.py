@@ -18,6 +18,7 @@ from starlette.routing import Route
 from scheduler.front.admin import health
 from scheduler.status import collect
 from workers import metrics
+from workers.metric_types import flush
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,7 +37,7 @@ def routes(services: Services) -> list[Route]:
         if status.problems:
             log.warning("metrics_states_not_read", problems=status.problems)
         take_over(status)
-        metrics.flush()
+        flush()
         return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
 
     return [Route("/metrics", answer), *health.routes(services)]

@@ -22,6 +22,7 @@ from scheduler.listen import address_of, bind
 from workers import metrics
 from workers.errors import ConfigError
 from workers.ledger import Ledger
+from workers.metric_types import flush
 from workers.origin import overview
 from workers.origin.fleet import Fleet
 from workers.origin.health import State
@@ -45,7 +46,7 @@ def application(ready: Readiness, before: Callable[[], None] | None = None) -> A
     async def answer(_: Request) -> Response:
         if before is not None:
             before()
-        metrics.flush()
+        flush()
         return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
 
     return Starlette(routes=[Route("/metrics", answer), *health_routes(ready)])

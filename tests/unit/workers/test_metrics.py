@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers import metrics
+from workers import metric_types, metrics
 from workers.origin.health import Cause, Ejection
 from workers.plan import Lane
 
@@ -75,7 +75,7 @@ def test_hosts_beyond_a_hundred_are_called_other():
     for number in range(300):
         metrics.ejected(Ejection(host=f"h{number}.example", remaining_s=30, count=1, cause=Cause.FAILURES))
     hosts = {dict(labels)["origin"] for (name, labels) in samples() if name == "ferryman_ejections_total"}
-    assert len(hosts) <= metrics.LABEL_VALUES + 1
+    assert len(hosts) <= metric_types.LABEL_VALUES + 1
     assert "other" in hosts
 
 
@@ -96,8 +96,8 @@ def test_every_metric_has_our_prefix_a_unit_and_a_help_text():
 async def test_what_is_counted_on_a_loop_is_delivered_within_a_second(monkeypatch):
     import asyncio
 
-    monkeypatch.setattr(metrics, "FLUSH_S", 0.01)
-    metrics.flush()
+    monkeypatch.setattr(metric_types, "FLUSH_S", 0.01)
+    metric_types.flush()
     before = value("ferryman_claims_total", result="unit")
     metrics.claimed("unit", 3)
     child = metrics._CLAIMS._metric.labels("unit")
@@ -111,19 +111,19 @@ WRITER = """
     from pathlib import Path
     from workers import metric_files
     metric_files.use(Path(sys.argv[1]))
-    from workers import metrics
+    from workers import metric_types, metrics
     from workers.plan import Lane
     metrics.claimed("claimed", int(sys.argv[2]))
     metrics.WorkerObserver(Lane.HOT).finished("r", "stored", 100, 0.1)
     metrics.queue_state("hot", depth=7, oldest_age_s=1.0)
-    metrics.flush()
+    metric_types.flush()
 """
 READER = """
     import sys
     from pathlib import Path
     from workers import metric_files
     place = metric_files.use(Path(sys.argv[1]))
-    from workers import metrics
+    from workers import metric_types, metrics
     metrics.claimed("claimed", 1)
     sys.stdout.write(metrics.render().decode())
     print("# files:", *sorted(path.name for path in place.glob("*.db")))
