@@ -42,6 +42,11 @@ class Period(click.ParamType[float]):
 @click.option("--keep-rule", is_flag=True, help="Prove and report, but keep the rules (partial traffic).")
 @click.option("--rollback", is_flag=True, help="Bring retired rules back.")
 @click.option("--override", metavar="REASON", default="", help="Pass a shut gate; it is reported.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    help="First only answer this share of missing keys with 404, to see who complains; 0 ends it.",
+)
 @click.option("--forget", metavar="WATCHER", help="A front or consumer that is gone for good.")
 @config_option
 @json_option
@@ -53,6 +58,7 @@ def command(
     keep_rule: bool,
     rollback: bool,
     override: str,
+    share: float | None,
     forget: str | None,
     config: Path | None,
     as_json: bool,
@@ -61,12 +67,17 @@ def command(
 
     \b
     ferryman finalize site --check
+    ferryman finalize site --share 0.05
     ferryman finalize site --quiet 24h
     ferryman finalize site --rollback
     """  # noqa: D301  # \b keeps click from joining the lines
     if sum((check, rollback, keep_rule, bool(override))) > 1 and not (keep_rule and override):
         raise CommandFailed("--check, --rollback, --keep-rule and --override exclude each other", exit_code=2)
     settings = load(config)
+    if share is not None:
+        bucket = run_async(_dry(settings, name, share))
+        click.echo(f"bucket {bucket}: {share:.0%} of missing keys are answered with 404 from now on")
+        return
     result = run_async(_finalize(settings, name, check, quiet, keep_rule, rollback, override, forget))
     if as_json:
         echo_json(result)
@@ -74,6 +85,18 @@ def command(
         _print(result)
     if not result.get("open", True) and not override:
         raise CommandFailed(f"the gate is shut: {result['shut']} of its conditions do not hold")
+
+
+async def _dry(settings: Settings, name: str, share: float) -> str:
+    from scheduler.runtime import open_services
+    from scheduler.scan.state import ScanStates
+
+    async with open_services(settings) as services:
+        state = await ScanStates(services.redis, namespace=settings.broker.namespace).get(name)
+        if state is None:
+            raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
+        await services.rules.retired.set_share(state.options.bucket, share)
+        return state.options.bucket
 
 
 async def _finalize(

@@ -328,6 +328,12 @@ class Gateway:
             self.parts.stats.answered("dot_segment", target.bucket, rule.name)
             await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
             return
+        if rule.type is not RuleType.REDIRECT and self._services.rules.retired.is_dry(
+            target.bucket, target.key
+        ):
+            self.parts.stats.answered("dry_retired", target.bucket, rule.name)
+            await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
+            return
         match rule.type:
             case RuleType.REDIRECT:
                 await serve_redirect(self.parts, answer, target, rule, fetch, item)

@@ -145,6 +145,7 @@ class RulesRepository:
             log.error("rules_not_readable", error=str(error))  # noqa: TRY400 - the message says it all
 
     async def _load(self) -> None:
+        await self.retired.refresh()
         epoch = await self._store.epoch()
         if epoch != self._epoch:
             async with self._lock:

@@ -1,16 +1,19 @@
 """Rules that were retired by the gate: remembered, so that a configuration file does not bring them back.
 
-Owns the marks. A mark names a rule by its content: a rule that is edited in the file afterwards is a new rule
-and comes into force; the very same one stays retired until it is rolled back.
+Owns the marks, and the step before them: a share of a bucket's missing keys that fronts answer with 404
+already, to see who complains. A mark names a rule by its content: a rule that is edited in the file
+afterwards is a new rule and comes into force; the very same one stays retired until it is rolled back.
 
 Key schema (ledger database)::
 
     ns:rules:retired:<bucket>  hash  rule name -> JSON {digest, at, by, report, version}
+    ns:rules:dry-retired       hash  bucket -> share of its missing keys that are answered as if retired
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -53,9 +56,33 @@ class RetiredRules:
     def __init__(self, redis: Redis, *, namespace: str) -> None:
         self._redis = redis
         self._ns = namespace
+        self._shares: dict[str, float] = {}
 
     def _name(self, bucket: str) -> str:
         return f"{self._ns}:rules:retired:{bucket}"
+
+    def is_dry(self, bucket: str, key: str) -> bool:
+        """Whether a missing key is to be answered as if its rule were retired: no I/O, always the same
+        keys.
+        """
+        share = self._shares.get(bucket)
+        return share is not None and zlib.crc32(key.encode("utf-8", "surrogateescape")) < share * 2**32
+
+    async def refresh(self) -> None:
+        """Read the shares again."""
+        rows = cast("dict[str, str]", await self._redis.hgetall(f"{self._ns}:rules:dry-retired"))
+        self._shares = {bucket: float(share) for bucket, share in rows.items()}
+
+    async def set_share(self, bucket: str, share: float) -> None:
+        """Answer that share (0 to 1) of a bucket's missing keys with 404; every front does within a
+        second.
+        """
+        name = f"{self._ns}:rules:dry-retired"
+        if share > 0:
+            await self._redis.hset(name, bucket, repr(share))
+        else:
+            await self._redis.hdel(name, bucket)
+        await self.refresh()
 
     async def read(self, bucket: str) -> dict[str, Retired]:
         """Retired rules by name."""

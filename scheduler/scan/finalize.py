@@ -99,6 +99,7 @@ async def _retire(
     left = tuple(rule for rule in ruleset.rules if rule.name not in names)
     try:
         # The marks first: a file that is applied in between must not bring the rules back.
+        await services.rules.retired.set_share(bucket, 0)
         await services.rules.retired.mark(
             bucket, verdict.rules, by=who, at=now, report=report, version=ruleset.version
         )
@@ -141,6 +142,7 @@ async def rollback(services: Services, state: ScanState, *, who: str) -> tuple[s
         standing = {rule.name for rule in current.rules} if current else set()
         rules = tuple(rule for rule in past.rules if rule.name in retired or rule.name in standing)
         await services.rules.retired.unmark(bucket, list(retired))
+        await services.rules.retired.set_share(bucket, 0)
         await services.rules.replace(
             bucket,
             rules,

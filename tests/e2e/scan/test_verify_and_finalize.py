@@ -148,3 +148,19 @@ async def test_a_rule_beyond_the_scans_prefix_is_not_retired(fleet):
     verdict = await gate(fleet)
     assert "rule_in_force" in failing(verdict)
     assert verdict.rules == ()
+
+
+async def test_a_dry_retirement_answers_a_share_of_missing_keys_and_always_the_same(fleet):
+    retired = fleet.services.rules.retired
+    keys = [f"{number}.txt" for number in range(4000)]
+    assert not any(retired.is_dry(fleet.bucket, key) for key in keys)
+    await retired.set_share(fleet.bucket, 0.25)
+    dry = {key for key in keys if retired.is_dry(fleet.bucket, key)}
+    assert 0.2 < len(dry) / len(keys) < 0.3
+    assert not any(retired.is_dry("other", key) for key in keys)
+    await retired.set_share(fleet.bucket, 0.5)
+    assert dry < {key for key in keys if retired.is_dry(fleet.bucket, key)}, (
+        "growing the share keeps who is in it"
+    )
+    await retired.set_share(fleet.bucket, 0)
+    assert not any(retired.is_dry(fleet.bucket, key) for key in keys)
