@@ -1,0 +1,62 @@
+"""/metrics, /healthz and /readyz of a worker's supervisor or a consumer, over a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from scheduler.front.admin.standalone import serving
+from scheduler.settings import load_settings
+from workers.errors import ConfigError, OriginUnreachable
+from workers.ledger import Ledger
+from workers.origin.control import OriginControl
+from workers.settings import OriginSettings
+
+pytestmark = pytest.mark.real
+
+
+def settings_of(tmp_path, valkey_url, listen: str | None = "127.0.0.1:0"):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"data_dir: {tmp_path}/data\n"
+        f"broker: {{url: '{valkey_url}', ledger_db: 6, namespace: {tmp_path.name}}}\n"
+        "store: {endpoint: 'http://127.0.0.1:1', access_key_id: a, secret_access_key: b, max_retries: 0}\n"
+        f"metrics: {{worker_listen: {listen or 'null'}}}\n"
+        "buckets: {}\n"
+    )
+    return load_settings(path, env={})
+
+
+async def test_a_worker_answers_and_is_ready_while_an_origin_is_well(tmp_path, valkey_url):
+    settings = settings_of(tmp_path, valkey_url)
+    async with (
+        serving(settings, "worker") as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).json() == {"ready": True, "problems": {}}
+        assert "ferryman_claims_total" in (await client.get("/metrics")).text
+        ledger = Ledger.open(settings.broker)
+        control = OriginControl(OriginSettings(), redis=ledger.redis, namespace=settings.broker.namespace)
+        for _ in range(5):
+            control.failed("a.example", OriginUnreachable("refused", origin="a.example"))
+        await control._sync()
+        async with asyncio.timeout(10):
+            while (answer := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - over HTTP
+                await asyncio.sleep(0.1)
+        await ledger.close()
+        assert "a.example" in answer.json()["problems"]["origins"]
+
+
+async def test_nothing_is_served_where_no_address_is_set(tmp_path, valkey_url):
+    async with serving(settings_of(tmp_path, valkey_url, None), "worker") as address:
+        assert address is None
+
+
+async def test_an_address_in_use_names_its_setting(tmp_path, valkey_url):
+    async with serving(settings_of(tmp_path, valkey_url), "worker") as address:
+        with pytest.raises(ConfigError, match=r"metrics\.worker_listen"):
+            async with serving(settings_of(tmp_path, valkey_url, address), "worker"):
+                pass
