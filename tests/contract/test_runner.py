@@ -1,0 +1,253 @@
+"""Working off a message: recording, retries, poison, stopping; the real Redis, and a move of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from workers import runner as running
+from workers.errors import (
+    DigestMismatch,
+    OriginsExhausted,
+    OriginThrottled,
+    OriginTimeout,
+    SoftNotFound,
+    WireError,
+)
+from workers.leases import LeaseKeeper
+from workers.ledger import Ledger
+from workers.plan import (
+    AbsentAtOrigin,
+    AlreadyPresent,
+    Attempt,
+    Batch,
+    FetchItem,
+    FetchPlan,
+    Lane,
+    Origin,
+    OriginGroup,
+    Skipped,
+    Stored,
+    decode_batch,
+    encode_batch,
+)
+from workers.queue import JobQueue
+from workers.runner import MAX_DELIVERIES, BatchRunner
+from workers.settings import BrokerSettings, LimitSettings
+
+pytestmark = pytest.mark.real
+PLAN = FetchPlan(bucket="site", rule="r", epoch=3, groups=(OriginGroup(primary=Origin(host="o.example")),))
+
+
+class Setup:
+    def __init__(self, url):
+        self.broker = BrokerSettings(url=url, namespace="run")
+        self.ledger = Ledger.open(self.broker)
+        self.queue = JobQueue.open(self.broker)
+        self.live = True
+        self.moves = {}
+        self.calls = []
+        self.seen = []
+        self.runner = self.make()
+
+    def make(self, **limits):
+        return BatchRunner(
+            ledger=self.ledger,
+            queue=self.queue,
+            fetcher=None,
+            store=None,
+            epochs=SimpleNamespace(is_live=self.is_live),
+            leases=LeaseKeeper(self.ledger.claims, owner="me"),
+            limits=LimitSettings(max_attempts=3, drain_s=0.2, **limits),
+            observer=SimpleNamespace(
+                finished=lambda *a: self.seen.append(a[1]),
+                failed=lambda _, why, listed: self.seen.append((why, listed)),
+            ),
+        )
+
+    async def is_live(self, bucket, rule, epoch):
+        return self.live
+
+    async def move(self, plan, item, **more):
+        self.calls.append((item.key, item.attempt, more["attempt"], more["look_first"]))
+        result = self.moves.get(item.key, Stored(key=item.key, size=5, etag="e", origin="o", url="u"))
+        if callable(result):
+            result = await result()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def run(self, *keys, **more):
+        items = tuple(FetchItem(key=key, path=key, position=at) for at, key in enumerate(keys))
+        batch = Batch(plan=PLAN, items=items, id=more.pop("id", "m1"), **more)
+        await self.runner.run(encode_batch(batch))
+
+    async def delayed(self, lane=Lane.HOT):
+        rows = await self.queue._redis.hgetall(f"run:delayed:{lane}.msgs")
+        return [decode_batch(__import__("json").loads(row)["kwargs"]["batch"]) for row in rows.values()]
+
+    async def waiting(self, lane=Lane.HOT):
+        rows = await self.queue._redis.hgetall(f"run:{lane}.msgs")
+        return [decode_batch(__import__("json").loads(row)["kwargs"]["batch"]) for row in rows.values()]
+
+
+@pytest.fixture
+async def setup(valkey_url, monkeypatch):
+    setup = Setup(valkey_url)
+    await setup.ledger.redis.flushall()
+    monkeypatch.setattr(running, "move", setup.move)
+    yield setup
+    await setup.ledger.close()
+    await setup.queue.close()
+
+
+def exhausted(last):
+    return OriginsExhausted("all failed", attempts=[Attempt(origin="o", error=last.reason)], last=last)
+
+
+async def test_outcomes_are_recorded_and_claims_released(setup):
+    setup.moves = {
+        "b": AlreadyPresent(key="b"),
+        "c": AbsentAtOrigin(key="c"),
+        "d": Skipped(key="d", reason="too_large"),
+    }
+    await setup.ledger.outcomes.open_batch("scan", 7, size=4, group="g")
+    await setup.run("a", "b", "c", "d", scan="scan", batch=7, lane=Lane.COLD)
+    counts = await setup.ledger.outcomes.counts("site")
+    assert counts["r", "stored"] == counts["r", "already_present"] == counts["r", "skipped"] == 1
+    assert (counts["r", "absent_at_origin"], counts["r", "bytes"]) == (1, 5)
+    assert (await setup.ledger.outcomes.totals("scan"))["g"] == {
+        "stored": 1, "already_present": 1, "absent_at_origin": 1, "skipped": 1, "bytes": 5,
+    }  # fmt: skip
+    assert not any([await setup.ledger.claims.is_running("site", key) for key in "abcd"])
+    assert await setup.ledger.claims.absent("site", "c")
+    assert setup.seen == ["stored", "already_present", "absent_at_origin", "skipped"]
+
+
+async def test_a_failing_item_never_fails_its_batch_and_is_retried_alone(setup):
+    setup.moves["b"] = exhausted(OriginTimeout("slow", origin="o"))
+    await setup.run("a", "b", "c")
+    assert (await setup.ledger.outcomes.counts("site"))["r", "stored"] == 2
+    (again,) = await setup.delayed()
+    assert [(item.key, item.attempt) for item in again.items] == [("b", 1)]
+    assert await setup.ledger.failures.count("site") == 0
+    assert setup.seen.count(("origin_timeout", False)) == 1
+
+
+async def test_after_the_last_attempt_a_failure_is_listed_with_the_way_taken(setup):
+    setup.moves["b"] = exhausted(DigestMismatch("x", origin="o", algorithm="md5", expected="0", actual="1"))
+    item = FetchItem(key="b", path="b", attempt=2)
+    await setup.runner.run(encode_batch(Batch(plan=PLAN, items=(item,), id="m")))
+    failure = await setup.ledger.failures.get("site", "b")
+    assert (failure.reason, failure.tries, failure.attempts[0].origin) == ("digest_mismatch", 3, "o")
+    assert await setup.delayed() == []
+
+
+async def test_what_cannot_get_better_is_not_tried_again(setup):
+    setup.moves["b"] = SoftNotFound("error page", origin="o")
+    await setup.run("b")
+    assert (await setup.ledger.failures.get("site", "b")).reason == "soft_404"
+
+
+async def test_p44_being_throttled_spends_no_attempt(setup):
+    setup.moves["b"] = exhausted(OriginThrottled("429", origin="o", status=429, retry_after_s=30))
+    for attempt in range(20):
+        item = FetchItem(key="b", path="b", attempt=2)
+        await setup.runner.run(encode_batch(Batch(plan=PLAN, items=(item,), id=f"m{attempt}")))
+    assert {one.items[0].attempt for one in await setup.delayed()} == {2}
+    assert await setup.ledger.failures.count("site") == 0
+
+
+async def test_a_success_clears_an_older_failure(setup):
+    setup.moves["b"] = SoftNotFound("error page", origin="o")
+    await setup.run("b")
+    setup.moves.clear()
+    await setup.run("b", id="m2")
+    assert await setup.ledger.failures.count("site") == 0
+
+
+async def test_p49_a_message_that_kills_its_worker_becomes_listed_failures(setup):
+    for _ in range(MAX_DELIVERIES):
+        await setup.ledger.begin_delivery("m1")
+    await setup.run("a", "b")
+    assert setup.calls == []
+    assert {(one.key, one.reason) async for one in setup.ledger.failures.iterate("site")} == {
+        ("a", "poison_message"),
+        ("b", "poison_message"),
+    }
+
+
+async def test_p42_a_redelivered_message_looks_before_it_fetches_under_the_same_attempt(setup):
+    await setup.ledger.begin_delivery("m1")
+    await setup.run("a")
+    assert setup.calls == [("a", 0, "m1-0", True)]
+
+
+async def test_a_withdrawn_rule_skips_its_jobs(setup):
+    setup.live = False
+    await setup.run("a")
+    assert setup.calls == []
+    assert (await setup.ledger.outcomes.counts("site"))["r", "skipped"] == 1
+
+
+async def test_keys_that_somebody_else_moves_wait_and_spend_nothing(setup):
+    await setup.ledger.claims.start("site", ["a"], owner="other")
+    await setup.run("a", "b")
+    assert [call[0] for call in setup.calls] == ["b"]
+    (again,) = await setup.delayed()
+    assert [(item.key, item.attempt) for item in again.items] == [("a", 0)]
+    assert await setup.ledger.claims.is_running("site", "a")
+
+
+async def test_tombstones_are_skipped(setup):
+    await setup.ledger.claims.add_tombstones("site", ["a"], ttl_s=60, reason="deleted")
+    await setup.run("a")
+    assert setup.calls == []
+
+
+async def test_a_fault_of_ours_is_a_listed_failure_not_a_lost_key(setup):
+    setup.moves["a"] = ZeroDivisionError("bug")
+    await setup.run("a", "b")
+    assert (await setup.ledger.failures.get("site", "a")).reason == "internal_error"
+    assert (await setup.ledger.outcomes.counts("site"))["r", "stored"] == 1
+
+
+async def test_stopping_returns_what_is_not_finished_to_the_queue(setup):
+    started = asyncio.Event()
+
+    async def forever():
+        started.set()
+        await asyncio.sleep(600)
+
+    setup.runner = setup.make(item_concurrency=2)
+    setup.moves["a"] = forever
+    setup.moves["b"] = forever
+    began = time.monotonic()
+    work = asyncio.create_task(setup.run("a", "b", "c", "d"))
+    await started.wait()
+    setup.runner.stop()
+    await work
+    assert time.monotonic() - began < 10
+    items = sorted((item.key, item.attempt) for one in await setup.waiting() for item in one.items)
+    assert items == [("a", 0), ("b", 0), ("c", 0), ("d", 0)]
+    assert not await setup.ledger.claims.is_running("site", "a")
+
+
+async def test_a_paused_scans_batch_waits_and_a_cancelled_ones_is_dropped(setup):
+    await setup.ledger.outcomes.stop_scan("scan", "pause")
+    await setup.run("a", scan="scan", batch=0, lane=Lane.COLD)
+    assert (setup.calls, len(await setup.delayed(Lane.COLD))) == ([], 1)
+    await setup.ledger.outcomes.stop_scan("scan", "cancel")
+    await setup.ledger.outcomes.open_batch("scan", 0, size=1, group="g")
+    await setup.run("a", scan="scan", batch=0, lane=Lane.COLD, id="m2")
+    assert (await setup.ledger.outcomes.totals("scan"))["g"] == {"skipped": 1}
+
+
+async def test_a_message_of_another_version_is_refused(setup):
+    with pytest.raises(WireError, match="version 9"):
+        await setup.runner.run({"v": 9})
+    with pytest.raises(WireError, match="items"):
+        await setup.runner.run({"v": 1, "plan": {"bucket": "b", "rule": "r", "groups": []}})
