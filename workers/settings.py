@@ -97,6 +97,8 @@ class BrokerSettings(Section):
 
     #: `redis://`, `rediss://` or `unix://` URL of the queue database, or `embedded`.
     url: str = "embedded"
+    #: A file that holds the URL, for one with a password; it is read once, at start.
+    url_file: Path | None = None
     #: Database of claims and ledger; must differ from the queue's (its maintenance runs KEYS).
     ledger_db: Annotated[int, Field(ge=0)] = 1
     #: A worker silent for this long is dead and its messages return.
@@ -105,10 +107,28 @@ class BrokerSettings(Section):
     max_queue_depth: Annotated[int, Field(ge=1)] = 10_000
     namespace: str = "ferryman"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_url_file(cls, value: object) -> object:
+        if not isinstance(value, dict) or value.get("url_file") is None:
+            return value
+        if value.get("url") is not None:
+            msg = "url and url_file exclude each other"
+            raise ValueError(msg)
+        try:
+            url = Path(str(value["url_file"])).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"url_file {value['url_file']}: {error}"
+            raise ValueError(msg) from error
+        # From here on it is a URL like any other: child processes are given that.
+        return {**value, "url": url, "url_file": None}
+
     @model_validator(mode="after")
     def _known_scheme(self) -> BrokerSettings:
         if self.url != "embedded" and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            msg = f"url {self.url!r} must be `embedded`, or start with redis://, rediss:// or unix://"
+            # Only its beginning: what follows may hold a password.
+            scheme = self.url.partition("://")[0][:20]
+            msg = f"url {scheme!r}… must be `embedded`, or start with redis://, rediss:// or unix://"
             raise ValueError(msg)
         return self
 

@@ -52,6 +52,22 @@ def test_a_mistake_is_told_with_its_place_and_what_is_allowed(tmp_path, text, pl
     assert remedy in str(caught.value)
 
 
+def test_the_brokers_url_may_come_from_a_file_and_its_password_stays_out_of_messages(tmp_path):
+    file = tmp_path / "broker-url"
+    file.write_text("redis://:geheim@valkey:6379/0\n")
+    broker = load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(file)}).broker
+    assert broker.url == "redis://:geheim@valkey:6379/0"
+    assert type(broker).model_validate(broker.model_dump()) == broker
+    file.write_text("http://:geheim@valkey\n")
+    with pytest.raises(ConfigError, match="redis://") as caught:
+        load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(file)})
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(ConfigError, match="exclude each other"):
+        load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(file), "FERRYMAN_BROKER__URL": "redis://x"})
+    with pytest.raises(ConfigError, match="url_file"):
+        load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(tmp_path / "none")})
+
+
 def test_a_missing_file_names_the_way_without_one(tmp_path):
     with pytest.raises(ConfigError, match=r"no such file.*--origin"):
         load_settings(tmp_path / "none.yaml", env={})
