@@ -1,6 +1,6 @@
 """How fast misses get from a log, or from HTTP, into the queue.
 
-    python bench/logs.py [--lines 1000000] [--events 150000] [--out DIR]
+    python bench/logs.py [--lines 1000000] [--events 150000] [--rounds 3] [--window 4]
 
 Writes an nginx combined log (5 % misses, of which 90 % repeat an earlier one), consumes it from its first
 line into the queue of a real Valkey (append-only file on), in one process, several times; runs goaccess on
@@ -75,7 +75,7 @@ def resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-async def consume(url: str, log: Path, directory: Path) -> tuple[float, dict[str, int], int]:
+async def consume(url: str, log: Path, directory: Path, window_s: float) -> tuple[float, dict[str, int], int]:
     """Seconds of one run from the first line, its totals, and the distinct keys in the queue."""
     async with intake_services(url, max_depth=10_000_000) as services:
         checkpoint = Checkpoint(directory / f"{time.monotonic_ns()}.json")
@@ -83,7 +83,7 @@ async def consume(url: str, log: Path, directory: Path) -> tuple[float, dict[str
             stop = asyncio.Event()
             sink = QueueSink(dispatcher=services.dispatcher, ledger=services.ledger, stop=stop)
             spec = InputSpec(path=str(log), format=None, filter=make_filter(bucket="site"), fresh="start")
-            consumer = Consumer([spec], sink=sink, checkpoint=checkpoint, once=True)
+            consumer = Consumer([spec], sink=sink, checkpoint=checkpoint, once=True, dedupe_window_s=window_s)
             began = time.perf_counter()
             await consumer.run(stop)
             took = time.perf_counter() - began
@@ -142,6 +142,9 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=150_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--window", type=float, default=4.0, help="seconds of memory for repeats; 0: one chunk"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-logs-") as name, running_valkey() as url:
         directory = Path(name)
@@ -151,7 +154,7 @@ def main() -> None:
         print(f"log: {options.lines:,} lines, {size / 1e6:.0f} MB, {misses:,} misses, {distinct:,} keys")
         rates, memory = [], [resident_mib()]
         for _ in range(options.rounds):
-            took, totals, queued = asyncio.run(consume(url, log, directory))
+            took, totals, queued = asyncio.run(consume(url, log, directory, options.window))
             assert totals["lines"] == options.lines, totals
             assert totals["misses"] == misses, totals
             assert queued == distinct, (queued, distinct)
