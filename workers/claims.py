@@ -11,6 +11,7 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                     queued   1 h     a message carries it; deduplicates the same and colder lanes; a hot
                                      miss replaces a cold claim
                     running  lease   somebody moves it; renewed while bytes move; deduplicates all
+                    stored   5 s     a front's pull has just reached the store; deduplicates nothing
     ns:absent:id  string `1`, expires after the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
 """
@@ -33,6 +34,8 @@ PENDING_MS = 30_000
 QUEUED_MS = 3_600_000
 #: Milliseconds of a running lease; renewed every third of it.
 LEASE_MS = 30_000
+#: Milliseconds that a finished pull is remembered for those who asked the store before it ended.
+STORED_MS = 5_000
 #: Keys a script call handles, so that Redis is never blocked for long.
 CHUNK = 500
 
@@ -52,6 +55,10 @@ class RunState(StrEnum):
     STARTED = "started"
     BUSY = "busy"
     TOMBSTONE = "tombstone"
+    #: Only from `start_wanted`: no origin had it lately.
+    ABSENT = "absent"
+    #: Only from `start_wanted`: a moment ago somebody else's pull reached the store.
+    STORED = "stored"
 
 
 _CLAIM = """
@@ -115,6 +122,17 @@ end
 return out
 """
 
+_START_WANTED = """
+-- KEYS: claim, tomb, absent of one key; ARGV: value, lease ms, heed a stored mark (1/0)
+if redis.call('exists', KEYS[2]) == 1 then return 'tombstone' end
+if redis.call('exists', KEYS[3]) == 1 then return 'absent' end
+local held = redis.call('get', KEYS[1])
+if held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then return 'busy' end
+if held and ARGV[3] == '1' and string.sub(held, 1, 7) == 'stored|' then return 'stored' end
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+return 'started'
+"""
+
 _RENEW = """
 -- KEYS: claims; ARGV: value, lease ms
 local n = 0
@@ -141,6 +159,7 @@ class Claims:
         self._claim = redis.register_script(_CLAIM)
         self._swap = redis.register_script(_SWAP)
         self._start = redis.register_script(_START)
+        self._start_wanted = redis.register_script(_START_WANTED)
         self._renew = redis.register_script(_RENEW)
 
     def _name(self, kind: str, bucket: str, key: str) -> str:
@@ -186,6 +205,16 @@ class Claims:
             out += [RunState(state) for state in answer]
         return out
 
+    async def start_wanted(self, bucket: str, key: str, *, owner: str, heed_stored: bool = True) -> RunState:
+        """As `start` for one key that a client waits for.
+
+        ABSENT when no origin had it lately. STORED (unless `heed_stored` is off) when a pull has just ended
+        well: whoever saw the store without the key before that looks again. Neither takes a claim.
+        """
+        names = [self._name(kind, bucket, key) for kind in ("claim", "tomb", "absent")]
+        args: list[str | int] = [f"running||{owner}", LEASE_MS, int(heed_stored)]
+        return RunState(await self._start_wanted(names, args))
+
     async def renew(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """Extend the leases of keys that are still being moved."""
         await self._each(self._renew, bucket, keys, [f"running||{owner}", LEASE_MS])
@@ -201,6 +230,10 @@ class Claims:
     async def release(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """Finished, one way or the other. Only the owner's own claims go."""
         await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])
+
+    async def finish(self, bucket: str, key: str, *, owner: str) -> None:
+        """As `release` after the key has reached the store, with a mark for those who looked just before."""
+        await self._each(self._swap, bucket, [key], [f"running||{owner}", f"stored||{owner}", STORED_MS])
 
     async def is_running(self, bucket: str, key: str) -> bool:
         """Whether somebody holds a running lease on the key: what followers wait on (A24)."""

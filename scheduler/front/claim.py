@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import structlog
 from redis.exceptions import RedisError
@@ -43,6 +43,8 @@ class Claimed(Enum):
     MINE = "mine"
     #: Somebody else moves it now.
     BUSY = "busy"
+    #: Somebody else's pull reached the store a moment ago.
+    STORED = "stored"
     #: Deleted at the store during the migration (S15).
     TOMBSTONE = "tombstone"
     #: No origin had it lately.
@@ -84,31 +86,37 @@ class FrontClaims:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    async def claim(self, bucket: str, key: str) -> Claimed:
+    async def claim(self, bucket: str, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
-        answers = await self._ask(
-            lambda: asyncio.gather(
-                self._claims.start(bucket, [key], owner=self._owner),
-                self._claims.absent(bucket, key),
-            ),
+        state = await self._ask(
+            lambda: self._claims.start_wanted(bucket, key, owner=self._owner, heed_stored=heed_stored)
         )
-        if answers is None:
-            return Claimed.UNKNOWN
-        states, absent = answers
-        if states[0] is RunState.TOMBSTONE:
-            return Claimed.TOMBSTONE
-        if states[0] is RunState.BUSY:
-            return Claimed.BUSY
-        if absent:
-            await self.release(bucket, key)
-            return Claimed.ABSENT
-        self._leases.hold(bucket, [key])
-        return Claimed.MINE
+        match state:
+            case None:
+                return Claimed.UNKNOWN
+            case RunState.TOMBSTONE:
+                return Claimed.TOMBSTONE
+            case RunState.BUSY:
+                return Claimed.BUSY
+            case RunState.ABSENT:
+                return Claimed.ABSENT
+            case RunState.STORED:
+                return Claimed.STORED
+            case RunState.STARTED:
+                self._leases.hold(bucket, [key])
+                return Claimed.MINE
+            case _:
+                assert_never(state)
 
     async def release(self, bucket: str, key: str) -> None:
         """The key is done with, one way or the other."""
         self._leases.drop(bucket, [key])
         await self._ask(lambda: self._claims.release(bucket, [key], owner=self._owner))
+
+    async def finish(self, bucket: str, key: str) -> None:
+        """The key has reached the store."""
+        self._leases.drop(bucket, [key])
+        await self._ask(lambda: self._claims.finish(bucket, key, owner=self._owner))
 
     async def mark_absent(self, bucket: str, key: str, ttl_s: float) -> None:
         """Tell the others that no origin has the key."""

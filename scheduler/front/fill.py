@@ -97,6 +97,8 @@ class Fill:
     #: Of these, the ones that came before there was a body.
     waiting: int = 0
     task: asyncio.Task[None] | None = None
+    #: The object is in the store.
+    committed: bool = False
 
     @property
     def bucket(self) -> str:

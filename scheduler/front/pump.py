@@ -51,8 +51,9 @@ log = structlog.get_logger()
 
 #: What `check_md5: stream` keeps from readers until the digest is known (A13).
 HELD_BACK_BYTES = 64 * 1024
-#: A claim that took longer than this after the look-up, in seconds, is followed by another look.
-FRESH_S = 0.005
+#: A claim that comes longer than this after the look-up, in seconds, is followed by another look: a worker's
+#: pull leaves no mark, and a gateway in front looked even earlier.
+FRESH_S = 0.5
 #: Failures of an origin after which a later pull may well succeed (A11, A12, A13, A25).
 _WORTH_QUEUEING = (OriginUnreachable, OriginTimeout, OriginTruncated, DigestMismatch, BudgetExhausted)
 
@@ -101,7 +102,7 @@ class Pump:
             reason = await self._pull(fill, save=save)
         finally:
             if mine:
-                await self._claims.release(fill.bucket, fill.key)
+                await self._unclaim(fill)
             if reason and save:
                 await self._give_away(fill, reason)
 
@@ -113,14 +114,20 @@ class Pump:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._herd_wait_s
+        heed_stored = True
         while True:
-            claimed = await self._claims.claim(fill.bucket, fill.key)
+            claimed = await self._claims.claim(fill.bucket, fill.key, heed_stored=heed_stored)
             if claimed is Claimed.TOMBSTONE:
                 fill.settle(NotFound(reason="tombstone"))
                 return None
             if claimed is Claimed.ABSENT:
                 fill.settle(NotFound())
                 return None
+            if claimed is Claimed.STORED:
+                if await self._is_stored(fill):
+                    return None
+                heed_stored = False  # stored, and deleted since
+                continue
             if claimed is Claimed.MINE:
                 if loop.time() - fill.looked_at > FRESH_S and await self._is_stored(fill):
                     await self._claims.release(fill.bucket, fill.key)
@@ -138,6 +145,12 @@ class Pump:
             if waited is Waited.TOO_LONG:
                 return Claimed.BUSY
             fill.looked_at = loop.time()
+
+    async def _unclaim(self, fill: Fill) -> None:
+        if fill.committed:
+            await self._claims.finish(fill.bucket, fill.key)
+        else:
+            await self._claims.release(fill.bucket, fill.key)
 
     async def _is_stored(self, fill: Fill) -> bool:
         if await self._store.head(fill.bucket, fill.key) is None:
@@ -166,7 +179,7 @@ class Pump:
                 reason = await self.pull_from(fill, session, first, save=save)
             finally:
                 if claimed is Claimed.MINE:
-                    await self._claims.release(fill.bucket, fill.key)
+                    await self._unclaim(fill)
                 if reason and save:
                     await self._give_away(fill, reason)
 
@@ -317,6 +330,7 @@ class Pump:
         if isinstance(result, StoreError):
             self._stats.failed(fill.bucket, fill.plan.rule, result.reason)
             return result
+        fill.committed = True
         self._stored(fill.bucket, fill.key)
         self._stats.outcome(
             fill.bucket,

@@ -1,0 +1,497 @@
+"""The gateway: hits against a bare proxy, misses against the store's own PUT rate, first bytes, idle
+connections.
+
+Everything is real but the load generator: SeaweedFS, Valkey, nginx as the origin, front processes of their
+own. Rounds alternate, so that noise of the machine hits both sides; ratios of one run are what counts.
+Prints a table; ends with 1 when a target is missed and `--strict` is given. Needs nginx (apt-get install
+nginx-light).
+
+    .venv/bin/python bench/gateway.py [--seconds 3] [--rounds 3] [--idle 10000] [--only hits,misses,...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import uvicorn
+import uvloop
+from machine import static_origin
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from scheduler.front.server import listen_socket, serve_gateway
+from scheduler.runtime import open_services
+from scheduler.startup import make_ready
+from support.gateway import gateway_settings
+from support.seaweed import running_seaweed
+from support.valkey import running_valkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from scheduler.settings import Settings
+    from support.seaweed import Seaweed
+
+SIZE = 16 * 1024
+BUCKET = "bench"
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+# ------------------------------------------------------------ servers in processes of their own
+
+
+def _quiet_log() -> None:
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
+def _front(raw: dict[str, Any], port: int, pipe: Connection) -> None:
+    _quiet_log()
+    from scheduler.settings import Settings
+
+    async def main() -> None:
+        async with open_services(Settings.model_validate(raw)) as services:
+            await make_ready(services, who="bench")
+            sock = listen_socket(f"127.0.0.1:{port}", share=True)
+            pipe.send(os.getpid())
+            await serve_gateway(services, [sock], asyncio.Event())
+
+    uvloop.run(main())
+
+
+def _bare_proxy(store: str, port: int, pipe: Connection) -> None:
+    """A raw ASGI application on uvicorn that passes an unsigned GET on: no rules, no ranges, no replay."""
+    session: aiohttp.ClientSession | None = None
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        nonlocal session
+        if session is None:
+            session = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=256))
+        async with session.get(f"{store}{scope['path']}") as response:
+            headers = [
+                (name.lower(), value)
+                for name, value in response.raw_headers
+                if name.lower() in {b"content-type", b"content-length", b"etag", b"last-modified"}
+            ]
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            async for chunk in response.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    pipe.send(os.getpid())
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, access_log=False, log_level="error", loop="uvloop", lifespan="off"
+    )
+
+
+@contextlib.contextmanager
+def child(target: Callable[..., None], *arguments: Any) -> Iterator[int]:
+    """A process that has said its id; killed at the end."""
+    mine, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=target, args=(*arguments, theirs), daemon=True)
+    process.start()
+    try:
+        if not mine.poll(30):
+            raise SystemExit(f"{target.__name__} did not start")
+        yield mine.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_for(port: int) -> None:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+# ------------------------------------------------------------ load
+
+
+class Load(asyncio.Protocol):
+    """One keep-alive connection that asks for one path after the other."""
+
+    def __init__(self, next_path: Callable[[], str | None], done: Callable[[float, int], None]) -> None:
+        self.next_path = next_path
+        self.done = done
+        self.data = bytearray()
+        self.need = 0
+        self.began = 0.0
+        self.first = 0.0
+        self.over = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.ask()
+
+    def ask(self) -> None:
+        path = self.next_path()
+        if path is None:
+            self.finish()
+            return
+        self.began, self.first = time.perf_counter(), 0.0
+        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+    def finish(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.first:
+            self.first = time.perf_counter() - self.began
+        self.data += data
+        if not self.need:
+            end = self.data.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = bytes(self.data[:end]).lower()
+            at = head.index(b"content-length:") + 15
+            self.need = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
+            self.status = int(head[9:12])
+        if len(self.data) >= self.need:
+            self.data.clear()
+            self.need = 0
+            self.done(self.first, self.status)
+            self.ask()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_exception(ConnectionError("the server closed the connection"))
+
+
+async def closed_loop(port: int, paths: Iterator[str], *, connections: int, seconds: float | None) -> float:
+    """Requests a second of so many connections, for `seconds` or until the paths end."""
+    loop = asyncio.get_running_loop()
+    until = None if seconds is None else time.perf_counter() + seconds
+    count = 0
+
+    def next_path() -> str | None:
+        if until is not None and time.perf_counter() > until:
+            return None
+        return next(paths, None)
+
+    def done(_first: float, status: int) -> None:
+        nonlocal count
+        assert status == 200, status
+        count += 1
+
+    began = time.perf_counter()
+    clients = [
+        (await loop.create_connection(lambda: Load(next_path, done), "127.0.0.1", port))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(client.over for client in clients))
+    return count / (time.perf_counter() - began)
+
+
+async def open_loop(port: int, paths: list[str], *, rate: float) -> list[float]:
+    """Seconds to the first byte, one request every 1/rate seconds, whatever the answers do."""
+    loop = asyncio.get_running_loop()
+    firsts: list[float] = []
+    idle: list[Load] = []
+    tasks: list[asyncio.Future[None]] = []
+
+    class Single(Load):
+        def ask(self) -> None:
+            pass
+
+    async def one(path: str) -> None:
+        client = idle.pop() if idle else None
+        if client is None:
+            _, client = await loop.create_connection(
+                lambda: Single(lambda: None, lambda *_: None), "127.0.0.1", port
+            )
+        answered = loop.create_future()
+        client.done = lambda first, status: answered.set_result((first, status))
+        client.began, client.first = time.perf_counter(), 0.0
+        client.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        first, status = await answered
+        assert status == 200, status
+        firsts.append(first)
+        idle.append(client)
+
+    began = loop.time()
+    for number, path in enumerate(paths):
+        due = began + number / rate
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        tasks.append(asyncio.ensure_future(one(path)))
+    await asyncio.gather(*tasks)
+    for client in idle:
+        client.over.cancel()
+        client.transport.close()
+    return firsts
+
+
+def cycle(paths: list[str]) -> Iterator[str]:
+    while True:
+        yield from paths
+
+
+# ------------------------------------------------------------ the parts
+
+
+class Bench:
+    def __init__(self, arguments: argparse.Namespace, seaweed: Seaweed, valkey: str, root: Path) -> None:
+        self.arguments = arguments
+        self.seaweed = seaweed
+        self.root = root
+        self.rows: list[tuple[str, str, str, bool | None]] = []
+        self.www = root / "www"
+        self.origin = ""
+        self.valkey = valkey
+
+    def settings(self) -> dict[str, Any]:
+        settings: Settings = gateway_settings(
+            self.seaweed,
+            self.valkey,
+            BUCKET,
+            [{"prefix": "", "origins": [self.origin]}],
+            data_dir=self.root / "data",
+            namespace="bench",
+            gateway={"listen": "127.0.0.1:0", "misses_per_client_per_s": 0, "misses_per_s": 0},
+        )
+        return json.loads(settings.model_dump_json()) | {
+            "store": {
+                "endpoint": self.seaweed.endpoint,
+                "access_key_id": self.seaweed.access_key_id,
+                "secret_access_key": self.seaweed.secret_access_key,
+                "create_only": "if-none-match",
+            }
+        }
+
+    def fill_origin(self, count: int) -> list[str]:
+        """New objects at the origin; their keys."""
+        name = uuid.uuid4().hex[:8]
+        directory = self.www / name
+        directory.mkdir(parents=True)
+        body = os.urandom(SIZE)
+        for number in range(count):
+            (directory / f"{number}.bin").write_bytes(body)
+        return [f"{name}/{number}.bin" for number in range(count)]
+
+    def row(self, what: str, measured: str, target: str, ok: bool | None) -> None:
+        self.rows.append((what, measured, target, ok))
+        print(
+            f"{what:34} {measured:58} {target:28} {'' if ok is None else 'ok' if ok else 'MISSED'}",
+            flush=True,
+        )
+
+    async def publish(self) -> None:
+        """Let everybody read the bucket, for the bare proxy."""
+        import boto3
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.seaweed.endpoint,
+            aws_access_key_id=self.seaweed.access_key_id,
+            aws_secret_access_key=self.seaweed.secret_access_key,
+            region_name="us-east-1",
+        )
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": "*",
+                    "Action": ["s3:GetObject"],
+                    "Resource": [f"arn:aws:s3:::{BUCKET}/*"],
+                }
+            ],
+        }
+        client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+    async def hits(self) -> None:
+        one, proxy, two = free_port(), free_port(), free_port()
+        raw = self.settings()
+        with (
+            child(_front, raw, one),
+            child(_bare_proxy, self.seaweed.endpoint, proxy),
+            child(_front, raw, two),
+            child(_front, raw, two),
+        ):
+            for port in (one, proxy, two):
+                wait_for(port)
+            await self.publish()
+            paths = [f"/{BUCKET}/{key}" for key in self.fill_origin(100)]
+            await closed_loop(one, iter(paths), connections=8, seconds=None)
+            rates: dict[str, list[float]] = {"bare": [], "gateway": [], "two": []}
+            for _ in range(self.arguments.rounds):
+                for name, port in (("bare", proxy), ("gateway", one), ("two", two)):
+                    rates[name].append(
+                        await closed_loop(port, cycle(paths), connections=32, seconds=self.arguments.seconds)
+                    )
+        bare, gateway, both = (median(rates[name]) for name in ("bare", "gateway", "two"))
+        ratio = median(g / b for g, b in zip(rates["gateway"], rates["bare"], strict=True))
+        self.row(
+            "hit, 16 KiB", f"{gateway:.0f}/s, bare proxy {bare:.0f}/s: {ratio:.0%}", ">= 60 %", ratio >= 0.6
+        )
+        more = median(t / g for t, g in zip(rates["two"], rates["gateway"], strict=True))
+        self.row("two front processes, hits", f"{both:.0f}/s: {more:.2f} x one", "> 1 x", more > 1)
+
+    async def misses(self) -> float:
+        port, raw = free_port(), self.settings()
+        from scheduler.settings import Settings
+
+        rates: dict[str, list[float]] = {"miss": [], "put": []}
+        count = self.arguments.objects
+        with child(_front, raw, port):
+            wait_for(port)
+            async with open_services(Settings.model_validate(raw)) as services:
+                body = os.urandom(SIZE)
+                for _ in range(self.arguments.rounds):
+                    prefix = uuid.uuid4().hex[:8]
+                    numbers = iter(range(count))
+
+                    async def put(prefix: str = prefix, numbers: Iterator[int] = numbers) -> None:
+                        for number in numbers:
+                            await services.store.put_small(
+                                BUCKET, f"{prefix}/{number}", body, content_type="application/octet-stream"
+                            )
+
+                    began = time.perf_counter()
+                    await asyncio.gather(*(put() for _ in range(32)))
+                    rates["put"].append(count / (time.perf_counter() - began))
+                    paths = iter([f"/{BUCKET}/{key}" for key in self.fill_origin(count)])
+                    rates["miss"].append(await closed_loop(port, paths, connections=32, seconds=None))
+        ratio = median(m / p for m, p in zip(rates["miss"], rates["put"], strict=True))
+        miss = median(rates["miss"])
+        self.row(
+            "Mirror miss, 16 KiB, distinct keys",
+            f"{miss:.0f}/s, bare PUT {median(rates['put']):.0f}/s: {ratio:.0%}",
+            ">= 50 %",
+            ratio >= 0.5,
+        )
+        return miss
+
+    async def first_bytes(self, saturation: float) -> None:
+        port, raw = free_port(), self.settings()
+        rate = saturation * 0.3
+        own: list[float] = []
+        ours: list[float] = []
+        origin_port = int(self.origin.rpartition(":")[2])
+        with child(_front, raw, port):
+            wait_for(port)
+            warm = [f"/{BUCKET}/{key}" for key in self.fill_origin(50)]
+            await closed_loop(port, iter(warm), connections=8, seconds=None)
+            for _ in range(self.arguments.rounds):
+                keys = self.fill_origin(int(rate * self.arguments.seconds))
+                ours += await open_loop(port, [f"/{BUCKET}/{key}" for key in keys], rate=rate)
+                own += await open_loop(origin_port, [f"/{key}" for key in keys], rate=rate)
+        for name, at, more in (("p50", 49, 0.003), ("p99", 98, 0.015)):
+            mine, theirs = quantiles(ours, n=100)[at], quantiles(own, n=100)[at]
+            self.row(
+                f"first byte of a miss, {name}",
+                f"{mine * 1e3:.1f} ms, origin {theirs * 1e3:.1f} ms, open loop {rate:.0f}/s",
+                f"origin + {more * 1e3:.0f} ms",
+                mine <= theirs + more,
+            )
+
+    async def idle(self) -> None:
+        count = self.arguments.idle
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 1000)), hard))
+        port, raw = free_port(), self.settings()
+        with child(_front, raw, port) as pid:
+            wait_for(port)
+            key = self.fill_origin(1)[0]
+            request = f"GET /{BUCKET}/{key} HTTP/1.1\r\nHost: h\r\nRange: bytes=0-0\r\n\r\n".encode()
+            await closed_loop(port, iter([f"/{BUCKET}/{key}"] * 50), connections=2, seconds=None)
+            before = _rss_mib(pid)
+            writers = []
+            began = time.monotonic()
+            for _ in range(count):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2048)
+                writer.write(request)
+                await reader.readuntil(b"\r\n\r\n")
+                writers.append(writer)
+                if time.monotonic() - began > 60:
+                    break
+            after = _rss_mib(pid)
+            for writer in writers:
+                writer.transport.abort()
+        self.row(
+            f"{len(writers)} idle keep-alive connections",
+            f"{after:.0f} MiB, {before:.0f} MiB before",
+            "< 300 MiB for 10,000",
+            after < 300 and len(writers) == count,
+        )
+
+
+def _rss_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("no VmRSS")
+
+
+async def run(bench: Bench) -> None:
+    wanted = set(bench.arguments.only.split(","))
+    if "hits" in wanted:
+        await bench.hits()
+    saturation = 300.0
+    if "misses" in wanted:
+        saturation = await bench.misses()
+    if "first" in wanted:
+        await bench.first_bytes(saturation)
+    if "idle" in wanted:
+        await bench.idle()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--objects", type=int, default=1000, help="of a round of misses")
+    parser.add_argument("--idle", type=int, default=10_000, help="connections")
+    parser.add_argument("--only", default="hits,misses,first,idle")
+    parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
+    arguments = parser.parse_args()
+    _quiet_log()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, contextlib.ExitStack() as stack:
+        root = Path(name)
+        (root / "www").mkdir()
+        (root / "nginx").mkdir()
+        seaweed = stack.enter_context(running_seaweed())
+        bench = Bench(arguments, seaweed, stack.enter_context(running_valkey()), root)
+        bench.origin = stack.enter_context(static_origin(bench.www, root / "nginx"))
+        uvloop.run(run(bench))
+    if arguments.strict and any(ok is False for *_, ok in bench.rows):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

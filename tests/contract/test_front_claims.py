@@ -1,0 +1,53 @@
+"""What a front asks of the ledger for a key that a client waits for, over fakeredis and the real server."""
+
+from __future__ import annotations
+
+import uuid
+
+import fakeredis
+import pytest
+
+from workers.claims import Claims, ClaimState, RunState
+from workers.ledger import connect
+from workers.plan import Lane
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
+async def claims(request):
+    if request.param == "fake":
+        redis = fakeredis.FakeAsyncRedis(decode_responses=True)
+    else:
+        redis = connect(request.getfixturevalue("valkey_url"))
+    yield Claims(redis, namespace=f"t{uuid.uuid4().hex[:8]}")
+    await redis.aclose()
+
+
+async def test_a_client_takes_a_key_that_only_waits_in_the_queue(claims):
+    await claims.claim_many("b", ["k"], lane=Lane.HOT, owner="d")
+    await claims.mark_queued("b", ["k"], lane=Lane.HOT, owner="d")
+    assert await claims.start_wanted("b", "k", owner="front") is RunState.STARTED
+    assert await claims.start_wanted("b", "k", owner="other") is RunState.BUSY
+    await claims.release("b", ["k"], owner="front")
+    assert await claims.start_wanted("b", "k", owner="other") is RunState.STARTED
+
+
+async def test_a_pull_that_ended_well_tells_those_who_looked_just_before(claims):
+    await claims.start_wanted("b", "k", owner="front")
+    await claims.finish("b", "k", owner="front")
+    assert not await claims.is_running("b", "k")
+    assert await claims.start_wanted("b", "k", owner="other") is RunState.STORED
+    assert await claims.claim_many("b", ["k"], lane=Lane.COLD, owner="d") == [ClaimState.CLAIMED]
+    await claims.withdraw("b", ["k"], lane=Lane.COLD, owner="d")
+    await claims.start_wanted("b", "k", owner="front")
+    await claims.finish("b", "k", owner="front")
+    assert await claims.start_wanted("b", "k", owner="other", heed_stored=False) is RunState.STARTED
+    await claims.finish("b", "k", owner="front")
+    assert await claims.is_running("b", "k"), "only the owner finishes"
+
+
+async def test_absent_keys_and_tombstones_are_not_taken(claims):
+    await claims.mark_absent("b", ["a"], ttl_s=10)
+    await claims.add_tombstones("b", ["t"], ttl_s=10, reason="deleted")
+    assert await claims.start_wanted("b", "a", owner="front") is RunState.ABSENT
+    assert await claims.start_wanted("b", "t", owner="front") is RunState.TOMBSTONE
+    assert not await claims.is_running("b", "a")
