@@ -63,7 +63,7 @@ def weed_arguments(directory: Path, ports: list[int]) -> list[str]:
         str(WEED), "-alsologtostderr=false", "-logtostderr=true", "mini",
         f"-dir={directory}",
         "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false", "-admin.ui=false",
-        "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=64", "-master.volumeSizeLimitMB=256",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=4000", "-master.volumeSizeLimitMB=256",
         f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}",
         f"-master.port={master}", f"-master.port.grpc={master_grpc}",
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", f"-volume.port.public={public}",
