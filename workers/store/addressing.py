@@ -31,9 +31,9 @@ def encode_key(key: str) -> str:
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
     """A query in the canonical order and spelling of SigV4, so that what is signed is what is sent."""
-    return "&".join(
-        sorted(f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in pairs),
-    )
+    # By name, then by value; not by the joined text, in which `=` would come after the digits.
+    encoded = sorted((quote(name, safe="-._~"), quote(value, safe="-._~")) for name, value in pairs)
+    return "&".join([f"{name}={value}" for name, value in encoded])
 
 
 class Target(NamedTuple):

@@ -83,6 +83,10 @@ def test_runs_of_spaces_in_values_are_signed_as_one():
     assert headers["authorization"] == expected["authorization"]
 
 
+def test_query_is_sorted_by_name_where_one_name_begins_with_another():
+    assert encode_query([("00", ""), ("0", "b"), ("0", "a")]) == "0=a&0=b&00="
+
+
 @pytest.mark.parametrize(
     ("key", "encoded"),
     [
