@@ -186,9 +186,10 @@ class Load(asyncio.Protocol):
             self.done(self.first, self.status)
             self.ask()
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if not self.over.done():
-            self.over.set_exception(ConnectionError("the server closed the connection"))
+            peer = self.transport.get_extra_info("peername")
+            self.over.set_exception(ConnectionError(f"{peer} closed: {bytes(self.data[:200])!r} {exc!r}"))
 
 
 async def closed_loop(port: int, paths: Iterator[str], *, connections: int, seconds: float | None) -> float:
@@ -346,6 +347,7 @@ class Bench:
             await self.publish()
             paths = [f"/{BUCKET}/{key}" for key in self.fill_origin(100)]
             await closed_loop(one, iter(paths), connections=8, seconds=None)
+            await _until_served(proxy, paths)
             rates: dict[str, list[float]] = {"bare": [], "gateway": [], "two": []}
             for _ in range(self.arguments.rounds):
                 for name, port in (("bare", proxy), ("gateway", one), ("two", two)):
@@ -447,6 +449,17 @@ class Bench:
             "< 300 MiB for 10,000",
             after < 300 and len(writers) == count,
         )
+
+
+async def _until_served(port: int, paths: list[str]) -> None:
+    """Wait until the store has what the gateway has already answered with."""
+    async with aiohttp.ClientSession() as session:
+        for path in paths:
+            for _ in range(200):
+                async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+                    if response.status == 200:
+                        break
+                await asyncio.sleep(0.02)
 
 
 def _rss_mib(pid: int) -> float:
