@@ -1,0 +1,52 @@
+"""The systemd units: hardened, and accepted by systemd itself where it is there."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scheduler.processes import GRACE_S
+from workers.settings import LimitSettings
+
+UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
+
+
+def options(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str
+    parser.read_string(path.read_text(encoding="utf-8"))
+    return dict(parser["Service"])
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_is_hardened_and_may_drain(path):
+    service = options(path)
+    for name, value in {
+        "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes",
+        "PrivateDevices": "yes", "CapabilityBoundingSet": "", "User": "ferryman",
+        "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX", "SystemCallArchitectures": "native",
+    }.items():  # fmt: skip
+        assert service[name] == value, name
+    assert int(service["TimeoutStopSec"]) > LimitSettings().drain_s + GRACE_S
+    assert service["StateDirectory"] == "ferryman"
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    ferryman = Path(sys.executable).parent / "ferryman"
+    for path in UNITS:
+        text = path.read_text(encoding="utf-8").replace("/opt/ferryman/.venv/bin/ferryman", str(ferryman))
+        (tmp_path / path.name.replace("@.", "@hot.")).write_text(text)
+    shutil.copy(UNITS[0].parent / "ferryman.target", tmp_path)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = [line for line in done.stderr.splitlines() if "ferryman" in line]
+    assert (done.returncode, told) == (0, [])
