@@ -254,8 +254,8 @@ def _store(data_dir: Path, ports: Mapping[str, int], credentials: Credentials) -
             f"-ip={_HOST}", f"-ip.bind={_HOST}",
             "-master.telemetry=false", "-webdav=false", "-admin.ui=false",
             "-s3.port.iceberg=0", "-s3.port.lance=0",
-            # Each bucket takes volumes of its own. Left to itself the server allows free disk / 1 GiB of
-            # them, and then answers 500 for the next bucket; volumes grow as they are filled: many cost nothing.
+            # Each bucket takes volumes of its own. Left to itself the server allows one a GiB of free disk,
+            # and answers 500 for the next bucket; volumes grow as they are filled, so many cost nothing.
             "-volume.max=4000", "-master.volumeSizeLimitMB=1024",
             *(f"-{name}={ports[name]}" for name in _STORE_PORTS),
         ),
