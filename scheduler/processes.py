@@ -30,9 +30,14 @@ STAGE_WORKERS = 1
 GRACE_S = 10.0
 #: Milliseconds that an idle worker thread or consumer sleeps between looks: what a client waits for is polled
 #: often.
-_IDLE_MS = {Lane.HOT: 50, Lane.COLD: 500}
-#: Messages at once in one process: single misses on hot, batches (each `item_concurrency` items) on cold.
-_THREADS = {Lane.HOT: 32, Lane.COLD: 2}
+_IDLE_MS = {Lane.HOT: 50, Lane.COLD: 100}
+#: Messages at once in one process: single misses on hot, batches (each `item_concurrency` items) on cold: two
+#: that run, so that the end of one is filled by the next, and one that is being recorded.
+_THREADS = {Lane.HOT: 32, Lane.COLD: 3}
+#: Messages fetched beyond those at once. What one process has fetched, another cannot take, so as few as
+#: keep its threads busy between two looks: dramatiq counts messages that run among the prefetched, and with
+#: none to spare a cold process was idle for half the time (measured).
+_SPARE = {Lane.HOT: 0, Lane.COLD: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +90,7 @@ def _worker(settings: Settings, lane: Lane, size: LaneSize, resolved: str) -> Ch
             **base_environment(),
             "FERRYMAN_WORKER_SETTINGS": resolved,
             "FERRYMAN_LANE": lane.value,
-            # What one process has fetched, another cannot take: as few as keep the threads busy.
-            "dramatiq_queue_prefetch": str(threads if lane is Lane.HOT else 1),
+            "dramatiq_queue_prefetch": str(threads + _SPARE[lane]),
             "dramatiq_worker_timeout": str(_IDLE_MS[lane]),
             "dramatiq_restart_delay": "500",
         },
@@ -133,12 +137,8 @@ def consumer_child(settings: Settings, settings_file: Path) -> Child:
 
 def base_environment() -> dict[str, str]:
     """Our environment for a child of ours: without settings overrides, with our way of logging."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("FERRYMAN_") or name in {log.ENV_FORMAT, log.ENV_LEVEL}
-    }
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FERRYMAN_")}
+    return {**kept, **log.environment(), "PYTHONUNBUFFERED": "1"}
 
 
 def _ferryman(*arguments: str) -> tuple[str, ...]:

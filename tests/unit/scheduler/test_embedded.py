@@ -12,6 +12,7 @@ from scheduler.data_dir import DataDirLock
 from scheduler.processes import LaneSize, base_environment, installation_id, worker_children
 from scheduler.run_settings import write_run_settings
 from scheduler.settings import load_settings
+from workers import log
 from workers.errors import ConfigError
 from workers.plan import Lane
 
@@ -94,7 +95,7 @@ def test_children_read_back_exactly_the_resolved_settings(tmp_path):
 
 def test_children_are_not_given_our_overrides(monkeypatch):
     monkeypatch.setenv("FERRYMAN_STORE__ENDPOINT", "embedded")
-    monkeypatch.setenv("FERRYMAN_LOG__FORMAT", "json")
+    monkeypatch.setattr(log, "_chosen", {log.ENV_FORMAT: "json"})
     environment = base_environment()
     assert "FERRYMAN_STORE__ENDPOINT" not in environment
     assert environment["FERRYMAN_LOG__FORMAT"] == "json"
