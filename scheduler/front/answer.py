@@ -50,6 +50,7 @@ class Answer:
         "started",
         "started_at",
         "status",
+        "until_start",
     )
 
     def __init__(self, request: Request, send: Send, *, stall_s: float) -> None:
@@ -60,6 +61,8 @@ class Answer:
         self._extra = s3_error.request_id_headers(request.id)
         #: Whether the status line is out: from then on a failure can only cut the connection.
         self.started = False
+        #: A deadline that ends with the status line.
+        self.until_start: asyncio.Timeout | None = None
         #: When it went out, by `time.perf_counter`.
         self.started_at = 0.0
         self.status = 0
@@ -147,6 +150,8 @@ class Answer:
         self.status = status
         self.started = True
         self.started_at = time.perf_counter()
+        if self.until_start is not None:
+            self.until_start.reschedule(None)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _body(self, body: bytes, *, more: bool) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from scheduler.front import s3_error
 from scheduler.front.absent import AbsentCache
@@ -278,16 +280,17 @@ class Gateway:
         if ruleset is None or not _is_proxied(ruleset, request, target):
             return await serve_hit(self.parts, request, answer, target)
         # A store that is slow must not delay the redirect; an answer that has begun is left alone.
-        serving = asyncio.create_task(serve_hit(self.parts, request, answer, target))
-        done, _ = await asyncio.wait({serving}, timeout=self._settings.gateway.proxy_lookup_s)
-        if not done and not answer.started:
-            serving.cancel()
-            await asyncio.wait({serving})
+        try:
+            async with asyncio.timeout(self._settings.gateway.proxy_lookup_s) as until_start:
+                answer.until_start = until_start
+                status = await serve_hit(self.parts, request, answer, target)
+        except TimeoutError as error:
             self.parts.stats.answered("store_slow", target.bucket)
             if answer.started:
-                raise Interrupted("the store began its answer in the moment it was given up")
+                raise Interrupted("the store began its answer in the moment it was given up") from error
             return 404
-        status = await serving
+        finally:
+            answer.until_start = None
         return 404 if status is not None and status >= 500 else status
 
     async def _no_rule(self, answer: Answer, target: Target, status: int) -> None:
@@ -328,6 +331,8 @@ class Gateway:
             self.parts.stats.answered("dot_segment", target.bucket, rule.name)
             await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
             return
+        item = replace(item, request_id=request.id)
+        bind_contextvars(request_id=request.id, bucket=target.bucket, rule=rule.name)
         if rule.type is not RuleType.REDIRECT and self._services.rules.retired.is_dry(
             target.bucket, target.key
         ):

@@ -14,8 +14,12 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+log = structlog.get_logger()
 
 #: Bytes that one read from the file asks for, and what a spill writes at least.
 _BLOCK_BYTES = 256 * 1024
@@ -227,10 +231,17 @@ class Body:
         if not self._spool.disk.take(size):
             return False
         self._on_disk += size
-        if self._file is None:
-            self._file = self._spool.open_file()
         data = self._chunks[0] if count == 1 else b"".join(self._chunks[:count])
-        await asyncio.to_thread(self._file.write_all, data, self._memory_base)
+        try:
+            if self._file is None:
+                self._file = self._spool.open_file()
+            await asyncio.to_thread(self._file.write_all, data, self._memory_base)
+        except OSError as error:
+            # A full disk is a budget that is spent: the readers set the pace.
+            log.warning("spool_failed", error=str(error), directory=str(self._spool.directory))
+            self._on_disk -= size
+            self._spool.disk.give(size)
+            return False
         del self._chunks[:count], self._starts[:count]
         self._memory_base += size
         self._release_memory(size)

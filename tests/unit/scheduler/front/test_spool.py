@@ -160,3 +160,24 @@ def test_any_chunking_gives_the_same_bytes(tmp_path_factory, sizes, window, memo
         assert (spool.memory.used_bytes, spool.disk.used_bytes) == (0, 0)
 
     asyncio.run(run())
+
+
+async def test_a_full_disk_slows_the_writer_and_spoils_nothing(spool, monkeypatch):
+    body = spool.body()
+    reader = body.reader()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scheduler.front.spool._File.write_all", full)
+    data = os.urandom(300 * KIB)
+
+    async def write():
+        for at in range(0, len(data), 10_000):
+            await body.write(data[at : at + 10_000])
+        body.finish()
+
+    writing = asyncio.create_task(write())
+    assert await read_all(reader) == data
+    await writing
+    assert spool.disk.used_bytes == 0
