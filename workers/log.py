@@ -33,6 +33,8 @@ _SECRET_NAMES = re.compile(
 _QUERY = re.compile(r"((?:https?|rediss?|unix)://[^\s?\"'<>]*)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"((?:https?|rediss?)://)[^/\s@\"'<>]*@")
 _MASK = "***"
+#: What `configure` was told last, with `auto` decided.
+_chosen: dict[str, str] = {}
 
 #: Loggers that repeat what we log ourselves, or that speak for every connection.
 _QUIET = {
@@ -52,13 +54,12 @@ _QUIET = {
 
 def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set up logging of this process, once or again; `stream` defaults to stderr, `auto` asks whether it is a
-    terminal. Also tells the processes that this one starts, through the environment.
+    terminal. `environment` tells the processes that this one starts.
     """
     stream = sys.stderr if stream is None else stream
-    os.environ[ENV_LEVEL] = level
     if form == "auto":
         form = "console" if stream.isatty() else "json"
-    os.environ[ENV_FORMAT] = form
+    _chosen.update({ENV_FORMAT: form, ENV_LEVEL: level})
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -104,6 +105,11 @@ def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | No
         logger.setLevel(max(floor, number))
         logger.handlers.clear()
         logger.propagate = True
+
+
+def environment() -> dict[str, str]:
+    """What a process that is started from here needs in its environment to log in the same way."""
+    return dict(_chosen)
 
 
 def configure_from_env(env: Mapping[str, str] | None = None) -> None:

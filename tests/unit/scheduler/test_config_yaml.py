@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -83,7 +82,3 @@ def test_a_rule_with_an_origin_without_a_scheme_is_refused_with_its_path(tmp_pat
     path.write_text("buckets: {site: {rules: [{origins: ['ftp://old.example.com']}]}}\n")
     with pytest.raises(ConfigError, match=r"buckets\.site\.rules"):
         read_file_rules(load_settings(path, env={}))
-
-
-def test_the_environment_of_the_test_run_holds_no_settings():
-    assert not [name for name in os.environ if name.startswith("FERRYMAN_") and "__" in name]

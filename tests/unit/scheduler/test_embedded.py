@@ -122,7 +122,7 @@ def test_hot_and_cold_are_processes_of_their_own(tmp_path):
     assert hot.command[hot.command.index("--processes") + 1] == "3"
     assert hot.env["dramatiq_queue_prefetch"] == "5"
     assert int(hot.env["dramatiq_worker_timeout"]) <= 100
-    assert cold.env["dramatiq_queue_prefetch"] == "1"
+    assert cold.env["dramatiq_queue_prefetch"] == "6"
 
 
 def test_a_missing_binary_names_the_package_to_install(tmp_path, monkeypatch):

@@ -15,8 +15,7 @@ from workers import log
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
     """Logging of the test run is as before afterwards."""
-    monkeypatch.setenv(log.ENV_FORMAT, "auto")
-    monkeypatch.setenv(log.ENV_LEVEL, "info")
+    monkeypatch.setattr(log, "_chosen", {})
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -126,7 +125,7 @@ def test_children_are_told_how_to_log(monkeypatch):
     lines("json", "warning")
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    log.configure_from_env()
+    log.configure_from_env(log.environment())
     structlog.get_logger().info("quiet")
     structlog.get_logger().warning("loud")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
