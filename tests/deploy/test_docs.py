@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.logs.open import input_specs
+from scheduler.rules.apply import read_file_rules
+from scheduler.scan.inventory import SOURCES
+from scheduler.settings import Settings, load_settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 
@@ -48,3 +53,26 @@ def test_every_test_and_file_that_a_page_names_exists(path):
         assert f"def {name}(" in sources, name
     for name in set(re.findall(r"`((?:workers|scheduler|tests|deploy|bench|docs)/[\w./-]+)`", text)):
         assert (ROOT / name).exists(), name
+
+
+def configurations() -> list[tuple[str, str]]:
+    """Every YAML block of a page that is a piece of config.yaml."""
+    sections = "|".join(Settings.model_fields)
+    found = []
+    for path in PAGES:
+        blocks = re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        found += [(path.name, block) for block in blocks if re.match(rf"({sections}):", block)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "block"), configurations(), ids=lambda value: value[:20])
+def test_every_configuration_that_a_page_shows_is_valid(page, block, tmp_path):
+    del page
+    path = tmp_path / "config.yaml"
+    path.write_text(re.sub(r"/etc/ferryman/\S+", str(tmp_path / "secret"), block))
+    (tmp_path / "secret").write_text("x")
+    settings = load_settings(path, env={})
+    read_file_rules(settings)
+    input_specs(settings, list(settings.consume), begin=None, once=False)
+    for scan in settings.scans.values():
+        assert len(set(scan.inventory) & set(SOURCES)) == 1

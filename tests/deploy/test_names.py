@@ -142,7 +142,7 @@ def parse(arguments: list[str]) -> None:
     """Walk the command's words as click would; nothing is run."""
     command: click.Command = cli
     context = click.Context(cli, info_name="ferryman")
-    while isinstance(command, click.Group) and arguments:
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
         found = command.get_command(context, name)
         assert found is not None, f"no command {name!r}"
