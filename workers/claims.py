@@ -231,9 +231,9 @@ class Claims:
         """Finished, one way or the other. Only the owner's own claims go."""
         await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])
 
-    async def finish(self, bucket: str, key: str, *, owner: str) -> None:
-        """As `release` after the key has reached the store, with a mark for those who looked just before."""
-        await self._each(self._swap, bucket, [key], [f"running||{owner}", f"stored||{owner}", STORED_MS])
+    async def finish(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
+        """As `release` after keys have reached the store, with a mark for those who looked just before."""
+        await self._each(self._swap, bucket, keys, [f"running||{owner}", f"stored||{owner}", STORED_MS])
 
     async def is_running(self, bucket: str, key: str) -> bool:
         """Whether somebody holds a running lease on the key: what followers wait on (A24)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import structlog
@@ -32,6 +33,9 @@ PAUSE_S = 2.0
 #: Seconds between two looks at the store while another process pulls; doubled up to the last.
 FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 0.5
+
+#: Seconds that finished keys are collected before the ledger is told.
+FINISH_S = 0.005
 
 T = TypeVar("T")
 
@@ -72,6 +76,8 @@ class FrontClaims:
         self._owner = owner
         self._away_until = 0.0
         self._keeper: asyncio.Task[None] | None = None
+        self._finished: dict[str, list[str]] = {}
+        self._finisher: asyncio.Task[None] | None = None
         #: Calls that the ledger did not answer (A26).
         self.unanswered = 0
 
@@ -80,7 +86,9 @@ class FrontClaims:
         self._keeper = asyncio.create_task(self._leases.run(), name="front-leases")
 
     async def close(self) -> None:
-        """Renew no more."""
+        """Renew no more; tell what is finished."""
+        if self._finisher is not None:
+            await self._finisher
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -113,10 +121,19 @@ class FrontClaims:
         self._leases.drop(bucket, [key])
         await self._ask(lambda: self._claims.release(bucket, [key], owner=self._owner))
 
-    async def finish(self, bucket: str, key: str) -> None:
-        """The key has reached the store."""
+    def finish(self, bucket: str, key: str) -> None:
+        """The key has reached the store; the ledger hears of it within `FINISH_S`, together with others."""
         self._leases.drop(bucket, [key])
-        await self._ask(lambda: self._claims.finish(bucket, key, owner=self._owner))
+        self._finished.setdefault(bucket, []).append(key)
+        if self._finisher is None or self._finisher.done():
+            self._finisher = asyncio.create_task(self._tell_finished(), name="front-finished")
+
+    async def _tell_finished(self) -> None:
+        while self._finished:
+            await asyncio.sleep(FINISH_S)
+            finished, self._finished = self._finished, {}
+            for bucket, keys in finished.items():
+                await self._ask(partial(self._claims.finish, bucket, keys, owner=self._owner))
 
     async def mark_absent(self, bucket: str, key: str, ttl_s: float) -> None:
         """Tell the others that no origin has the key."""

@@ -135,6 +135,8 @@ async def _get(
     if etag:
         asked.append(("If-Match", f'"{etag}"'))
     async with await parts.store.get(target.bucket, target.key, headers=asked) as response:
+        if response.status in {404, 412, 416}:
+            await response.read()  # a body that is left unread costs the connection
         if response.status == 404:
             return 404
         if response.status == 412:

@@ -148,7 +148,7 @@ class Pump:
 
     async def _unclaim(self, fill: Fill) -> None:
         if fill.committed:
-            await self._claims.finish(fill.bucket, fill.key)
+            self._claims.finish(fill.bucket, fill.key)
         else:
             await self._claims.release(fill.bucket, fill.key)
 

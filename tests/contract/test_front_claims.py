@@ -33,15 +33,15 @@ async def test_a_client_takes_a_key_that_only_waits_in_the_queue(claims):
 
 async def test_a_pull_that_ended_well_tells_those_who_looked_just_before(claims):
     await claims.start_wanted("b", "k", owner="front")
-    await claims.finish("b", "k", owner="front")
+    await claims.finish("b", ["k"], owner="front")
     assert not await claims.is_running("b", "k")
     assert await claims.start_wanted("b", "k", owner="other") is RunState.STORED
     assert await claims.claim_many("b", ["k"], lane=Lane.COLD, owner="d") == [ClaimState.CLAIMED]
     await claims.withdraw("b", ["k"], lane=Lane.COLD, owner="d")
     await claims.start_wanted("b", "k", owner="front")
-    await claims.finish("b", "k", owner="front")
+    await claims.finish("b", ["k"], owner="front")
     assert await claims.start_wanted("b", "k", owner="other", heed_stored=False) is RunState.STARTED
-    await claims.finish("b", "k", owner="front")
+    await claims.finish("b", ["k"], owner="front")
     assert await claims.is_running("b", "k"), "only the owner finishes"
 
 
