@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_the_document_is_exactly_that_of_section_5():
 @pytest.mark.parametrize("resource", ["", "/b/<&>\"'", "/b/\x00\x1b\ufffe", "/b/中 \U0001f600", "/b/\udc80"])
 def test_no_resource_breaks_the_xml_or_leaves_it_empty(resource):
     body = s3_error.error_document("X", "", resource=resource, request_id="R", host_id="")
-    root = ElementTree.fromstring(body)
+    root = ET.fromstring(body)
     assert root.findtext("Resource")
     assert root.findtext("RequestId") == "R"
     assert root.findtext("HostId")
