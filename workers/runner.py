@@ -80,6 +80,9 @@ class _Again:
     reason: str
 
 
+#: Reasons to skip that say nothing about the key: what was listed of it before stays.
+_NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
+
 #: What became of an item in this run of its message.
 _Result = Stored | AlreadyPresent | AbsentAtOrigin | Skipped | Failure | _Again
 
@@ -273,7 +276,7 @@ class BatchRunner:
         again = [result for _, result in results if isinstance(result, _Again)]
         failures = [result for _, result in results if isinstance(result, Failure)]
         finished = [item for item, result in results if not isinstance(result, _Again)]
-        good = [item.key for item, result in results if not isinstance(result, (_Again, Failure))]
+        good = [item.key for item, result in results if _settles(result)]
         absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
         counts: Counter[tuple[str, str]] = Counter()
         places: list[tuple[int, str, int]] = []
@@ -317,6 +320,13 @@ class BatchRunner:
         await self._ledger.claims.requeue(
             batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
         )
+
+
+def _settles(result: _Result) -> bool:
+    """Whether a failure that was listed of the key is no longer true."""
+    if isinstance(result, Skipped):
+        return result.reason not in _NOTHING_DONE
+    return not isinstance(result, (_Again, Failure))
 
 
 def _utc_now() -> datetime:

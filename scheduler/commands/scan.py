@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,8 +40,16 @@ def command() -> None:
 @click.option("--exclude", multiple=True, metavar="REGEX", help="No keys that match; may be repeated.")
 @click.option("--min-size", type=click.IntRange(min=0), help="Bytes.")
 @click.option("--max-size", type=click.IntRange(min=0), help="Bytes.")
-@click.option("--max-age", type=float, metavar="DAYS", help="Only objects changed within that many days.")
-@click.option("--min-age", type=float, metavar="DAYS", help="Only objects unchanged for that many days.")
+@click.option(
+    "--max-age",
+    "max_age_days",
+    type=float,
+    metavar="DAYS",
+    help="Only objects changed within that many days.",
+)
+@click.option(
+    "--min-age", "min_age_days", type=float, metavar="DAYS", help="Only objects unchanged for that many days."
+)
 @click.option(
     "--compare",
     multiple=True,
@@ -53,6 +60,13 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Count only; nothing is sent to the queue.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after that many missing keys.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Missing keys a second.")
+@click.option(
+    "--window",
+    "windows",
+    multiple=True,
+    metavar="HOURS",
+    help='Send keys only then, local time, for example "22:00-06:00 mon-fri"; may be repeated.',
+)
 @click.option(
     "--stop-after-failures", type=click.IntRange(min=1), help="Fail the scan at that many failed keys."
 )
@@ -67,8 +81,6 @@ def start(
     wait: bool,
     manifest: str | None,
     source: str | None,
-    max_age: float | None,
-    min_age: float | None,
     **given: Any,
 ) -> None:
     """Start a scan, or go on with one that stopped."""
@@ -83,11 +95,6 @@ def start(
         if not separator:
             raise CommandFailed(f"--source {source!r} is not KIND=ARG", exit_code=2)
         options["inventory"] = {kind: _absolute(argument)}
-    now = time.time()
-    if max_age is not None:
-        options["changed_after"] = now - max_age * 86_400
-    if min_age is not None:
-        options["changed_before"] = now - min_age * 86_400
     failed = run_async(_start(settings, name, options, wait=wait, as_json=as_json))
     if failed:
         raise CommandFailed(failed)
@@ -130,6 +137,7 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
 
 async def _watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, Any]:
     """Coordinate the scan here unless somebody does, and show its progress until it ends."""
+    from redis.exceptions import RedisError
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -145,15 +153,23 @@ async def _watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, A
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=None, rate="0", size="0 B", failed=0)
         while True:
-            state = await service.states.get(name)
-            assert state is not None
-            report = await service.report(state)
+            if here.done():
+                here.result()
+                here = asyncio.create_task(service.coordinate(name))  # it, or another's, may have died
+            try:
+                state = await service.states.get(name)
+                assert state is not None
+                report = await service.report(state)
+            except (RedisError, OSError):
+                progress.update(task, description=f"{name}: Redis does not answer")
+                await asyncio.sleep(1)
+                continue
             total = report["total"]
             progress.update(
                 task,
-                description=f"{name}: {'paused' if report['paused'] else report['phase']}",
-                completed=total["found"] - total["pending"],
-                total=max(total["found"], report["read"] - report["duplicates"]) or None,
+                description=f"{name}: {_standing(report)}",
+                completed=report["settled"],
+                total=report["expected"] or None,
                 rate=f"{report['objects_per_s']:.0f}",
                 size=_bytes(total["bytes"]),
                 failed=total["failed"],
@@ -161,8 +177,6 @@ async def _watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, A
             if report["phase"] in _ENDED:
                 await here
                 return report
-            if here.done() and not here.result():
-                here = asyncio.create_task(service.coordinate(name))  # its coordinator may have died
             await asyncio.sleep(0.3)
 
 
@@ -208,34 +222,28 @@ def _order(order: Order) -> click.Command:
 
 
 async def _give(settings: Settings, name: str, order: Order) -> None:
-    from dataclasses import replace
-
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
 
     async with open_services(settings) as services:
-        service = ScanService(services)
-        state = await service.states.get(name)
-        if state is None:
-            raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
-        if state.phase in _ENDED:
-            if order == "resume" and state.phase == "failed":
-                await service.states.put(replace(state, phase="requested", error=""))
-                return
-            raise CommandFailed(f"scan {name} is {state.phase}: there is nothing to {order}", exit_code=2)
-        # Workers hear it at once, the coordinator at its next step.
-        stop = None if order == "resume" else order
-        await services.ledger.outcomes.stop_scan(state.run, stop)
-        await service.states.order(name, order)
+        await ScanService(services).order(name, order)
 
 
 for _name in ("pause", "resume", "cancel"):
     command.add_command(_order(_name))
 
 
+def _standing(report: dict[str, Any]) -> str:
+    if report["paused"]:
+        return "paused"
+    return (
+        f"{report['phase']}, waiting for {report['waiting']}" if report["waiting"] else str(report["phase"])
+    )
+
+
 def _print(report: dict[str, Any]) -> None:
     total = report["total"]
-    state = "paused" if report["paused"] else report["phase"]
+    state = _standing(report)
     click.echo(f"scan {report['name']}  bucket {report['bucket']}  {state}  {report['duration_s']:.1f} s")
     if report["error"]:
         click.echo(f"  {report['error']}")

@@ -1,6 +1,6 @@
 """Reading two sorted streams into windows: what is present, missing, different, extra. No queue, no Redis.
 
-Owns the step between the merge and the coordinator: classification of each pair and the counts by group. Runs
+Owns the step between the join and the coordinator: classification of each key and the counts by group. Runs
 in a thread of its own, because ten million steps must not stop an event loop.
 """
 
@@ -12,15 +12,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scheduler.scan.merge import Pair, merge
+from scheduler.scan.inventory.entry import Columns
+from scheduler.scan.merge import STRETCH, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from scheduler.scan.inventory.entry import Collation, Entry
+    from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.merge import Block, Stretch
     from scheduler.scan.state import ScanOptions
     from workers.store.model import ListedObject
 
+DAY_S = 86_400.0
 #: Groups that are told apart; later ones count together.
 MAX_GROUPS = 500
 OTHER_GROUP = "(other)"
@@ -42,7 +45,6 @@ class Window:
     #: (group, what) -> number; what: found, present, differs, excluded.
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     extra: int = 0
-    duplicates: int = 0
     missing: list[tuple[str, Entry]] = field(default_factory=list)
     #: Present but different: (group, entry, what is in the store, reason).
     differs: list[tuple[str, Entry, ListedObject, str]] = field(default_factory=list)
@@ -65,20 +67,36 @@ class Groups:
         self._known.add(name)
         return name
 
+    def of_sorted(self, keys: list[str]) -> str | list[str]:
+        """The group of all these neighbours in a listing's order, or that of each when they differ."""
+        head, slash, _ = keys[0].partition("/")
+        # Under either collation what begins alike stands together: equal ends, equal middle.
+        if slash and keys[-1].startswith(head + slash):
+            return self.of(keys[0])
+        return list(map(self.of, keys))
+
 
 class Selection:
     """Which entries of the inventory a scan is about; patterns are compiled once."""
 
-    def __init__(self, options: ScanOptions) -> None:
+    def __init__(self, options: ScanOptions, *, now: float) -> None:
+        """`now` is the Unix time that ages count back from: that of the run's request."""
         self._options = options
+        after = [options.changed_after] if options.changed_after is not None else []
+        after += [now - options.max_age_days * DAY_S] if options.max_age_days is not None else []
+        before = [options.changed_before] if options.changed_before is not None else []
+        before += [now - options.min_age_days * DAY_S] if options.min_age_days is not None else []
+        self._after = max(after, default=None)
+        self._before = min(before, default=None)
         self._include = [re.compile(pattern) for pattern in options.include]
         self._exclude = [re.compile(pattern) for pattern in options.exclude]
-        limits = (options.min_size, options.max_size, options.changed_after, options.changed_before)
-        self._all = not (self._include or self._exclude) and all(limit is None for limit in limits)
+        limits = (options.min_size, options.max_size, self._after, self._before)
+        #: Nothing is left out.
+        self.everything = not (self._include or self._exclude) and all(limit is None for limit in limits)
 
     def wants(self, entry: Entry) -> bool:
         """Whether the entry passes every filter; what the source does not say passes."""
-        if self._all:
+        if self.everything:
             return True
         options = self._options
         if self._include and not any(pattern.search(entry.key) for pattern in self._include):
@@ -91,8 +109,8 @@ class Selection:
         ):
             return False
         return entry.mtime is None or not (
-            (options.changed_after is not None and entry.mtime < options.changed_after)
-            or (options.changed_before is not None and entry.mtime > options.changed_before)
+            (self._after is not None and entry.mtime < self._after)
+            or (self._before is not None and entry.mtime > self._before)
         )
 
 
@@ -114,36 +132,28 @@ def difference(entry: Entry, there: ListedObject, compare: tuple[str, ...]) -> s
 
 
 class Comparison:
-    """The merge of one run, window by window."""
+    """The join of one run, window by window."""
 
     def __init__(
         self,
-        inventory: Iterable[Entry],
-        listing: Iterable[ListedObject],
+        inventory: Iterable[Block[Entry]],
+        listing: Iterable[Block[ListedObject]],
         *,
         options: ScanOptions,
-        collation: Collation,
+        selection: Selection,
         groups: Groups,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._duplicates = 0
-        self._pairs: Iterator[Pair[Entry, ListedObject]] = merge(
+        self._stretches: Iterator[Stretch[Entry, ListedObject]] = join(
             inventory,
             listing,
-            left_key=lambda entry: entry.key,
-            right_key=lambda listed: listed.key,
-            collation=collation,
-            on_duplicate=self._duplicate,
+            on_duplicate=lambda *_: None,  # the inventory has each key once, and a listing may repeat itself
+            most=min(STRETCH, WINDOW_MISSING),
         )
-        self._options = options
-        self._selection = Selection(options)
+        self._compare = options.compare
+        self._selection = selection
         self._groups = groups
         self._clock = clock
-
-    def _duplicate(self, side: str, key: str) -> None:
-        del key
-        if side == "inventory":
-            self._duplicates += 1
 
     def next_window(self) -> Window:
         """Read on until the window is full, 2 s have passed, or both streams have ended.
@@ -153,36 +163,76 @@ class Comparison:
             Whatever the streams raise: a listing that fails is never taken for its end (P31).
         """
         window = Window()
-        counts = window.counts
-        wants, compare, group_of = self._selection.wants, self._options.compare, self._groups.of
         until = self._clock() + WINDOW_S
         number = 0
-        for number, (entry, there) in enumerate(self._pairs, 1):
-            if entry is None:
-                assert there is not None
-                window.last_key = there.key
-                window.extra += 1
-            else:
-                window.last_key = entry.key
-                group = group_of(entry.key)
-                counts[group, "found"] += 1
-                if not wants(entry):
-                    counts[group, "excluded"] += 1
-                elif there is None:
-                    window.missing.append((group, entry))
-                else:
-                    reason = difference(entry, there, compare)
-                    if reason is None:
-                        counts[group, "present"] += 1
-                    else:
-                        window.differs.append((group, entry, there, reason))
+        for stretch in self._stretches:
+            self._take(stretch, window)
+            number += max(len(stretch.left.places), len(stretch.right.places))
             if (
                 number >= WINDOW_PAIRS
-                or len(window.missing) >= WINDOW_MISSING
-                or (number % 512 == 0 and self._clock() >= until)
+                or len(window.missing) + len(window.differs) >= WINDOW_MISSING
+                or self._clock() >= until
             ):
                 break
         else:
             window.ended = True
-        window.duplicates, self._duplicates = self._duplicates, 0
         return window
+
+    def _take(self, stretch: Stretch[Entry, ListedObject], window: Window) -> None:
+        (mine, entries), (theirs, objects) = stretch
+        if not mine:
+            window.last_key = objects[-1].key
+            window.extra += len(theirs)
+            return
+        window.last_key = objects[-1].key if theirs and theirs[-1] > mine[-1] else entries[-1].key
+        found: Sequence[ListedObject | None]
+        if mine == theirs:
+            found = objects
+        else:
+            found = list(map(dict(zip(theirs, objects, strict=True)).get, mine))
+            window.extra += len(theirs) - len(mine) + found.count(None)
+        keys = entries.keys if isinstance(entries, Columns) else [entry.key for entry in entries]
+        groups = self._groups.of_sorted(keys)
+        same = self._same_sizes(entries, found)
+        counts = window.counts
+        if isinstance(groups, str):
+            counts[groups, "found"] += len(mine)
+            counts[groups, "present"] += len(mine)
+        else:
+            for name, number in Counter(groups).items():
+                counts[name, "found"] += number
+                counts[name, "present"] += number
+        if same is not None and all(same):
+            return
+        wants = self._selection.wants
+        for at, there in enumerate(found):
+            if same is not None and same[at]:
+                continue
+            entry = entries[at]
+            group = groups if isinstance(groups, str) else groups[at]
+            if not wants(entry):
+                counts[group, "excluded"] += 1
+            elif there is None:
+                window.missing.append((group, entry))
+            else:
+                reason = difference(entry, there, self._compare)
+                if reason is None:
+                    continue
+                window.differs.append((group, entry, there, reason))
+            counts[group, "present"] -= 1
+
+    def _same_sizes(
+        self, entries: Sequence[Entry], found: Sequence[ListedObject | None]
+    ) -> list[bool] | None:
+        """For each, whether it is there and nothing more is to be said; None when a closer look is needed."""
+        if not self._selection.everything or not set(self._compare) <= {"size"}:
+            return None
+        sizes = entries.sizes() if isinstance(entries, Columns) and self._compare else None
+        if sizes is None and not isinstance(entries, Columns) and self._compare:
+            return None
+        if sizes is None:
+            return [there is not None for there in found]
+        return [
+            there is not None and (size is None or size == there.size)
+            for size, there in zip(sizes, found, strict=True)
+        ]

@@ -78,8 +78,8 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         for name, used in (
             ("--include", options.include), ("--exclude", options.exclude), ("--limit", options.limit),
             ("--min-size", options.min_size is not None), ("--max-size", options.max_size is not None),
-            ("--max-age", options.changed_after is not None),
-            ("--min-age", options.changed_before is not None),
+            ("--max-age", options.changed_after is not None or options.max_age_days is not None),
+            ("--min-age", options.changed_before is not None or options.min_age_days is not None),
         )
         if used
     ]  # fmt: skip

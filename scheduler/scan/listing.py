@@ -1,7 +1,7 @@
-"""A bucket's listing as a blocking iterator, for the threads that compare.
+"""A bucket's listing for the threads that compare.
 
 Owns the bridge from the event loop, where pages are fetched, to a thread that walks millions of objects; one
-page is read ahead.
+page is read ahead. Owns the way around a store that lists in no order: its listing is sorted here first.
 """
 
 from __future__ import annotations
@@ -9,20 +9,30 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from scheduler.scan.inventory.entry import Collation, order_of
+import structlog
+
+from scheduler.dispatch import key_problem
+from scheduler.scan.inventory.entry import Collation, Entry, order_of
+from scheduler.scan.inventory.sorting import Sorter, read_blocks
+from scheduler.scan.merge import Block
+from workers.errors import StoreRejected
+from workers.store.model import ListedObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from workers.store.client import ObjectStore
-    from workers.store.model import ListedObject, ListPage
+    from workers.store.model import ListPage
 
 #: Reports and probe objects of ours; never part of a migration.
 OWN_PREFIX = ".ferryman/"
 
+log = structlog.get_logger(__name__)
+
 
 class BlockingListing:
-    """The bucket's listing as a blocking iterator for the comparison's thread, one page read ahead."""
+    """The bucket's listing, page by page, for the comparison's thread."""
 
     def __init__(
         self, store: ObjectStore, bucket: str, prefix: str = "", *, continuation: str | None = None
@@ -34,31 +44,96 @@ class BlockingListing:
         self.continuation = continuation
         self._loop = asyncio.get_running_loop()
 
-    def objects(self, *, collation: Collation, after: str | None = None) -> Iterator[ListedObject]:
+    def blocks(self, *, collation: Collation, after: str | None = None) -> Iterator[Block[ListedObject]]:
         """The bucket's objects but our own, in the store's order; with `after`, those behind that key.
 
-        Call it from a thread that is not the event loop's.
+        Call it from a thread that is not the event loop's. A token that the store does not take any more is
+        given up for a listing from the beginning.
 
         Raises:
             StoreError: a page could not be read.
         """
         order = order_of(collation)
         skip = None if after is None else order(after)
-        pages = self._store.list(self._bucket, self._prefix, continuation=self.continuation)
+        pages = self._pages()
 
-        async def advance() -> ListPage | None:
+        async def advance() -> tuple[str | None, ListPage] | None:
             return await anext(pages, None)
 
         ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
-        following = self.continuation
-        while True:
-            page = ahead.result()
-            if page is None:
-                return
-            self.continuation, following = following, page.continuation
-            ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
-            for listed in page.objects:
-                if listed.key.startswith(OWN_PREFIX):
-                    continue
-                if skip is None or order(listed.key) > skip:
-                    yield listed
+        try:
+            while True:
+                found = ahead.result()
+                if found is None:
+                    return
+                self.continuation, page = found
+                ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
+                yield _block(page.objects, collation, skip)
+        finally:
+            ahead.cancel()
+
+    async def _pages(self) -> AsyncIterator[tuple[str | None, ListPage]]:
+        """Each page with the token that it answers to."""
+        token = begin = self.continuation
+        try:
+            async for page in self._store.list(self._bucket, self._prefix, continuation=begin):
+                yield token, page
+                token = page.continuation
+        except StoreRejected as error:
+            if begin is None or token != begin:
+                raise
+            log.warning("listing_begins_again", bucket=self._bucket, error=str(error))
+        else:
+            return
+        token = None
+        async for page in self._store.list(self._bucket, self._prefix):
+            yield token, page
+            token = page.continuation
+
+
+def _block(objects: tuple[ListedObject, ...], collation: Collation, skip: str | None) -> Block[ListedObject]:
+    items = objects
+    # One look at the whole page instead of one at each key.
+    if OWN_PREFIX in "\n".join([listed.key for listed in items]):
+        items = tuple(listed for listed in items if not listed.key.startswith(OWN_PREFIX))
+    order = order_of(collation)
+    places = [order(listed.key) for listed in items]
+    if skip is not None and places and min(places) <= skip:
+        kept = [at for at, place in enumerate(places) if place > skip]
+        return Block([places[at] for at in kept], [items[at] for at in kept])
+    return Block(places, items)
+
+
+async def sort_listing(store: ObjectStore, bucket: str, prefix: str, path: Path) -> Path:
+    """Write the listing of a store without an order to `path`, sorted; read it with `sorted_blocks`.
+
+    Raises:
+        StoreError: a page could not be read.
+        SortFailed: there is no room, or no sort(1).
+    """
+    sorter = await asyncio.to_thread(Sorter, path, Collation.BYTES)
+    try:
+        async for page in store.list(bucket, prefix):
+            # No inventory has keys with control characters: such an object can only be a user's.
+            entries = [
+                Entry(listed.key, listed.size, listed.etag, listed.last_modified)
+                for listed in page.objects
+                if not listed.key.startswith(OWN_PREFIX) and key_problem(listed.key) is None
+            ]
+            await asyncio.to_thread(sorter.add, entries)
+        return (await asyncio.to_thread(sorter.finish)).path
+    except BaseException:
+        sorter.abort()
+        raise
+
+
+def sorted_blocks(path: Path, *, after: str | None = None) -> Iterator[Block[ListedObject]]:
+    """The objects of a listing that `sort_listing` wrote; with `after`, those behind that key."""
+    for places, entries in read_blocks(path, Collation.BYTES, after=after):
+        yield Block(
+            places,
+            [
+                ListedObject(key=key, size=size or 0, etag=etag or "", last_modified=mtime or 0.0)
+                for key, size, etag, mtime in entries
+            ],
+        )

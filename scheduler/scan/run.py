@@ -1,14 +1,16 @@
 """The coordinator of one scan: inventory, comparison, batches to the cold queue, and the wait for their end.
 
 Owns the order that makes the account exact: counts and batches are checkpointed together, then the batches
-are opened in the ledger, then they are enqueued. Whatever dies in between, the next coordinator repeats the
-last window under the same numbers and goes on behind it.
+are opened in the ledger, then they are enqueued. Whatever dies in between, the next coordinator repeats what
+the queue may lack of the last window, under the same numbers, and goes on behind it. Every record is written
+only while the lease is held, so a coordinator that was overtaken changes nothing any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import time
 import uuid
 from dataclasses import replace
@@ -18,34 +20,44 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.dispatch import BATCH_ITEMS, key_problem
+from scheduler.dispatch import BATCH_ITEMS
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
-from scheduler.scan.compare import Comparison, Groups
+from scheduler.scan.compare import Comparison, Groups, Selection
 from scheduler.scan.inventory import open_source
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.sorting import read_sorted, sort_to_file
-from scheduler.scan.listing import BlockingListing
+from scheduler.scan.inventory.sorting import read_blocks
+from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
+from scheduler.scan.reading import Reading, forget_inventories, inventory_path
 from scheduler.scan.state import LEASE_MS, Checkpoint, Counts, account
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull
 from workers.failures import Failure
+from workers.origin.windows import parse_window
 from workers.plan import Batch, FetchItem, FetchPlan, Lane
 from workers.store.metadata import is_mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Callable, Iterator
 
     from scheduler.runtime import Services
     from scheduler.scan.compare import Window
     from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.state import Phase, ScanState, ScanStates
+    from workers.store.model import ListedObject
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5
 #: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
 COLD_DEPTH = 40
+#: Objects looked at at once before they are replaced.
+_LOOKS = 16
+#: An account that is long in the making is asked for so many times its own length apart.
+_ACCOUNT_SHARE = 10
+
+#: Group, how and what: a key on its way to the queue.
+_Wanted = tuple[str, FetchPlan, FetchItem]
 
 log = structlog.get_logger(__name__)
 
@@ -58,16 +70,36 @@ class LeaseLost(FerrymanError):
     """Another coordinator has taken over; this one must not write any more."""
 
 
+class TooManyFailures(FerrymanError):
+    """As many keys have failed as the operator allowed; what is still queued waits."""
+
+
 class Coordinator:
     """Runs one scan to its end, from the beginning or from its checkpoint."""
 
-    def __init__(self, services: Services, states: ScanStates, state: ScanState, *, directory: Path) -> None:
+    def __init__(
+        self,
+        services: Services,
+        states: ScanStates,
+        state: ScanState,
+        *,
+        directory: Path,
+        clock: Callable[[], float] = time.monotonic,
+        local_time: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone(),
+    ) -> None:
         self._services = services
         self._states = states
         self.state = state
         self._token = uuid.uuid4().hex
         self._directory = directory
         self._groups = Groups(state.groups)
+        self._selection = Selection(state.options, now=state.requested_at)
+        self._windows = [parse_window(text) for text in state.options.windows]
+        self._clock = clock
+        self._local_time = local_time
+        self._accrued_at = clock()
+        self._accounted_at = float("-inf")
+        self._account_s = 0.0
 
     async def run(self) -> bool:
         """Run until done, failed or cancelled; False when another coordinator holds the lease."""
@@ -76,34 +108,58 @@ class Coordinator:
             return False
         keeper = asyncio.create_task(self._keep_lease())
         try:
-            await self._phases()
-        except ScanCancelled:
-            await self._services.ledger.outcomes.stop_scan(self.state.run, "cancel")
-            await self._finish("cancelled")
-        except LeaseLost as error:
-            log.warning("scan_lease_lost", scan=name, error=str(error))
-        except (FerrymanError, OSError) as error:
-            # A failed listing or source is an error, never an end; the checkpoint stays (P31).
-            log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
-            await self._finish("failed", error=str(error))
-        except RedisError as error:
+            await self._to_its_end()
+        except (RedisError, BrokerUnavailable) as error:
             # The record cannot be written either: the next coordinator goes on from the checkpoint.
             log.warning("scan_interrupted", scan=name, error=str(error))
-        except Exception as error:
-            log.exception("scan_failed_unexpectedly", scan=name)
-            await self._finish("failed", error=f"internal error: {type(error).__name__}: {error}")
+        except LeaseLost as error:
+            log.warning("scan_lease_lost", scan=name, error=str(error))
         finally:
             await end(keeper)
             with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
                 await self._states.release(name, self._token)
         return True
 
+    async def _to_its_end(self) -> None:
+        name = self.state.name
+        try:
+            # What was known when this coordinator was made may be older than the lease.
+            self.state = await self._states.get(name) or self.state
+            self._groups = Groups(self.state.groups)
+            await self._phases()
+        except ScanCancelled:
+            await self._services.ledger.outcomes.stop_scan(self.state.run, "cancel")
+            await self._finish("cancelled")
+            await self._states.obeyed(name, "cancel")
+        except (RedisError, BrokerUnavailable, LeaseLost):
+            raise
+        except TooManyFailures as error:
+            log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
+            await self._services.ledger.outcomes.stop_scan(self.state.run, "pause")
+            await self._finish("failed", error=str(error))
+        except (FerrymanError, OSError) as error:
+            # A failed listing or source is an error, never an end; the checkpoint stays (P31).
+            log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
+            await self._finish("failed", error=str(error))
+        except Exception as error:
+            log.exception("scan_failed_unexpectedly", scan=name)
+            await self._finish("failed", error=f"internal error: {type(error).__name__}: {error}")
+
+    # ------------------------------------------------------------------ records, orders, lease
+
     async def _finish(self, phase: Phase, *, error: str = "") -> None:
-        await self._put(replace(self.state, phase=phase, error=error, finished_at=time.time()))
+        await self._put(replace(self.state, phase=phase, error=error, finished_at=time.time(), waiting=""))
+
+    def _stamped(self, state: ScanState) -> ScanState:
+        now = self._clock()
+        worked = 0.0 if state.paused or state.waiting else now - self._accrued_at
+        self._accrued_at = now
+        return replace(state, updated_at=time.time(), active_s=state.active_s + worked)
 
     async def _put(self, state: ScanState) -> None:
-        self.state = replace(state, updated_at=time.time())
-        await self._states.put(self.state)
+        self.state = self._stamped(state)
+        if not await self._states.put_held(self.state, self._token):
+            raise LeaseLost(self.state.name)
 
     async def _keep_lease(self) -> None:
         while True:
@@ -115,66 +171,112 @@ class Coordinator:
 
     async def _obey(self) -> None:
         """Carry out what an operator asked for; a pause lasts until `resume` or `cancel`."""
+        name = self.state.name
         while True:
-            order = await self._states.take_order(self.state.name)
+            order = await self._states.ordered(name)
             if order == "cancel":
-                raise ScanCancelled(self.state.name)
+                raise ScanCancelled(name)
             if order is not None:
                 paused = order == "pause"
                 await self._services.ledger.outcomes.stop_scan(self.state.run, "pause" if paused else None)
+                # The record first, then the order is gone: a coordinator that dies here leaves no doubt.
+                await self._put(self.state)
                 await self._put(replace(self.state, paused=paused))
-            if not await self._states.renew(self.state.name, self._token):
-                raise LeaseLost(self.state.name)
+                await self._states.obeyed(name, order)
+            if not await self._states.renew(name, self._token):
+                raise LeaseLost(name)
             if not self.state.paused:
-                return
+                break
             await asyncio.sleep(TICK_S)
+        if self.state.options.stop_after_failures is not None:
+            await self._bounded_failures()
+
+    async def _bounded_failures(self) -> None:
+        if self._clock() - self._accounted_at > max(TICK_S, self._account_s * _ACCOUNT_SHARE):
+            await self._account()
+
+    async def _account(self) -> int:
+        """Pending keys; raises when too many failed.
+
+        Raises:
+            TooManyFailures: as many as the operator allowed.
+        """
+        began = self._clock()
+        total = (await account(self.state, self._services.ledger.outcomes))[""]
+        self._accounted_at = self._clock()
+        self._account_s = self._accounted_at - began
+        limit = self.state.options.stop_after_failures
+        if limit is not None and total.failed >= limit:
+            msg = f"{total.failed} keys failed, the limit is {limit}"
+            raise TooManyFailures(msg)
+        return total.pending
+
+    # ------------------------------------------------------------------ phases
 
     async def _phases(self) -> None:
         state = self.state
         if not state.started_at:
             await self._put(replace(state, started_at=time.time()))
+        await self._services.ledger.outcomes.stop_scan(state.run, "pause" if state.paused else None)
         guarantees = await self._services.store.guarantees(state.options.bucket)
         collation = Collation(guarantees.collation)
         await self._send(await self._states.window(state.name))
-        if not self.state.inventory_complete:
-            await self._put(replace(self.state, phase="inventory"))
-            await self._read_inventory(collation)
-        if self.state.phase != "move":
+        point = self.state.checkpoint
+        if point is None or not point.compared:
+            if not (self.state.inventory_complete and Path(self.state.inventory_file).is_file()):  # one stat
+                await self._put(replace(self.state, phase="inventory"))
+                await self._read_inventory(collation)
             await self._put(replace(self.state, phase="compare"))
             await self._compare(collation)
+        if self.state.phase != "move":
             await self._put(replace(self.state, phase="move"))
         await self._await_moved()
         await self._finish("done")
 
     async def _read_inventory(self, collation: Collation) -> None:
-        path = await sort_to_file(self._counted(), collation, directory=self._directory)
-        await self._put(replace(self.state, inventory_complete=True, inventory_file=str(path)))
+        """Read the source into a sorted file.
 
-    async def _counted(self) -> AsyncIterator[Entry]:
-        """Entries that can be asked for; the others are failures with a reason, not silence."""
+        When its file is gone (another machine went on with the scan), what was counted of it stays counted.
+        """
         options = self.state.options
-        read = 0
-        refused: dict[str, int] = {}
-        failures: list[Failure] = []
-        looked_at = time.monotonic()
-        async for entry in open_source(options.inventory, services=self._services):
-            if options.prefix and not entry.key.startswith(options.prefix):
-                continue
-            read += 1
-            problem = key_problem(entry.key)
-            if problem is None:
-                yield entry
-            else:
-                group = self._groups.of(entry.key)
-                refused[group] = refused.get(group, 0) + 1
-                failures.append(self._failure(entry.key, problem, "the key cannot be asked for"))
-            if read % 1000 == 0 and time.monotonic() - looked_at > TICK_S:
-                looked_at = time.monotonic()
-                await self._obey()
-                await self._put(replace(self.state, read=read))
-        await self._services.ledger.failures.add(failures)
-        groups = {group: replace(Counts(), found=number, refused=number) for group, number in refused.items()}
-        await self._put(replace(self.state, read=read, groups=groups))
+        again = self.state.inventory_complete
+        await asyncio.to_thread(forget_inventories, self._directory, self.state.name, but=self.state.run)
+        reading = Reading(
+            inventory_path(self._directory, self.state.run),
+            collation,
+            prefix=options.prefix,
+            selection=self._selection,
+            groups=self._groups,
+        )
+        looked_at = self._clock()
+        try:
+            async for block in open_source(options.inventory, services=self._services):
+                await asyncio.to_thread(reading.take, block)
+                await self._list_refused(reading)
+                if self._clock() - looked_at > TICK_S:
+                    looked_at = self._clock()
+                    await self._obey()
+                    await self._put(self.state if again else replace(self.state, read=reading.read))
+            found = await asyncio.to_thread(reading.finish)
+        except BaseException:
+            reading.abort()
+            raise
+        state = replace(self.state, inventory_complete=True, inventory_file=str(found.path))
+        if not again:
+            state = replace(
+                state,
+                read=reading.read,
+                duplicates=reading.duplicates,
+                groups=_added({}, reading.counts),
+            )
+        await self._put(state)
+
+    async def _list_refused(self, reading: Reading) -> None:
+        if reading.refused:
+            message = "the key cannot be asked for"
+            failures = [self._failure(key, problem, message) for key, problem in reading.refused]
+            reading.refused.clear()
+            await self._services.ledger.failures.add(failures)
 
     def _failure(self, key: str, reason: str, message: str, rule: str = "") -> Failure:
         return Failure(
@@ -190,67 +292,77 @@ class Coordinator:
     async def _compare(self, collation: Collation) -> None:
         options, point = self.state.options, self.state.checkpoint
         after = point.key if point and point.key else None
-        feed = BlockingListing(
-            self._services.store,
-            options.bucket,
-            options.prefix,
-            continuation=point.continuation if point else None,
-        )
+        store = self._services.store
+        token = point.continuation if point else None
+        feed = BlockingListing(store, options.bucket, options.prefix, continuation=token)
+        if collation is Collation.NONE:
+            file = self._directory / f"{self.state.run}.listing"
+            listing = sorted_blocks(
+                await sort_listing(store, options.bucket, options.prefix, file), after=after
+            )
+        else:
+            listing = feed.blocks(after=after, collation=collation)
         comparison = Comparison(
-            read_sorted(Path(self.state.inventory_file), after=after, order=collation),
-            feed.objects(after=after, collation=collation),
+            read_blocks(Path(self.state.inventory_file), collation, after=after),
+            listing,
             options=options,
-            collation=collation,
+            selection=self._selection,
             groups=self._groups,
         )
-        while True:
+        ended = False
+        while not ended:
             await self._obey()
             window = await asyncio.to_thread(comparison.next_window)
-            stop = await self._take(window, feed.continuation)
-            if window.ended or stop:
-                return
+            ended = await self._take(window, feed.continuation)
 
     async def _take(self, window: Window, continuation: str | None) -> bool:
-        """Count a window and send what is missing; True when a limit ends the scan here."""
+        """Count a window and send what is missing; True when that was the last."""
         state, options = self.state, self.state.options
-        sent = sum(counts.sent for counts in state.groups.values())
-        missing = window.missing
-        stop = False
-        if options.limit is not None and sent + len(missing) >= options.limit:
-            cut = missing[options.limit - sent :]
-            missing = missing[: options.limit - sent]
-            for group, _ in cut:
+        differs = window.differs
+        replaceable: list[_Wanted] = []
+        if options.replace:
+            replaceable, differs = await self._replacements(window.differs)
+        for group, *_ in differs:
+            window.counts[group, "differs"] += 1
+        wanted, failures = self._planned(window.missing)
+        wanted += replaceable
+        ended = window.ended
+        if options.limit is not None:
+            room = max(0, options.limit - sum(counts.sent for counts in state.groups.values()))
+            for group, *_ in wanted[room:]:
                 window.counts[group, "found"] -= 1
-            stop = True
-        wanted, failures = self._planned(missing)
-        if options.replace and not options.dry_run:
-            wanted += await self._replacements(window)
-        else:
-            for group, *_ in window.differs:
-                window.counts[group, "differs"] += 1
+            wanted = wanted[:room]
+            ended = ended or len(wanted) == room
         first = state.checkpoint.batch if state.checkpoint else 0
         batches = [] if options.dry_run else list(_batches(wanted, run=state.run, first=first))
-        groups = self._groups_with(window, wanted, failures)
+        counts = window.counts
+        for group, _ in failures:
+            counts[group, "refused"] += 1
+        for group, _, item in wanted:
+            counts[group, "sent"] += 1
+            counts[group, "sent_bytes"] += item.size or 0
         key = window.last_key or (state.checkpoint.key if state.checkpoint else "")
-        self.state = replace(
-            state,
-            updated_at=time.time(),
-            groups=groups,
-            extra=state.extra + window.extra,
-            duplicates=state.duplicates + window.duplicates,
-            checkpoint=Checkpoint(key=key, continuation=continuation, batch=first + len(batches)),
+        self.state = self._stamped(
+            replace(
+                state,
+                phase="move" if ended else state.phase,
+                groups=_added(state.groups, counts),
+                extra=state.extra + window.extra,
+                checkpoint=Checkpoint(
+                    key=key, continuation=continuation, batch=first + len(batches), compared=ended
+                ),
+            )
         )
         await self._services.ledger.failures.add([failure for _, failure in failures])
-        await self._states.checkpoint(self.state, batches)
+        if not await self._states.checkpoint(self.state, batches, self._token):
+            raise LeaseLost(state.name)
         await self._send(batches)
-        return stop
+        return ended
 
-    def _planned(
-        self, missing: list[tuple[str, Entry]]
-    ) -> tuple[list[tuple[str, FetchPlan, FetchItem]], list[tuple[str, Failure]]]:
+    def _planned(self, missing: list[tuple[str, Entry]]) -> tuple[list[_Wanted], list[tuple[str, Failure]]]:
         bucket = self.state.options.bucket
         ruleset = self._services.rules.snapshot(bucket)
-        wanted: list[tuple[str, FetchPlan, FetchItem]] = []
+        wanted: list[_Wanted] = []
         failures: list[tuple[str, Failure]] = []
         for group, entry in missing:
             facts = RequestFacts(key=entry.key)
@@ -267,83 +379,95 @@ class Coordinator:
             wanted.append((group, fetch_plan, replace(item, size=entry.size, digest=entry.digest)))
         return wanted, failures
 
-    async def _replacements(self, window: Window) -> list[tuple[str, FetchPlan, FetchItem]]:
-        """Differing objects that are ours and unchanged since: they may be replaced (S12)."""
-        wanted: list[tuple[str, FetchPlan, FetchItem]] = []
-        for group, entry, there, _ in window.differs:
-            info = await self._services.store.head(self.state.options.bucket, entry.key)
-            planned, _ = self._planned([(group, entry)])
-            if info is None or not planned or not is_mirrored(info) or info.etag != there.etag:
-                window.counts[group, "differs"] += 1
-                continue
-            _, fetch_plan, item = planned[0]
-            wanted.append((group, fetch_plan, replace(item, replace_etag=info.etag)))
-        return wanted
+    async def _replacements(
+        self, differs: list[tuple[str, Entry, ListedObject, str]]
+    ) -> tuple[list[_Wanted], list[tuple[str, Entry, ListedObject, str]]]:
+        """Differing objects that are ours and unchanged since, to be replaced (S12); and the others."""
+        wanted: list[_Wanted] = []
+        others: list[tuple[str, Entry, ListedObject, str]] = []
+        store, bucket = self._services.store, self.state.options.bucket
+        for at in range(0, len(differs), _LOOKS):
+            some = differs[at : at + _LOOKS]
+            found = await asyncio.gather(*(store.head(bucket, entry.key) for _, entry, *_ in some))
+            for one, info in zip(some, found, strict=True):
+                group, entry, there, _ = one
+                planned, _ = self._planned([(group, entry)])
+                if info is None or not planned or not is_mirrored(info) or info.etag != there.etag:
+                    others.append(one)
+                    continue
+                _, fetch_plan, item = planned[0]
+                wanted.append((group, fetch_plan, replace(item, replace_etag=info.etag)))
+        return wanted, others
 
-    def _groups_with(
-        self,
-        window: Window,
-        wanted: list[tuple[str, FetchPlan, FetchItem]],
-        failures: list[tuple[str, Failure]],
-    ) -> dict[str, Counts]:
-        groups = dict(self.state.groups)
-
-        def add(group: str, what: str, number: int) -> None:
-            row = groups.get(group, Counts())
-            groups[group] = replace(row, **{what: getattr(row, what) + number})
-
-        for (group, what), number in window.counts.items():
-            add(group, what, number)
-        for group, _ in failures:
-            add(group, "refused", 1)
-        for group, _, item in wanted:
-            add(group, "sent", 1)
-            add(group, "sent_bytes", item.size or 0)
-        return groups
+    # ------------------------------------------------------------------ sending
 
     async def _send(self, batches: list[Batch]) -> None:
         """Open and enqueue batches while the cold lane has room. Doing it twice is harmless."""
-        options = self.state.options
-        outcomes = self._services.ledger.outcomes
+        if not batches:
+            return
+        options, outcomes = self.state.options, self._services.ledger.outcomes
+        begin = await self._states.sent(self.state.name)
         for batch in batches:
+            if batch.batch < begin:
+                continue  # the queue had it before this coordinator began
             group = self._groups.of(batch.items[0].key)
             size = len(batch.items)
             if not await outcomes.open_batch(self.state.run, batch.batch, size=size, group=group):
                 continue  # done before this coordinator began
             await self._room()
             await self._services.queue.enqueue_many([batch])
+            await self._states.mark_sent(self.state.name, batch.batch)
             if options.rate:
                 await asyncio.sleep(size / options.rate)
 
     async def _room(self) -> None:
-        """Wait until the cold lane has room; a queue that is away is waited for, too."""
+        """Wait for the hours of sending and until the cold lane has room; a queue that is away, too."""
         while True:
             await self._obey()
+            if self._windows and not any(one.contains(self._local_time()) for one in self._windows):
+                await self._wait_for(f"the window {' or '.join(self.state.options.windows)}")
+                await asyncio.sleep(TICK_S)
+                continue
             try:
                 depth = await self._services.queue.depth(Lane.COLD)
             except (BrokerUnavailable, QueueFull) as error:
                 log.warning("scan_waits_for_queue", scan=self.state.name, error=str(error))
-            else:
-                if depth.waiting < COLD_DEPTH:
-                    return
+                await asyncio.sleep(TICK_S)
+                continue
+            if depth.waiting < COLD_DEPTH:
+                await self._wait_for("")
+                return
             await asyncio.sleep(0.05)
+
+    async def _wait_for(self, what: str) -> None:
+        if self.state.waiting != what:
+            await self._put(self.state)
+            await self._put(replace(self.state, waiting=what))
 
     async def _await_moved(self) -> None:
         """Wait until no key is pending; failures do not hold it up, they are listed."""
-        limit = self.state.options.stop_after_failures
         while True:
             await self._obey()
-            rows = await account(self.state, self._services.ledger.outcomes)
-            if limit is not None and rows[""].failed >= limit:
-                msg = f"{rows[''].failed} keys failed, the limit is {limit}"
-                raise FerrymanError(msg)
-            if self.state.options.dry_run or rows[""].pending == 0:
+            pending = await self._account()
+            if self.state.options.dry_run or pending == 0:
                 return
             await self._put(self.state)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(max(TICK_S, self._account_s * _ACCOUNT_SHARE))
 
 
-def _batches(wanted: list[tuple[str, FetchPlan, FetchItem]], *, run: str, first: int) -> Iterator[Batch]:
+def _added(groups: dict[str, Counts], counts: dict[tuple[str, str], int]) -> dict[str, Counts]:
+    """The groups with these (group, what) -> number added."""
+    by_group: dict[str, dict[str, int]] = {}
+    for (group, what), number in counts.items():
+        by_group.setdefault(group, {})[what] = number
+    result = dict(groups)
+    for group, numbers in by_group.items():
+        row = result.get(group, Counts())
+        result[group] = replace(row, **{what: getattr(row, what) + n for what, n in numbers.items()})
+    return result
+
+
+def _batches(wanted: list[_Wanted], *, run: str, first: int) -> Iterator[Batch]:
     """Cut into batches of one group and one plan, at most 100 items each, numbered from `first`."""
     items: list[FetchItem] = []
     held: tuple[str, FetchPlan] | None = None

@@ -11,7 +11,7 @@ import contextlib
 import re
 import time
 import uuid
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,20 +19,23 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from scheduler.scan.inventory import SOURCES
+from scheduler.scan.progress import ACTIVE, progress_of
 from scheduler.scan.run import Coordinator
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account
+from workers.background import end
 from workers.errors import BrokerUnavailable, ConfigError
+from workers.origin.windows import parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from scheduler.runtime import Services
+    from scheduler.scan.state import Order
     from scheduler.settings import Settings
 
 #: Seconds between looks for scans without a coordinator.
 LOOK_S = 2.0
-_ACTIVE = frozenset({"requested", "inventory", "compare", "move"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 
@@ -70,9 +73,18 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
                 re.compile(pattern)
             except re.error as error:
                 problems.append(f"scan {name}: {which} {pattern!r}: {error}")
+    for text in options.windows:
+        try:
+            parse_window(text)
+        except ValueError as error:
+            problems.append(f"scan {name}: windows: {error}")
     if problems:
         raise ConfigError("\n".join(problems))
     return options
+
+
+class UnknownScan(ConfigError):
+    """There is no scan of that name."""
 
 
 class ScanService:
@@ -98,33 +110,65 @@ class ScanService:
         """
         try:
             old = await self.states.get(name)
-            if old is not None and old.phase in _ACTIVE and old.options != options:
-                msg = f"scan {name} is under way with other options; cancel it first, or choose another name"
-                raise ConfigError(msg)
-            if old is not None and old.options == options and old.phase in {*_ACTIVE, "failed"}:
-                state = replace(old, phase="requested" if old.phase == "failed" else old.phase, error="")
-            else:
-                run = f"{name}-{uuid.uuid4().hex[:12]}"
-                if old is not None:
-                    await self._services.ledger.outcomes.forget_scan(old.run)
-                state = ScanState(name=name, run=run, options=options, requested_at=time.time())
-                await self.states.forget_window(name)
+            if old is not None and old.phase in ACTIVE:
+                if old.options != options:
+                    msg = (
+                        f"scan {name} is under way with other options; cancel it first, or take another name"
+                    )
+                    raise ConfigError(msg)
+                return old  # its coordinator writes the record, nobody else
+            if old is not None and old.options == options and old.phase == "failed":
+                return await self._again(old)
+            run = f"{name}-{uuid.uuid4().hex[:12]}"
+            if old is not None:
+                outcomes = self._services.ledger.outcomes
+                await outcomes.forget_scan(old.run)
+                # What the queue still has of it belongs to no account any more.
+                await outcomes.stop_scan(old.run, "cancel")
+            state = ScanState(name=name, run=run, options=options, requested_at=time.time())
+            await self.states.forget_run(name)
             await self.states.put(state)
         except (RedisError, OSError) as error:
             msg = f"ledger: {error}"
             raise BrokerUnavailable(msg) from error
         return state
 
+    async def _again(self, old: ScanState) -> ScanState:
+        state = replace(old, phase="requested", paused=False, error="", finished_at=0.0)
+        await self._services.ledger.outcomes.stop_scan(old.run, None)
+        await self.states.put_held(state, "")
+        return state
+
+    async def order(self, name: str, order: Order) -> None:
+        """Pause, resume or cancel a scan: workers hear it at once, the coordinator at its next step.
+
+        Raises:
+            ConfigError: there is no such scan, or it has ended (a failed one can be resumed).
+            BrokerUnavailable: Redis does not answer.
+        """
+        try:
+            state = await self.states.get(name)
+            if state is None:
+                msg = f"no scan {name!r}; `ferryman scan status` lists them"
+                raise UnknownScan(msg)
+            if state.phase in ACTIVE:
+                stop = None if order == "resume" else order
+                await self._services.ledger.outcomes.stop_scan(state.run, stop)
+                await self.states.order(name, order)
+            elif order == "resume" and state.phase == "failed":
+                await self._again(state)
+            else:
+                msg = f"scan {name} is {state.phase}: there is nothing to {order}"
+                raise ConfigError(msg)
+        except (RedisError, OSError) as error:
+            msg = f"ledger: {error}"
+            raise BrokerUnavailable(msg) from error
+
     async def report(self, state: ScanState) -> dict[str, Any]:
         """Everything there is to say of a scan, for `scan status --json`, the API and the page."""
         rows = await account(state, self._services.ledger.outcomes)
         total = rows.pop("")
-        end = state.finished_at or time.time()
-        seconds = max(end - state.started_at, 1e-9) if state.started_at else 0.0
-        settled = total.found - total.pending
-        expected = max(state.read - state.duplicates, total.found)
-        per_s = settled / seconds if seconds else 0.0
-        left = max(expected - settled, 0)
+        progress = progress_of(state, total)
         return {
             "name": state.name,
             "run": state.run,
@@ -132,6 +176,7 @@ class ScanService:
             "phase": state.phase,
             "paused": state.paused,
             "error": state.error,
+            "waiting": state.waiting,
             "dry_run": state.options.dry_run,
             "read": state.read,
             "duplicates": state.duplicates,
@@ -139,10 +184,7 @@ class ScanService:
             "would_fetch": sum(counts.sent for counts in state.groups.values()),
             "started_at": state.started_at,
             "finished_at": state.finished_at,
-            "duration_s": round(seconds, 3),
-            "objects_per_s": round(per_s, 1),
-            "bytes_per_s": round(total.bytes / seconds, 1) if seconds else 0.0,
-            "eta_s": round(left / per_s, 1) if per_s and state.phase in _ACTIVE else None,
+            **asdict(progress),
             "total": _row(total),
             "prefixes": {group: _row(row) for group, row in rows.items()},
         }
@@ -150,7 +192,7 @@ class ScanService:
     async def coordinate(self, name: str) -> bool:
         """Run a scan here, to its end; False when somebody else coordinates it."""
         state = await self.states.get(name)
-        if state is None or state.phase not in _ACTIVE:
+        if state is None or state.phase not in ACTIVE:
             return False
         return await Coordinator(self._services, self.states, state, directory=self._directory).run()
 
@@ -160,15 +202,16 @@ class ScanService:
             try:
                 for state in await self.states.all():
                     running = self._running.get(state.name)
-                    if state.phase in _ACTIVE and (running is None or running.done()):
+                    if running is not None and running.done():
+                        del self._running[state.name]
+                        running = None
+                    if state.phase in ACTIVE and running is None:
                         self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
             except (RedisError, OSError) as error:
                 log.warning("scans_not_looked_for", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_S)
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await end(*self._running.values())
 
 
 def _row(row: Any) -> dict[str, int]:

@@ -8,6 +8,7 @@ Key schema (ledger database)::
 
     ns:scans               hash    scan name -> JSON ScanState
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
+    ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's token, 15 s, renewed
     ns:scan-order:<name>   string  `pause`, `resume` or `cancel`: what an operator asked for
 """
@@ -31,6 +32,19 @@ if TYPE_CHECKING:
 
 LEASE_MS = 15_000
 
+_WRITE = """
+-- KEYS: scans, lease, window; ARGV: token, name, record, window or nothing
+local held = redis.call('get', KEYS[2])
+if ARGV[1] == '' then
+  if held then return 0 end
+elseif held ~= ARGV[1] then
+  return 0
+end
+redis.call('hset', KEYS[1], ARGV[2], ARGV[3])
+if ARGV[4] then redis.call('set', KEYS[3], ARGV[4]) end
+return 1
+"""
+
 Phase = Literal["requested", "inventory", "compare", "move", "done", "failed", "cancelled"]
 Order = Literal["pause", "resume", "cancel"]
 
@@ -52,6 +66,9 @@ class ScanOptions:
     #: Unix seconds; entries without a time pass.
     changed_after: float | None = None
     changed_before: float | None = None
+    #: The same in days before the run was requested, so that repeating a command means the same run.
+    max_age_days: float | None = None
+    min_age_days: float | None = None
     compare: tuple[Literal["size", "digest", "mtime"], ...] = ("size",)
     replace: bool = False
     dry_run: bool = False
@@ -59,6 +76,8 @@ class ScanOptions:
     limit: int | None = None
     #: Missing keys sent to the queue a second.
     rate: float | None = None
+    #: Hours in which keys are sent, such as `22:00-06:00 mon-fri`, by the coordinator's clock; none: always.
+    windows: tuple[str, ...] = ()
     #: End the run when that many keys have failed.
     stop_after_failures: int | None = None
 
@@ -89,6 +108,8 @@ class Checkpoint:
     continuation: str | None = None
     #: Number of the next batch.
     batch: int = 0
+    #: There is nothing to compare behind it: both sides were read to their end, or the limit was reached.
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +126,12 @@ class ScanState:
     started_at: float = 0.0
     updated_at: float = 0.0
     finished_at: float = 0.0
+    #: Seconds of work, by a clock that nobody sets: without pauses and without time between coordinators.
+    active_s: float = 0.0
     #: Why the phase is `failed`.
     error: str = ""
+    #: What the coordinator waits for, when it is not work; empty else.
+    waiting: str = ""
     #: Entries read from the source so far, and whether it is complete.
     read: int = 0
     inventory_file: str = ""
@@ -189,6 +214,7 @@ class ScanStates:
             "if ARGV[2] == '0' then return redis.call('del', KEYS[1]) end "
             "return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
         )
+        self._write = redis.register_script(_WRITE)
 
     async def get(self, name: str) -> ScanState | None:
         """The scan of that name, or None."""
@@ -204,39 +230,58 @@ class ScanStates:
         """Write a scan's record."""
         await self._redis.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
 
-    async def checkpoint(self, state: ScanState, window: Sequence[Batch]) -> None:
-        """Write the record and the batches it counts, both or neither.
+    async def put_held(self, state: ScanState, token: str) -> bool:
+        """Write a record as its coordinator, or with `""` while it has none; False when that is over."""
+        return await self._write_held(state, token)
+
+    async def checkpoint(self, state: ScanState, window: Sequence[Batch], token: str) -> bool:
+        """Write the record and the batches it counts, both or neither; False when the lease is another's.
 
         Only then are the batches opened and enqueued: a coordinator that dies in between leaves exactly these
         to its successor, under the same numbers, whatever the listing shows by then.
         """
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
-            wire = orjson.dumps([encode_batch(batch) for batch in window])
-            pipe.set(f"{self._ns}:scan-window:{state.name}", wire)
-            await pipe.execute()
+        wire = orjson.dumps([encode_batch(batch) for batch in window])
+        return await self._write_held(state, token, wire)
+
+    async def _write_held(self, state: ScanState, token: str, *window: bytes) -> bool:
+        names = ("scans", f"scan-lease:{state.name}", f"scan-window:{state.name}")
+        keys = [f"{self._ns}:{name}" for name in names]
+        return bool(await self._write(keys, [token, state.name, _STATE.dump_json(state), *window]))
 
     async def window(self, name: str) -> list[Batch]:
         """The batches of the last checkpoint."""
         found = await self._redis.get(f"{self._ns}:scan-window:{name}")
         return [] if found is None else [decode_batch(wire) for wire in orjson.loads(found)]
 
-    async def forget_window(self, name: str) -> None:
-        """Drop the batches of an earlier run's last checkpoint."""
-        await self._redis.delete(f"{self._ns}:scan-window:{name}")
+    async def sent(self, name: str) -> int:
+        """Number of the first batch that the queue may not have yet."""
+        return int(await self._redis.get(f"{self._ns}:scan-sent:{name}") or 0)
+
+    async def mark_sent(self, name: str, batch: int) -> None:
+        """The queue has this batch, and all before it."""
+        await self._redis.set(f"{self._ns}:scan-sent:{name}", batch + 1)
+
+    async def forget_run(self, name: str) -> None:
+        """Drop what an earlier run left beside its record: its last window, and an order it did not see."""
+        names = ("scan-window", "scan-sent", "scan-order")
+        await self._redis.delete(*(f"{self._ns}:{what}:{name}" for what in names))
 
     async def order(self, name: str, order: Order) -> None:
         """Ask the coordinator to pause, resume or cancel; it looks every second."""
         await self._redis.set(f"{self._ns}:scan-order:{name}", order, ex=86_400)
 
-    async def take_order(self, name: str) -> Order | None:
-        """What was asked since the last look."""
-        found = await self._redis.getdel(f"{self._ns}:scan-order:{name}")
+    async def ordered(self, name: str) -> Order | None:
+        """What was asked and is not carried out yet."""
+        found = await self._redis.get(f"{self._ns}:scan-order:{name}")
         match found:
             case "pause" | "resume" | "cancel":
                 return found
             case _:
                 return None
+
+    async def obeyed(self, name: str, order: Order) -> None:
+        """The order is carried out; a later one stays."""
+        await self._swap([f"{self._ns}:scan-order:{name}"], [order, 0])
 
     async def acquire(self, name: str, token: str) -> bool:
         """Become the coordinator; False while another one lives."""

@@ -22,19 +22,21 @@ from scheduler.rules.planning import PlanRefused, plan
 from scheduler.scan.bound import upper_bound
 from scheduler.scan.compare import Selection, difference
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.sorting import read_sorted
-from scheduler.scan.listing import BlockingListing
+from scheduler.scan.inventory.sorting import read_blocks
+from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
 from scheduler.scan.merge import merge
 from workers.errors import ConfigError, OriginError, TransferError
 from workers.origin.fetch import Fetched
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.merge import Block
     from scheduler.scan.state import ScanState
+    from workers.store.model import ListedObject
 
 #: Objects compared byte by byte at the same time.
 CONCURRENCY = 8
@@ -144,8 +146,13 @@ class Verifier:
         waivers = await services.ledger.failures.waivers(state.options.bucket)
         self._excused = frozenset(waiver.key for waiver in waivers)
         collation = Collation((await services.store.guarantees(state.options.bucket)).collation)
-        listing = BlockingListing(services.store, state.options.bucket, state.options.prefix)
-        chosen = await asyncio.to_thread(self._by_listing, path, listing, collation)
+        bucket, prefix = state.options.bucket, state.options.prefix
+        if collation is Collation.NONE:
+            file = path.with_suffix(".listing")
+            listing = sorted_blocks(await sort_listing(services.store, bucket, prefix, file))
+        else:
+            listing = BlockingListing(services.store, bucket, prefix).blocks(collation=collation)
+        chosen = await asyncio.to_thread(self._by_listing, read_blocks(path, collation), listing)
         await self._absent(chosen)
         if self._full or self._sample:
             await self._by_bytes([entry for entry, there in chosen if there])
@@ -163,27 +170,18 @@ class Verifier:
         return self.report
 
     def _by_listing(
-        self, path: Path, listing: BlockingListing, collation: Collation
+        self, inventory: Iterator[Block[Entry]], listing: Iterator[Block[ListedObject]]
     ) -> list[tuple[Entry, bool]]:
         """Compare every key with the listing; the entries to look at further, with whether they are there.
 
         Missing ones are all returned, and of those present a sample: proportional to each prefix by drawing
         uniformly from all (reservoir), or every one with `full`.
         """
-        options = self._state.options
-        wants = Selection(options).wants
+        wants = Selection(self._state.options, now=self._state.requested_at).wants
         kept: list[tuple[Entry, bool]] = []
         missing: list[tuple[Entry, bool]] = []
         checked = waived = present = 0
-        pairs = merge(
-            read_sorted(path, order=collation),
-            listing.objects(collation=collation),
-            left_key=lambda entry: entry.key,
-            right_key=lambda listed: listed.key,
-            collation=collation,
-            on_duplicate=lambda *_: None,
-        )
-        for entry, there in pairs:
+        for entry, there in merge(inventory, listing, on_duplicate=lambda *_: None):
             if entry is None or not wants(entry):
                 continue
             checked += 1

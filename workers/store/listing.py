@@ -59,6 +59,13 @@ def iso_time(value: str) -> float:
         return 0.0
 
 
+def _unix_times(values: list[str]) -> list[float]:
+    try:
+        return [moment.timestamp() for moment in map(datetime.fromisoformat, values)]
+    except ValueError:
+        return list(map(iso_time, values))
+
+
 def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> ListPage:
     """A page of a listing.
 
@@ -103,10 +110,10 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
             raise StoreRejected(f"{what}: the listing is truncated and gives no continuation token")
     return ListPage(
         objects=tuple(
-            [
-                ListedObject(key=key, size=int(size), etag=unquote_etag(etag), last_modified=iso_time(time))
-                for key, size, etag, time in zip(keys, sizes, etags, times, strict=True)
-            ],
+            map(
+                ListedObject._make,
+                zip(keys, map(int, sizes), map(unquote_etag, etags), _unix_times(times), strict=True),
+            ),
         ),
         continuation=continuation,
     )

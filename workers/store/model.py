@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 -- a dataclass field, resolved by pydantic users
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,8 @@ class ObjectMeta:
     digest_fits: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedObject:
-    """One line of a listing."""
+class ListedObject(NamedTuple):
+    """One line of a listing. A tuple, because ten million of them pass through a scan."""
 
     key: str
     size: int

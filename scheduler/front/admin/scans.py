@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from scheduler.scan.service import ScanService, scan_options
+from scheduler.scan.service import ScanService, UnknownScan, scan_options
 from workers.errors import BrokerUnavailable, ConfigError
 
 if TYPE_CHECKING:
@@ -51,13 +51,16 @@ def routes(services: Services) -> list[Route]:
 
     async def order(request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["order"]
-        state = await service.states.get(name)
-        if state is None:
-            return _json({"error": f"no scan {name!r}"}, 404)
         if what not in {"pause", "resume", "cancel"}:
             return _json({"error": "pause, resume or cancel is expected"}, 400)
-        await services.ledger.outcomes.stop_scan(state.run, None if what == "resume" else what)
-        await service.states.order(name, what)
+        try:
+            await service.order(name, what)
+        except UnknownScan as error:
+            return _json({"error": str(error)}, 404)
+        except ConfigError as error:
+            return _json({"error": str(error)}, 409)
+        except BrokerUnavailable as error:
+            return _json({"error": str(error)}, 503)
         return _json({"name": name, "ordered": what}, 202)
 
     return [

@@ -1,7 +1,8 @@
 """Inventory sources, one a file; each yields what the origin is said to hold, in any order.
 
 Owns the table of sources by name. A source is an async generator `entries(argument, options, services)`; the
-scan sorts what it yields, so no source has to.
+scan sorts what it yields, so no source has to. One whose reading blocks has `blocks` instead, with lists of
+entries that are read in a thread.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from scheduler.runtime import Services
     from scheduler.scan.inventory.entry import Entry
 
+#: Entries that are handed on at a time.
+BLOCK = 5_000
 #: Name in `scans.<name>.inventory` -> module of this package.
 SOURCES: dict[str, str] = {
     "manifest": "manifest",
@@ -29,8 +32,8 @@ SOURCES: dict[str, str] = {
 }
 
 
-def open_source(inventory: dict[str, Any], *, services: Services) -> AsyncIterator[Entry]:
-    """The entries of a source given as `{name: argument}`, for example `{"manifest": "urls.csv"}`.
+async def open_source(inventory: dict[str, Any], *, services: Services) -> AsyncIterator[list[Entry]]:
+    """The entries of a source given as `{name: argument}`, for example `{"manifest": "urls.csv"}`, in blocks.
 
     Other keys of the mapping are options of that source.
 
@@ -44,5 +47,14 @@ def open_source(inventory: dict[str, Any], *, services: Services) -> AsyncIterat
         raise ConfigError(msg)
     module = importlib.import_module(f"{__name__}.{SOURCES[named[0]]}")
     options = {name: value for name, value in inventory.items() if name != named[0]}
-    stream: AsyncIterator[Entry] = module.entries(inventory[named[0]], options, services)
-    return stream
+    if hasattr(module, "blocks"):
+        async for block in module.blocks(inventory[named[0]], options, services):
+            yield block
+        return
+    some: list[Entry] = []
+    async for entry in module.entries(inventory[named[0]], options, services):
+        some.append(entry)
+        if len(some) >= BLOCK:
+            yield some
+            some = []
+    yield some

@@ -1,12 +1,14 @@
 """What an inventory says of one object, and the orders in which stores list keys. PURE.
 
-Owns the record that every source yields and the collations that `scheduler.scan.merge` compares under.
+Owns the record that every source yields, the same for many objects in columns, and the collations that
+`scheduler.scan.merge` compares under.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +26,62 @@ class Entry(NamedTuple):
     mtime: float | None = None
 
 
+class Columns(Sequence[Entry]):
+    """Many entries as columns: an entry is made only for who asks. A column without any value is None.
+
+    Numbers are kept as the text they were read from, `""` for unknown, until somebody needs them.
+    """
+
+    __slots__ = ("_digests", "_mtimes", "_sizes", "keys")
+
+    def __init__(
+        self, keys: list[str], sizes: list[str] | None, digests: list[str] | None, mtimes: list[str] | None
+    ) -> None:
+        self.keys = keys
+        self._sizes = sizes
+        self._digests = digests
+        self._mtimes = mtimes
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Columns: ...
+
+    def __getitem__(self, at: int | slice) -> Entry | Columns:
+        columns = (self._sizes, self._digests, self._mtimes)
+        if isinstance(at, slice):
+            sizes, digests, mtimes = (None if column is None else column[at] for column in columns)
+            return Columns(self.keys[at], sizes, digests, mtimes)
+        size, digest, mtime = ("" if column is None else column[at] for column in columns)
+        return Entry(
+            self.keys[at], int(size) if size else None, digest or None, float(mtime) if mtime else None
+        )
+
+    def sizes(self) -> list[int | None] | None:
+        """Bytes of each, or None when no size is known."""
+        if self._sizes is None:
+            return None
+        try:
+            return list(map(int, self._sizes))
+        except ValueError:
+            return [int(size) if size else None for size in self._sizes]
+
+
 class Collation(StrEnum):
     """The order of a listing.
 
     `BYTES`: by UTF-8 bytes, as S3 does (the order of code points is the same). `PATH`: component by
-    component, as SeaweedFS does: `k/a/1` before `k/a-1`.
+    component, as SeaweedFS does: `k/a/1` before `k/a-1`. `NONE`: no order that the probe could find; such a
+    listing is sorted here before it is compared.
     """
 
     BYTES = "bytes"
     PATH = "path"
+    NONE = "none"
 
 
 def _as_is(key: str) -> str:
@@ -46,4 +95,4 @@ def _by_component(key: str) -> str:
 
 def order_of(collation: Collation) -> Callable[[str], str]:
     """The function that gives a key its place: compare its results."""
-    return _as_is if collation is Collation.BYTES else _by_component
+    return _by_component if collation is Collation.PATH else _as_is

@@ -10,12 +10,14 @@ URL paths and keys).
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import csv
 import datetime as dt
 import gzip
 import tempfile
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -41,6 +43,11 @@ _DIGEST_COLUMNS = {
     "md5": "md5", "content_md5": "md5", "hash": "md5", "sha256": "sha256", "sha1": "sha1", "crc32c": "crc32c",
     "etag": "etag", "e_tag": "etag",
 }  # fmt: skip
+_KNOWN_COLUMNS = frozenset((*_KEY_COLUMNS, *_SIZE_COLUMNS, *_MTIME_COLUMNS, *_DIGEST_COLUMNS))
+#: What a text begins with that is not a key as it stands.
+_NOT_AS_IT_STANDS = ("http://", "https://", "/")
+#: Entries read at a time.
+_BLOCK = 5_000
 _DIGEST_BYTES = {"md5": 16, "sha256": 32, "sha1": 20, "crc32c": 4}
 
 
@@ -48,8 +55,8 @@ class ManifestBroken(FerrymanError):
     """A manifest cannot be read; the message names file and line."""
 
 
-async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
-    """Every entry of the manifest at `argument` (path or http(s) URL), in its own order.
+async def blocks(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[list[Entry]]:
+    """Every entry of the manifest at `argument` (path or http(s) URL), in its own order, in blocks.
 
     Raises:
         ConfigError: no such file, or an unknown option or format.
@@ -68,11 +75,17 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
         services.settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=services.settings.data_dir, prefix="manifest-") as file:
             await _download(place, cast("io.BufferedWriter", file))
-            for entry in read(Path(file.name), shown=place, form=form, strip=options.get("strip_prefix", "")):
-                yield entry
+            found = read(Path(file.name), shown=place, form=form, strip=options.get("strip_prefix", ""))
+            while block := await asyncio.to_thread(_some, found):
+                yield block
     else:
-        for entry in read(Path(place), shown=place, form=form, strip=options.get("strip_prefix", "")):
-            yield entry
+        found = read(Path(place), shown=place, form=form, strip=options.get("strip_prefix", ""))
+        while block := await asyncio.to_thread(_some, found):
+            yield block
+
+
+def _some(found: Iterator[Entry]) -> list[Entry]:
+    return list(islice(found, _BLOCK))
 
 
 async def _download(url: str, file: io.BufferedWriter) -> None:
@@ -108,7 +121,8 @@ def read(path: Path, *, shown: str, form: str | None = None, strip: str = "") ->
         raw.seek(0)
         lines = _Lines(cast("Iterable[bytes]", gzip.GzipFile(fileobj=raw) if packed else raw))
         try:
-            form = form or detect(lines.head(), shown)
+            head = lines.head()
+            form = form or detect(head, shown)
             yield from _READERS[form](lines, strip)
         except (ValueError, KeyError, KeyRefused, EOFError, OSError, csv.Error) as error:
             what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -122,22 +136,20 @@ class _Lines:
     def __init__(self, raw: Iterable[bytes]) -> None:
         self.number = 0
         self._raw = iter(raw)
-        self._kept: str | None = None
 
     def head(self) -> str:
         """The first line; it is given again by iteration."""
-        self._kept = next(self, "")
-        return self._kept
+        first = next(self._raw, None)
+        if first is None:
+            return ""
+        self.number = 1
+        self._raw = chain((first,), self._raw)
+        return first.decode()
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._kept is not None:
-            line, self._kept = self._kept, None
-            return line
-        self.number += 1
-        return next(self._raw).decode()
+        for number, line in enumerate(self._raw, 1):
+            self.number = number
+            yield line.decode()
 
 
 def detect(head: str, name: str) -> str:
@@ -171,7 +183,7 @@ def _plain(lines: _Lines, strip: str) -> Iterator[Entry]:
     for line in lines:
         text = line.rstrip("\r\n")
         if text:
-            yield Entry(_key(text, strip))
+            yield Entry(_key(text, strip) if strip or text.startswith(_NOT_AS_IT_STANDS) else text)
 
 
 def _httplist(lines: _Lines, strip: str) -> Iterator[Entry]:
@@ -183,8 +195,7 @@ def _httplist(lines: _Lines, strip: str) -> Iterator[Entry]:
 
 
 def _tsv(lines: _Lines, strip: str) -> Iterator[Entry]:
-    next(lines)
-    for line in lines:
+    for line in islice(lines, 1, None):
         cells = line.rstrip("\r\n").split("\t")
         if cells == [""]:
             continue
@@ -207,9 +218,26 @@ def _csv(lines: _Lines, strip: str) -> Iterator[Entry]:
     if not set(names) & set(_KEY_COLUMNS):
         names = ["key", "size", "md5"]  # no header: key, size and MD5 in this order
         yield _row(dict(zip(names, first, strict=False)), strip)
+    plain = _key_and_size(names)
     for row in reader:
+        if plain is not None and len(row) == len(names):
+            # Most manifests are these two columns, millions of times.
+            key, size = row[plain[0]], row[plain[1]]
+            if size and key and not strip and not key.startswith(_NOT_AS_IT_STANDS):
+                yield Entry(key, int(size))
+                continue
         if row:
             yield _row(dict(zip(names, row, strict=False)), strip)
+
+
+def _key_and_size(names: list[str]) -> tuple[int, int] | None:
+    """Where key and size stand, when nothing else that is read here does."""
+    known = [name for name in names if name in _KNOWN_COLUMNS]
+    if len(known) != 2 or known[0] == known[1]:
+        return None
+    keys = [at for at, name in enumerate(names) if name in _KEY_COLUMNS]
+    sizes = [at for at, name in enumerate(names) if name in _SIZE_COLUMNS]
+    return (keys[0], sizes[0]) if keys and sizes else None
 
 
 def _row(row: dict[str, Any], strip: str) -> Entry:

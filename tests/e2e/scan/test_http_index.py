@@ -60,7 +60,8 @@ def nginx_index(root: Path, form: str):
 
 async def crawl(inventory, tmp_path):
     services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
-    return {entry.key: entry async for entry in open_source(inventory, services=services)}
+    found = [entry async for block in open_source(inventory, services=services) for entry in block]
+    return {entry.key: entry for entry in found}
 
 
 @pytest.mark.real

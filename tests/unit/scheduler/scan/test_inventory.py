@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from scheduler.scan.inventory import SOURCES, open_source
-from scheduler.scan.inventory.entry import Collation, Entry
+from scheduler.scan.inventory.entry import Collation, Columns, Entry, order_of
 from scheduler.scan.inventory.manifest import ManifestBroken, read
-from scheduler.scan.inventory.sorting import read_sorted, sort_to_file
+from scheduler.scan.inventory.sorting import Sorter, read_blocks
 from workers.errors import ConfigError
 
 MD5 = hashlib.md5(b"x").hexdigest()
@@ -30,7 +30,7 @@ def manifest(tmp_path, text, name="list.txt", **options):
 
 async def collected(inventory, tmp_path):
     services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
-    return [entry async for entry in open_source(inventory, services=services)]
+    return [entry async for block in open_source(inventory, services=services) for entry in block]
 
 
 @pytest.mark.parametrize("name", ["keys.txt", "keys.txt.gz"])
@@ -163,29 +163,64 @@ def test_every_source_is_a_module():
     import importlib
 
     for module in SOURCES.values():
-        assert callable(importlib.import_module(f"scheduler.scan.inventory.{module}").entries)
+        source = importlib.import_module(f"scheduler.scan.inventory.{module}")
+        assert callable(getattr(source, "blocks", None) or source.entries)
+
+
+SORTABLE = [
+    Entry("k/a-1", 5, "md5:00", 1.5),
+    Entry("k/a/2"),
+    Entry("中", 0, None, 2.0),
+    Entry("a;b c\\", 1),
+    Entry("k/a", 7),
+]
+
+
+def sorted_file(tmp_path, collation, *entry_blocks):
+    sorter = Sorter(tmp_path / "inventory", collation)
+    for block in entry_blocks:
+        sorter.add(block)
+    return sorter.finish()
+
+
+def entries_of(blocks):
+    return [entry for block in blocks for entry in block.items]
 
 
 @pytest.mark.parametrize("collation", list(Collation))
-async def test_sorting_outside_memory_keeps_every_field_and_resumes_behind_a_key(tmp_path, collation):
-    entries = [
-        Entry("k/a-1", 5, "md5:00", 1.5),
-        Entry("k/a/2"),
-        Entry("中", 0, None, 2.0),
-        Entry("a;b c\\", 1),
-        Entry("k/a", 7),
-    ]
-
-    async def stream():
-        for entry in entries:
-            yield entry
-
-    path = await sort_to_file(stream(), collation, directory=tmp_path)
-    place = (lambda key: key) if collation is Collation.BYTES else (lambda key: key.replace("/", "\x01"))
-    want = sorted(entries, key=lambda entry: place(entry.key))
-    assert list(read_sorted(path, order=collation)) == want
+@pytest.mark.parametrize("in_order", [True, False])
+def test_sorting_outside_memory_keeps_every_field_and_resumes_behind_a_key(tmp_path, collation, in_order):
+    place = order_of(collation)
+    want = sorted(SORTABLE, key=lambda entry: place(entry.key))
+    given = want if in_order else SORTABLE
+    found = sorted_file(tmp_path, collation, given[:2], given[2:])
+    assert (found.keys, found.duplicates) == (5, 0)
+    assert entries_of(read_blocks(found.path, collation)) == want
     for at, entry in enumerate(want):
-        assert list(read_sorted(path, after=entry.key, order=collation)) == want[at + 1 :]
+        assert entries_of(read_blocks(found.path, collation, after=entry.key)) == want[at + 1 :]
+    assert [file.name for file in tmp_path.iterdir()] == ["inventory"]
+
+
+def test_a_key_that_is_named_again_is_kept_once_as_it_was_named_first(tmp_path):
+    found = sorted_file(tmp_path, Collation.BYTES, [Entry("b", 1), Entry("a")], [Entry("b", 2)])
+    assert (found.keys, found.duplicates) == (2, 1)
+    assert entries_of(read_blocks(found.path, Collation.BYTES)) == [Entry("a"), Entry("b", 1)]
+
+
+def test_an_aborted_sort_leaves_nothing_behind(tmp_path):
+    for given in ([Entry("a")], [Entry("b"), Entry("a")]):
+        sorter = Sorter(tmp_path / "inventory", Collation.BYTES)
+        sorter.add(given)
+        sorter.abort()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_are_the_entries_they_were_made_of():
+    columns = Columns(["a", "b"], ["1", ""], None, ["1.5", "2.0"])
+    assert list(columns) == [Entry("a", 1, None, 1.5), Entry("b", None, None, 2.0)]
+    assert list(columns[1:]) == [Entry("b", None, None, 2.0)]
+    assert columns.sizes() == [1, None]
+    assert Columns(["a"], None, None, None).sizes() is None
 
 
 def test_the_time_of_a_manifest_without_zone_is_utc(tmp_path):

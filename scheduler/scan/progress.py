@@ -1,0 +1,48 @@
+"""How far a scan is: rates and the time it will still take. PURE.
+
+Owns the reckoning that `scan status`, the API and the page share. Rates are over the seconds that somebody
+worked on the scan, so that neither a pause nor a clock that was set shows in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scheduler.scan.state import Account, ScanState
+
+#: Phases in which a scan has work to do.
+ACTIVE = frozenset({"requested", "inventory", "compare", "move"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a scan is."""
+
+    #: Keys that are settled, and how many there will be as far as is known.
+    settled: int
+    expected: int
+    #: Seconds of work.
+    duration_s: float
+    objects_per_s: float
+    bytes_per_s: float
+    #: Seconds still to go; None when nobody can say.
+    eta_s: float | None
+
+
+def progress_of(state: ScanState, total: Account) -> Progress:
+    """The progress of a scan whose account of all keys is `total`."""
+    settled = total.found - total.pending
+    expected = max(state.read - state.duplicates, total.found)
+    seconds = state.active_s
+    per_s = settled / seconds if seconds > 0 else 0.0
+    known = per_s > 0 and state.phase in ACTIVE and state.inventory_complete
+    return Progress(
+        settled=settled,
+        expected=expected,
+        duration_s=round(seconds, 3),
+        objects_per_s=round(per_s, 1),
+        bytes_per_s=round(total.bytes / seconds, 1) if seconds > 0 else 0.0,
+        eta_s=round(max(expected - settled, 0) / per_s, 1) if known else None,
+    )

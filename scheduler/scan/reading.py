@@ -1,0 +1,113 @@
+"""Reading a scan's source to its end into one sorted file.
+
+Owns what is sorted out on the way: keys outside the prefix, keys that can not be asked for. Knows no bucket
+listing and no queue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from scheduler.dispatch import key_problem
+from scheduler.scan.inventory.sorting import Sorter
+from scheduler.scan.listing import OWN_PREFIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scheduler.scan.compare import Groups, Selection
+    from scheduler.scan.inventory.entry import Collation, Entry
+    from scheduler.scan.inventory.sorting import SortedFile
+
+#: Longest key in characters that no encoding makes longer than a key may be.
+_SURELY_SHORT = 256
+#: Refused keys that are remembered to count each once.
+_REMEMBERED = 100_000
+
+
+def inventory_path(directory: Path, run: str) -> Path:
+    """Where the sorted inventory of a run stands."""
+    return directory / f"{run}.sorted"
+
+
+def forget_inventories(directory: Path, name: str, *, but: str) -> None:
+    """Delete what earlier runs of a scan left in the directory."""
+    ours = re.compile(re.escape(name) + r"-[0-9a-f]{12}\.(?:sorted|sorted\.part|listing|listing\.part)")
+    for path in directory.iterdir():
+        if ours.fullmatch(path.name) and not path.name.startswith(but):
+            path.unlink(missing_ok=True)
+
+
+class Reading:
+    """One pass over a source. Blocking: call it from a thread."""
+
+    def __init__(
+        self, path: Path, collation: Collation, *, prefix: str, selection: Selection, groups: Groups
+    ) -> None:
+        self._sorter = Sorter(path, collation)
+        self._prefix = prefix
+        self._selection = selection
+        self._groups = groups
+        self._refused: set[str] = set()
+        #: Entries below the prefix.
+        self.read = 0
+        self.duplicates = 0
+        #: (group, what) -> number; what: found, refused, excluded.
+        self.counts: Counter[tuple[str, str]] = Counter()
+        #: Keys that cannot be asked for, with the reason; whoever lists them empties the list.
+        self.refused: list[tuple[str, str]] = []
+
+    def take(self, entries: list[Entry]) -> None:
+        """Take some more.
+
+        Raises:
+            SortFailed: sort(1) is missing or has given up.
+        """
+        if self._prefix:
+            entries = [entry for entry in entries if entry.key.startswith(self._prefix)]
+        self.read += len(entries)
+        keys = [entry.key for entry in entries]
+        # One look at the block for what nearly never is; a key that is printable is free of half characters.
+        if not (
+            all(keys)
+            and all(map(str.isprintable, keys))
+            and max(map(len, keys), default=0) <= _SURELY_SHORT
+            and OWN_PREFIX not in "\n".join(keys)
+        ):
+            entries = [entry for entry in entries if self._may_be_asked_for(entry)]
+        self._sorter.add(entries)
+
+    def _may_be_asked_for(self, entry: Entry) -> bool:
+        key = entry.key
+        problem = "reserved_key" if key.startswith(OWN_PREFIX) else key_problem(key)
+        if problem is None:
+            return True
+        if key in self._refused:
+            self.duplicates += 1
+            return False
+        if len(self._refused) < _REMEMBERED:
+            self._refused.add(key)
+        group = self._groups.of(key)
+        self.counts[group, "found"] += 1
+        if self._selection.wants(entry):
+            self.counts[group, "refused"] += 1
+            self.refused.append((key, problem))
+        else:
+            self.counts[group, "excluded"] += 1
+        return False
+
+    def finish(self) -> SortedFile:
+        """The sorted inventory.
+
+        Raises:
+            SortFailed: the message holds what sort said.
+        """
+        found = self._sorter.finish()
+        self.duplicates += found.duplicates
+        return found
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._sorter.abort()
