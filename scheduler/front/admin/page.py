@@ -6,6 +6,7 @@ Owns its looks. What is shown is `scheduler.status`'s; a field that is new there
 from __future__ import annotations
 
 import html
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -37,6 +38,8 @@ th { font-weight: 600; color: #48606b } td { font-variant-numeric: tabular-nums;
 <body>
 <h1>Ferryman</h1>
 """
+#: Numbers with a fraction beyond this are Unix times (2001 and later): no duration here is as long.
+_EARLIEST = 1e9
 #: No script, no frame, nothing from elsewhere.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -91,6 +94,8 @@ def _value(value: Any) -> str:
             return "yes" if value else "no"
         case int():
             return f"{value:,}".replace(",", "\u202f")
+        case float() if value > _EARLIEST:
+            return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         case float():
             return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
         case _:

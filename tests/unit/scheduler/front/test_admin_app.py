@@ -97,8 +97,11 @@ async def test_errors_of_ours_are_json_with_a_fitting_status(error, status, code
 
 
 def test_the_page_shows_every_field_and_escapes_what_came_from_outside():
-    page = render(plain({"at": 1.5, "queues": [{"lane": "hot", "waiting": 12345}], "x": {"<b>": "<script>"}}))
+    page = render(
+        plain({"at": 1795238532.5, "queues": [{"lane": "hot", "waiting": 12345}], "x": {"<b>": "<script>"}})
+    )
     assert "hot" in page
+    assert "2026-11-21" in page
     assert "12\u202f345" in page
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
