@@ -34,6 +34,10 @@ class LeaseKeeper:
         """Renew these from now on."""
         self._held.setdefault(bucket, set()).update(keys)
 
+    def holds(self, bucket: str, key: str) -> bool:
+        """Whether this process is moving the key now."""
+        return key in self._held.get(bucket, ())
+
     def drop(self, bucket: str, keys: Iterable[str]) -> None:
         """Renew these no more."""
         self._held.get(bucket, set()).difference_update(keys)

@@ -176,7 +176,8 @@ class BatchRunner:
         for index, (item, state) in enumerate(zip(batch.items, states, strict=True)):
             if state is RunState.TOMBSTONE:
                 ready.append((item, Skipped(key=item.key, reason="tombstone")))
-            elif state is RunState.BUSY:
+            elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
+                # By another process, or by this one for a message that came twice.
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
                 ready.append((item, _Again(item=item, delay_s=delay_s, reason="busy")))
             else:
