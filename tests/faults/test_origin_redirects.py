@@ -277,8 +277,8 @@ async def test_dns_rebinding_meets_the_guard_at_every_connection(chaos):
     async with rig(OriginSettings(allow_networks=("127.0.0.0/8",)), resolver=resolver) as one:
         plan = named(f"rebind.example:{chaos.port}")
         assert (await one.get(plan, "close/x")).body == chaos.body("/x")
-        for session in one.client._sessions.values():
-            session.connector.clear_dns_cache()
+        for pool in one.client._pools.values():
+            pool.connector.clear_dns_cache()
         assert isinstance(await failing(one, plan, "close/x"), AddressRefused)
     assert resolver.asked == ["rebind.example", "rebind.example"]
     assert chaos.count() == 1

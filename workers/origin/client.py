@@ -1,6 +1,6 @@
-"""One request to an origin, redirects included, over aiohttp.
+"""One request to an origin, redirects included, over aiohttp's connections.
 
-Owns sessions, deadlines up to the head of the answer, and the translation of aiohttp's and the system's
+Owns pools, deadlines up to the head of the answer, and the translation of aiohttp's and the system's
 exceptions into our tree: nothing above this module sees theirs. Bytes are raw (`auto_decompress` off), URLs
 are used as they are, no proxy or netrc of the environment is read, no cookie is kept. Knows candidates and
 budgets only as far as `before_hop` is called before another host is asked.
@@ -13,7 +13,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
-from yarl import URL
+from aiohttp.http_exceptions import HttpProcessingError
 
 from workers.errors import (
     AddressRefused,
@@ -28,6 +28,7 @@ from workers.errors import (
 from workers.origin.connector import GuardedConnector
 from workers.origin.credentials import Credentials
 from workers.origin.deadlines import Deadlines, Dial
+from workers.origin.exchange import Exchanger
 from workers.origin.guard import Guard, Kind, current_dial
 from workers.origin.headers import fixed_headers, request_headers, went_through
 from workers.origin.redirects import (
@@ -45,24 +46,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiohttp.abc import AbstractResolver
+    from yarl import URL
 
     from workers.origin.answers import Headers
     from workers.origin.guard import Refusal
     from workers.plan import FetchItem, FetchPlan, Origin
     from workers.settings import OriginSettings
 
-#: Bounds of an answer's head.
-MAX_HEADERS = 256
-MAX_HEADER_BYTES = 16 * 1024
-
 #: Beginning of a 508 in which the gateway's error code is looked for.
 MAX_LOOP_BODY_BYTES = 4096
 
-#: Bytes that aiohttp buffers before it stops reading.
-READ_BUFFER_BYTES = 256 * 1024
-
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 def origin_url(origin: Origin, item: FetchItem) -> str:
@@ -95,7 +89,7 @@ class OriginClient:
         self._guard = Guard.of(settings.allow_networks, listeners)
         self._credentials = Credentials(settings.credentials)
         self._resolver = resolver
-        self._sessions: dict[tuple[bool, bool, str], aiohttp.ClientSession] = {}
+        self._pools: dict[tuple[bool, bool, str], Exchanger] = {}
         self._deadlines = Deadlines()
         self._fixed = fixed_headers(instance)
 
@@ -110,10 +104,10 @@ class OriginClient:
     async def close(self) -> None:
         """End every connection."""
         self._deadlines.close()
-        sessions = list(self._sessions.values())
-        self._sessions.clear()
-        for session in sessions:
-            await session.close()
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
+            await pool.close()
 
     async def ask(
         self,
@@ -151,7 +145,7 @@ class OriginClient:
                     credential = None
                     passed, new = headers_elsewhere(passed, new, resend=plan.redirects.resend_headers)
                 configured = plan.trusted_hosts and _is_named(plan, split_url(url).authority)
-            # The fixed headers are the session's; most requests have no others.
+            # The fixed headers are the pool's; most requests have no others.
             headers = request_headers(passed, new, instance=self.instance) if passed or new else []
             if credential is not None:
                 headers += self._credentials.headers(credential, method, url, origin=origin.host)
@@ -210,13 +204,16 @@ class OriginClient:
         first_byte_s: float,
     ) -> Answer:
         sni, connect_s = plan.sni, plan.timeouts.connect_s
-        target = URL(url, encoded=True)
-        if self._own_names and self._is_own_name(target):
-            raise OriginLoop(f"{without_query(url)} is a public name of this installation", origin=host)
         certificate = credential if self._credentials.is_certificate(credential) else None
-        session = self._sessions.get((configured, sni, certificate or ""))
-        if session is None:
-            session = self._open_session(configured=configured, sni=sni, certificate=certificate)
+        pool = self._pools.get((configured, sni, certificate or ""))
+        if pool is None:
+            pool = self._open_pool(configured=configured, sni=sni, certificate=certificate)
+        try:
+            route, target = pool.route(url)
+        except ValueError as error:
+            raise _translated(error, host, []) from error
+        if self._own_names and self._is_own_name(route.url):
+            raise OriginLoop(f"{without_query(url)} is a public name of this installation", origin=host)
         loop = asyncio.get_running_loop()
         dial = Dial(loop.time() + connect_s, first_byte_s)
         dialled = current_dial.set(dial)
@@ -224,14 +221,7 @@ class OriginClient:
         try:
             while True:
                 try:
-                    # "." leaves no name after aiohttp strips the dots: no SNI is sent.
-                    raw = await session.request(
-                        method,
-                        target,
-                        headers=headers,
-                        allow_redirects=False,
-                        server_hostname=None if sni else ".",
-                    )
+                    raw = await pool.send(method, route, target, headers)
                     break
                 except aiohttp.ClientConnectorError:
                     raise
@@ -248,7 +238,7 @@ class OriginClient:
             limit_s = first_byte_s if dial.connected else connect_s
             message = f"{host}: {phase} took over {limit_s:g} s"
             raise OriginTimeout(message, origin=host, phase=phase) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise _translated(error, host, dial.refusals) from error
         finally:
             self._deadlines.remove(dial)
@@ -269,7 +259,7 @@ class OriginClient:
         name = (target.raw_host or "").lower().rstrip(".")
         return name in self._own_names or f"{name}:{target.port}" in self._own_names
 
-    def _open_session(self, *, configured: bool, sni: bool, certificate: str | None) -> aiohttp.ClientSession:
+    def _open_pool(self, *, configured: bool, sni: bool, certificate: str | None) -> Exchanger:
         connector = GuardedConnector(
             self._guard,
             configured=configured,
@@ -277,22 +267,10 @@ class OriginClient:
             check_names=not sni and self._settings.verify_tls,
             resolver=self._resolver,
         )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            headers=self._fixed,
-            timeout=_NO_TIMEOUT,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-            read_bufsize=READ_BUFFER_BYTES,
-        )
-        # aiohttp would repeat a GET that was dropped, even on a fresh connection: `_send` decides about that.
-        session._retry_connection = False  # noqa: SLF001 -- there is no public switch; a fault test counts requests
-        self._sessions[configured, sni, certificate or ""] = session
-        return session
+        # "." leaves no name after aiohttp strips the dots: no SNI is sent.
+        pool = Exchanger(connector, self._fixed, server_hostname=None if sni else ".")
+        self._pools[configured, sni, certificate or ""] = pool
+        return pool
 
     def _tls_context(self, *, sni: bool, certificate: str | None) -> ssl.SSLContext:
         try:
@@ -340,7 +318,7 @@ def _translated(error: Exception, host: str, refused: list[Refusal]) -> OriginEr
                 origin=host,
             )
         return AddressRefused(f"{host}: {text}; origin.allow_networks does not list it", origin=host)
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, HttpProcessingError):
         first = (error.message.splitlines() or ["no HTTP"])[0]
         return OriginMalformed(f"{host}: {first[:100].rstrip(':')}", origin=host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -14,9 +14,10 @@ from workers.origin.body import BODY_ERRORS
 from workers.origin.deadlines import Deadlines, Dial
 
 if TYPE_CHECKING:
-    import aiohttp
+    from aiohttp import StreamReader
 
     from workers.origin.answers import Headers
+    from workers.origin.exchange import Exchange
 
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
 MAX_DRAIN_BYTES = 64 * 1024
@@ -34,7 +35,7 @@ class Answer:
     #: Final URL, after redirects, and how many there were.
     url: str
     hops: int
-    raw: aiohttp.ClientResponse
+    raw: Exchange
     #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
     protocol: Any
     idle_s: float
@@ -55,7 +56,7 @@ class Answer:
         Raises:
             BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what aiohttp says.
         """
-        content = self.raw.content
+        content: StreamReader = self.raw.content
         if content.is_eof():
             return await content.readany()
         loop = asyncio.get_running_loop()

@@ -1,0 +1,121 @@
+"""What is sent to an origin, byte for byte, before any connection is involved."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from workers.origin.connector import GuardedConnector
+from workers.origin.exchange import Exchanger, _render
+from workers.origin.guard import Guard
+
+FIXED = {"Accept-Encoding": "identity", "User-Agent": "ferryman/1"}
+
+
+@pytest.fixture
+async def exchanger():
+    connector = GuardedConnector(Guard.of(()), configured=False, tls=True, check_names=False)
+    one = Exchanger(connector, FIXED, server_hostname=None)
+    yield one
+    await one.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "target"),
+    [
+        ("http://a.example/x", "a.example", "/x"),
+        ("http://a.example", "a.example", "/"),
+        ("https://a.example:8443/x%2fy//z?q=%20#part", "a.example:8443", "/x%2fy//z?q=%20"),
+        ("http://a.example:80/x", "a.example", "/x"),
+        ("https://a.example:443/x", "a.example", "/x"),
+        ("http://A.example/X", "A.example", "/X"),
+        ("http://a.example?q=1", "a.example", "/?q=1"),
+        ("http://[::1]:81/x", "[::1]:81", "/x"),
+        ("http://a.example/../x/./y", "a.example", "/../x/./y"),
+    ],
+)
+async def test_a_path_is_sent_as_it_is_spelled(exchanger, url, host, target):
+    for _ in range(2):  # the second time the route is known
+        route, found = exchanger.route(url)
+        assert (route.host, found) == (host, target)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a/x",
+        "//a/x",
+        "/x",
+        "http:///x",
+        "http://u:p@a/x",
+        "http://a/x\r\nX-Evil: 1",
+        "http://a:b/x",
+        "",
+    ],
+)
+async def test_what_is_no_origin_url_is_refused(exchanger, url):
+    with pytest.raises(ValueError):
+        exchanger.route(url)
+
+
+async def test_routes_of_many_hosts_are_forgotten_again(exchanger):
+    for number in range(1001):
+        exchanger.route(f"http://h{number}.example/x")
+    assert len(exchanger._routes) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ((), "Host: h|Accept-Encoding: identity|User-Agent: ferryman/1|Accept: */*"),
+        ([("user-agent", "x")], "Host: h|Accept-Encoding: identity|user-agent: x|Accept: */*"),
+        ([("HOST", "other")], "HOST: other|Accept-Encoding: identity|User-Agent: ferryman/1|Accept: */*"),
+        (
+            [("X-A", "1"), ("x-a", "2"), ("accept", "image/*")],
+            "Host: h|Accept-Encoding: identity|User-Agent: ferryman/1|X-A: 1|x-a: 2|accept: image/*",
+        ),
+    ],
+)
+def test_headers_of_the_request_take_the_place_of_fixed_ones(headers, expected):
+    """H5."""
+    assert _render("h", FIXED, headers) == ("\r\n".join(expected.split("|")) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize("header", [("X-A", "1\r\nX-B: 2"), ("X-A\n", "1"), ("X-A", "\0")])
+def test_a_header_that_would_break_the_request_is_refused(header):
+    with pytest.raises(ValueError, match="line break"):
+        _render("h", FIXED, [header])
+
+
+async def test_a_connection_serves_one_request_after_another_and_none_after_it_was_closed():
+    """The pool is aiohttp's: what we take from it and give back must count there."""
+    met = []
+
+    async def serve(reader, writer):
+        met.append(writer)
+        while not reader.at_eof():
+            head = await reader.readuntil(b"\r\n\r\n")
+            early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+            writer.write(early + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            writer.write(b"" if head.startswith(b"HEAD") else b"o" if b"/half" in head else b"ok")
+
+    connector = GuardedConnector(Guard.of(()), configured=True, tls=True, check_names=False)
+    pool = Exchanger(connector, FIXED, server_hostname=None)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        route, target = pool.route(f"{base}/x")
+        for method, body in (("GET", b"ok"), ("HEAD", b""), ("GET", b"ok")):
+            answer = await pool.send(method, route, target, None)
+            assert (answer.status, answer.content_length) == (200, 2)
+            assert await answer.content.read() == body
+            assert answer.connection is None
+        assert len(met) == 1
+        half = await pool.send("GET", *pool.route(f"{base}/half"), None)
+        half.close()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await half.content.read()
+        await (await pool.send("GET", route, target, None)).content.read()
+        assert len(met) == 2
+        await pool.close()
+        for writer in met:
+            writer.close()
