@@ -17,6 +17,7 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.front.admin.token import token_of
 from scheduler.scan.gate import look
 from scheduler.scan.report_page import page
 from scheduler.scan.state import account
@@ -204,13 +205,11 @@ async def _report(
 
 
 def _sign(report: dict[str, Any], services: Services) -> None:
-    """Add the digest of the report, and an HMAC with the admin token when there is one to be had."""
+    """Add the digest of the report, and an HMAC with the admin token, wherever that is kept."""
     body = orjson.dumps(report, option=orjson.OPT_SORT_KEYS)
     report["sha256"] = hashlib.sha256(body).hexdigest()
-    token = services.settings.admin.token
-    if token is not None:
-        secret = token.get_secret_value().encode()
-        report["hmac_sha256"] = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    secret = token_of(services.settings).encode()
+    report["hmac_sha256"] = hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
 async def _write(services: Services, bucket: str, name: str, report: dict[str, Any]) -> tuple[str, ...]:
