@@ -50,8 +50,8 @@ $(BENCH_STAMP): bench/requirements.lock $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r bench/requirements.lock
 	@touch $@
 
-bench: $(BENCH_STAMP) ## Measure objects/s and CPU per object, beside rclone (ARGS=--no-peers: alone)
-	$(BIN)/python bench/move.py $(ARGS)
+bench: $(BENCH_STAMP) ## Measure beside rclone and juicefs (ARGS="--only NAME", "--no-peers")
+	$(BIN)/python bench/run.py $(ARGS)
 
 clean: ## Remove what was made here (not .ferryman, which is data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ferryman-demo \

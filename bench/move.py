@@ -11,14 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -41,11 +42,11 @@ from workers.store.metadata import object_meta
 BATCH = 100
 
 
-def make_files(www: Path, count: int, size: int) -> list[str]:
+def make_files(www: Path, count: int, size: int, prefix: str = "") -> list[str]:
     keys = []
     block = os.urandom(size)
     for number in range(count):
-        key = f"{number % 50:02d}/{number:07d}.bin"
+        key = f"{prefix}{number % 50:02d}/{number:07d}.bin"
         path = www / key
         path.parent.mkdir(parents=True, exist_ok=True)
         if size > 1 << 20:
@@ -78,10 +79,22 @@ async def bare_puts(settings: Settings, bucket: str, count: int, size: int) -> t
         return count / (time.perf_counter() - began), (time.process_time() - before) / count * 1e6
 
 
+async def make_bucket(settings: Settings, bucket: str) -> None:
+    async with ObjectStore(settings.store, settings.limits) as store:
+        await store.ensure_bucket(bucket)
+
+
 async def ferryman(
-    settings: Settings, bucket: str, keys: list[str], origin: str, *, processes: int, part: int
-) -> dict[str, float]:
-    """Move the keys through queue and workers; rate, CPU µs an object, peak RSS, and the rate of each part."""
+    settings: Settings,
+    bucket: str,
+    keys: list[str],
+    origin: str,
+    *,
+    processes: int,
+    part: int,
+    warm: list[str],
+) -> dict[str, Any]:
+    """Move the keys through queue and workers: rate, CPU µs an object, peak RSS, and both of each part."""
     log.configure(level="warning")
     host = origin.removeprefix("http://")
     plan = FetchPlan(
@@ -90,40 +103,40 @@ async def ferryman(
         groups=(OriginGroup(primary=Origin(host=host, scheme="http")),),
         trusted_hosts=True,
     )
-    async with ObjectStore(settings.store, settings.limits) as store:
-        await store.ensure_bucket(bucket)
+    await make_bucket(settings, bucket)
     ledger = Ledger.open(settings.broker)
     queue = JobQueue.open(settings.broker)
     async with Supervisor() as supervisor:
         size = LaneSize(processes=processes, threads=None)
         pids = [await supervisor.start(child) for child in worker_children(settings, [Lane.COLD], size)]
         # Warm: the workers have imported, connected and probed the store before the clock starts.
-        await wave(ledger, queue, plan, keys[: processes * 4], "warm")
-        rest = keys[processes * 4 :]
+        await wave(ledger, queue, plan, warm, "warm", batch_size=1)
         cpu = cpu_s(pids)
         own = time.process_time()
         began = time.perf_counter()
         rates = []
-        for at in range(0, len(rest), part):
-            here = time.perf_counter()
-            await wave(ledger, queue, plan, rest[at : at + part], f"run{at}")
-            rates.append(min(part, len(rest) - at) / (time.perf_counter() - here))
+        for at in range(0, len(keys), part):
+            here, then = time.perf_counter(), cpu_s(pids)
+            await wave(ledger, queue, plan, keys[at : at + part], f"run{at}")
+            count = min(part, len(keys) - at)
+            rates.append((count / (time.perf_counter() - here), (cpu_s(pids) - then) / count * 1e6))
         seconds = time.perf_counter() - began
         used = cpu_s(pids) - cpu + time.process_time() - own
         peak = peak_rss_mib(pids)
     await queue.close()
     await ledger.close()
     return {
-        "rate": len(rest) / seconds,
-        "cpu_us": used / len(rest) * 1e6,
+        "rate": len(keys) / seconds,
+        "cpu_us": used / len(keys) * 1e6,
         "rss": peak,
         "seconds": seconds,
-        "first": rates[0],
-        "last": rates[-1],
+        "parts": rates,
     }
 
 
-async def wave(ledger: Ledger, queue: JobQueue, plan: FetchPlan, keys: list[str], name: str) -> None:
+async def wave(
+    ledger: Ledger, queue: JobQueue, plan: FetchPlan, keys: list[str], name: str, batch_size: int = BATCH
+) -> None:
     run = f"{name}-{uuid.uuid4().hex[:8]}"
     batches = [
         Batch(
@@ -133,10 +146,10 @@ async def wave(ledger: Ledger, queue: JobQueue, plan: FetchPlan, keys: list[str]
             batch=number,
             items=tuple(
                 FetchItem(key=key, path=key, position=at)
-                for at, key in enumerate(keys[start : start + BATCH])
+                for at, key in enumerate(keys[start : start + batch_size])
             ),
         )
-        for number, start in enumerate(range(0, len(keys), BATCH))
+        for number, start in enumerate(range(0, len(keys), batch_size))
     ]
     for batch in batches:
         await ledger.outcomes.open_batch(run, batch.batch, size=len(batch.items), group="g")
@@ -151,9 +164,9 @@ async def wave(ledger: Ledger, queue: JobQueue, plan: FetchPlan, keys: list[str]
 
 
 def rclone(
-    binary: str, settings: Settings, bucket: str, keys: list[str], origin: str, root: Path
+    binary: str, settings: Settings, bucket: str, keys: list[str], origin: str, root: Path, warm: list[str]
 ) -> dict[str, float]:
-    """`rclone copy` of the same keys from the same origin."""
+    """`rclone copy` of the same keys from the same origin; its start-up is measured on one small object."""
     store = settings.store
     secret = store.secret_access_key.get_secret_value() if store.secret_access_key else ""
     config = root / "rclone.conf"
@@ -162,30 +175,75 @@ def rclone(
         f"access_key_id = {store.access_key_id}\nsecret_access_key = {secret}\nendpoint = {store.endpoint}\n"
         "region = us-east-1\nforce_path_style = true\nno_check_bucket = true\n"
     )
+    files = root / "files.txt"
+    command = [
+        binary, "--config", str(config), "copy", "o:", f"s:{bucket}", "--files-from-raw", str(files),
+        "--no-traverse", "--transfers", "32", "--checkers", "32", "--retries", "1", "--s3-no-head",
+    ]  # fmt: skip
     results = []
-    for part in (keys[:1], keys[1:]):
-        files = root / "files.txt"
+    for part in (warm[:1], keys):
         files.write_text("\n".join(part) + "\n")
+        results.append(run(command))
+    return without_start(*results, count=len(keys))
+
+
+def juicefs(binary: str, settings: Settings, bucket: str, www: Path, count: int) -> dict[str, float]:
+    """`juicefs sync` of the same files from the local disk: it has no HTTP source, so it saves every GET."""
+    store = settings.store
+    secret = store.secret_access_key.get_secret_value() if store.secret_access_key else ""
+    where = (
+        f"minio://{store.access_key_id}:{secret}@{(store.endpoint or '').removeprefix('http://')}/{bucket}"
+    )
+    results = []
+    for source, target in ((www / "warm", "warm"), (www, "all")):
         command = [
-            binary, "--config", str(config), "copy", "o:", f"s:{bucket}", "--files-from-raw", str(files),
-            "--no-traverse", "--transfers", "32", "--checkers", "32", "--retries", "1", "--s3-no-head",
+            binary, "sync", "--threads", "32", "--list-threads", "4", "--no-https", "--quiet",
+            "--exclude", "warm/**", f"file://{source}/", f"{where}/{target}/",
         ]  # fmt: skip
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        del before
-        if status != 0:
-            raise SystemExit(f"rclone ended with {status}")
-        results.append((seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
-    (idle, idle_cpu, _), (seconds, cpu, peak) = results
+        results.append(run(command))
+    return without_start(*results, count=count)
+
+
+def run(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and peak RSS in MiB of a peer."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = status
+    if status != 0:
+        raise SystemExit(f"{command[0]} ended with {status}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def without_start(
+    idle: tuple[float, float, float], whole: tuple[float, float, float], *, count: int
+) -> dict[str, float]:
+    """What a peer's run took beyond its run on next to nothing."""
     return {
-        "rate": (len(keys) - 1) / (seconds - idle),
-        "cpu_us": (cpu - idle_cpu) / (len(keys) - 1) * 1e6,
-        "rss": peak,
-        "seconds": seconds - idle,
+        "rate": count / (whole[0] - idle[0]),
+        "cpu_us": (whole[1] - idle[1]) / count * 1e6,
+        "rss": whole[2],
+        "seconds": whole[0] - idle[0],
     }
+
+
+def along(parts: list[tuple[float, float]], count: int, part: int) -> str:
+    """Rate and cost of each stretch, and the slope of the cost by least squares."""
+    rows = [["objects", "objects/s", "CPU µs/object (workers)"]]
+    for number, (speed, used) in enumerate(parts):
+        last = min(count, (number + 1) * part)
+        rows.append([f"{number * part + 1}-{last}", f"{speed:.0f}", f"{used:.0f}"])
+    slope, _ = statistics.linear_regression(range(len(parts)), [used for _, used in parts])
+    mean = statistics.mean(used for _, used in parts)
+    steps = len(parts) - 1
+    return f"{table(rows)}\n\nCost from the first stretch to the last: {slope * steps / mean * 100:+.1f} % (slope)"
+
+
+def peer(name: str) -> str | None:
+    """A peer's binary: beside this Python, or on PATH."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name)
 
 
 def main() -> None:
@@ -197,10 +255,10 @@ def main() -> None:
         "--part", type=int, default=1_000_000, help="objects of a stretch whose rate is printed"
     )
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--juicefs", action="store_true", help="juicefs sync as well, from the local disk")
     args = parser.parse_args()
     uvloop.install()
-    beside = Path(sys.executable).parent / "rclone"
-    binary = str(beside) if beside.exists() else shutil.which("rclone")
+    binary, sync = peer("rclone"), peer("juicefs")
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
         running_valkey() as url,
@@ -210,6 +268,7 @@ def main() -> None:
         www = root / "www"
         www.mkdir()
         keys = make_files(www, args.count, args.size)
+        warm = make_files(www, args.processes * 4, 16 * 1024, prefix="warm/")
         settings = Settings.model_validate(
             {
                 "store": {
@@ -222,31 +281,48 @@ def main() -> None:
             }
         )
         print(f"{args.count} objects of {args.size} bytes; {describe()}")
-        rows = [["what", "objects/s", "MB/s", "CPU µs/object", "peak RSS MiB"]]
+        large = args.size > 1 << 20
+        unit = "CPU ms/MB" if large else "CPU µs/object"
+        rows = [["what", "objects/s", "MB/s", unit, "peak RSS MiB"]]
 
         def row(what: str, found: dict[str, float]) -> list[str]:
             megabytes = found["rate"] * args.size / 1e6
             peak = f"{found['rss']:.0f}" if "rss" in found else ""
-            return [what, f"{found['rate']:.0f}", f"{megabytes:.1f}", f"{found['cpu_us']:.0f}", peak]
+            used = f"{found['cpu_us'] / args.size * 1e3:.2f}" if large else f"{found['cpu_us']:.0f}"
+            return [what, f"{found['rate']:.{2 if large else 0}f}", f"{megabytes:.1f}", used, peak]
 
         with static_origin(www, root) as origin:
             if args.size <= 1 << 20:
                 rate, cpu = asyncio.run(bare_puts(settings, "bench-put", min(args.count, 5000), args.size))
                 rows.append(row("bare signed PUTs", {"rate": rate, "cpu_us": cpu}))
             ours = asyncio.run(
-                ferryman(settings, "bench-ours", keys, origin, processes=args.processes, part=args.part)
+                ferryman(
+                    settings,
+                    "bench-ours",
+                    keys,
+                    origin,
+                    processes=args.processes,
+                    part=args.part,
+                    warm=warm,
+                )
             )
             rows.append(row(f"ferryman, {args.processes} process(es)", ours))
             if binary is not None and not args.no_peers:
-                theirs = rclone(binary, settings, "bench-theirs", keys, origin, root)
+                theirs = rclone(binary, settings, "bench-theirs", keys, origin, root, warm)
                 rows.append(row("rclone copy, 32 transfers", theirs))
                 rows.append(
                     ["ferryman / rclone", f"{ours['rate'] / theirs['rate']:.2f}", "", f"{ours['cpu_us'] / theirs['cpu_us']:.2f}",
                      f"{ours['rss'] / theirs['rss']:.2f}"]
                 )  # fmt: skip
+            if sync is not None and args.juicefs:
+                asyncio.run(make_bucket(settings, "bench-juicefs"))
+                rows.append(
+                    row("juicefs sync, from disk", juicefs(sync, settings, "bench-juicefs", www, args.count))
+                )
         print(table(rows))
         if args.part < args.count:
-            print(f"first {args.part}: {ours['first']:.0f}/s, last: {ours['last']:.0f}/s")
+            print()
+            print(along(ours["parts"], args.count, args.part))
 
 
 if __name__ == "__main__":
