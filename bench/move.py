@@ -236,8 +236,8 @@ def along(parts: list[tuple[float, float]], count: int, part: int) -> str:
         rows.append([f"{number * part + 1}-{last}", f"{speed:.0f}", f"{used:.0f}"])
     slope, _ = statistics.linear_regression(range(len(parts)), [used for _, used in parts])
     mean = statistics.mean(used for _, used in parts)
-    steps = len(parts) - 1
-    return f"{table(rows)}\n\nCost from the first stretch to the last: {slope * steps / mean * 100:+.1f} % (slope)"
+    grown = slope * (len(parts) - 1) / mean * 100
+    return f"{table(rows)}\n\nCost from the first stretch to the last: {grown:+.1f} % (slope of all)"
 
 
 def peer(name: str) -> str | None:
@@ -310,10 +310,8 @@ def main() -> None:
             if binary is not None and not args.no_peers:
                 theirs = rclone(binary, settings, "bench-theirs", keys, origin, root, warm)
                 rows.append(row("rclone copy, 32 transfers", theirs))
-                rows.append(
-                    ["ferryman / rclone", f"{ours['rate'] / theirs['rate']:.2f}", "", f"{ours['cpu_us'] / theirs['cpu_us']:.2f}",
-                     f"{ours['rss'] / theirs['rss']:.2f}"]
-                )  # fmt: skip
+                ratio = {name: f"{ours[name] / theirs[name]:.2f}" for name in ("rate", "cpu_us", "rss")}
+                rows.append(["ferryman / rclone", ratio["rate"], "", ratio["cpu_us"], ratio["rss"]])
             if sync is not None and args.juicefs:
                 asyncio.run(make_bucket(settings, "bench-juicefs"))
                 rows.append(

@@ -75,9 +75,8 @@ def main() -> int:
         given = [*arguments(name, args.objects), *args.further]
         if args.no_peers and script == "move.py":
             given = [*(one for one in given if one != "--juicefs"), "--no-peers"]
-        print(
-            f"\n## {heading}\n\n`bench/{script} {' '.join(given)}`".replace(" `", "`"), end="\n\n", flush=True
-        )
+        line = " ".join([f"bench/{script}", *given])
+        print(f"\n## {heading}\n\n`{line}`\n", flush=True)
         began = time.perf_counter()
         ended = subprocess.run(
             [sys.executable, str(HERE / script), *given],
