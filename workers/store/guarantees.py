@@ -90,7 +90,7 @@ class StoreGuarantees:
             kind = "double_slash"
         elif key.endswith("/") and size:
             kind = "trailing_slash"
-        elif any(part in {".", ".."} for part in key.split("/")):
+        elif "." in key and any(part in {".", ".."} for part in key.split("/")):
             kind = "dot_segment"
         return _KEY_WORDS[kind] if kind in self.unrepresentable and kind is not None else None
 

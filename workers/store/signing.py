@@ -9,6 +9,7 @@ that signer's).
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +25,9 @@ EMPTY_SHA256 = sha256(b"").hexdigest()
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+
+#: What `_trim` would change in some header of a canonical request; a look at all of them costs less.
+_UNTRIMMED = re.compile(r"  |: | $| \n")
 
 
 def sha256_hex(body: bytes) -> str:
@@ -104,7 +108,9 @@ class Signer:
             headers["x-amz-security-token"] = credentials.token
         names = sorted(headers)
         signed = ";".join(names)
-        lines = "\n".join([f"{name}:{_trim(headers[name])}" for name in names])
+        lines = "\n".join([f"{name}:{headers[name]}" for name in names])
+        if _UNTRIMMED.search(lines):
+            lines = "\n".join([f"{name}:{_trim(headers[name])}" for name in names])
         canonical = f"{method}\n{raw_path}\n{query}\n{lines}\n\n{signed}\n{payload_sha256}"
         signature = self._signature(credentials, stamp, canonical)
         headers["authorization"] = (
