@@ -95,7 +95,6 @@ async def ferryman(
     warm: list[str],
 ) -> dict[str, Any]:
     """Move the keys through queue and workers: rate, CPU µs an object, peak RSS, and both of each part."""
-    log.configure(level="warning")
     host = origin.removeprefix("http://")
     plan = FetchPlan(
         bucket=bucket,
@@ -258,6 +257,7 @@ def main() -> None:
     parser.add_argument("--juicefs", action="store_true", help="juicefs sync as well, from the local disk")
     args = parser.parse_args()
     uvloop.install()
+    log.configure(level="warning")
     binary, sync = peer("rclone"), peer("juicefs")
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
