@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import uuid
 from functools import partial
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from workers.plan import Lane
     from workers.settings import WorkerSettings
 
+#: Objects made beyond those freed before the collector looks at the young; Python's own value is 700.
+GC_OBJECTS = 10_000
 #: Seconds between looks at delayed jobs.
 PROMOTE_EVERY_S = 0.5
 
@@ -115,6 +118,11 @@ class WorkerProcess(Middleware):
         for task in (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id)):
             running = asyncio.create_task(task)
             stack.push_async_callback(end, running)
+        # What lives as long as the process need not be looked through again and again, and a transfer leaves
+        # no cycles: a tenth of the collector's work remains.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_OBJECTS)
         log.info("worker_ready", lane=self._lane.value, pid=os.getpid())
 
     async def _stop(self) -> None:
