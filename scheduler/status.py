@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import RedisError
 
 from scheduler.logs.board import consumers
+from scheduler.scan.progress import Progress, progress_of
 from scheduler.scan.state import Account, ScanStates, account
 from workers.errors import FerrymanError
 from workers.origin import overview
@@ -69,13 +70,15 @@ class ConsumerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStatus:
-    """One scan: its phase and its account."""
+    """One scan: its phase, its account and how far it is; the fields are those of `scan status --json`."""
 
     name: str
     bucket: str
     phase: str
     paused: bool
-    account: Account
+    total: Account
+    progress: Progress
+    waiting: str = ""
     error: str = ""
 
 
@@ -212,14 +215,16 @@ async def _consumers(services: Services) -> dict[str, Any]:
 async def _scans(services: Services) -> dict[str, Any]:
     found = []
     for state in await ScanStates(services.redis, namespace=services.ledger.namespace).all():
-        rows = await account(state, services.ledger.outcomes)
+        total = (await account(state, services.ledger.outcomes)).get("", Account())
         found.append(
             ScanStatus(
                 name=state.name,
                 bucket=state.options.bucket,
                 phase=state.phase,
                 paused=state.paused,
-                account=rows.get("", Account()),
+                total=total,
+                progress=progress_of(state, total),
+                waiting=state.waiting,
                 error=state.error,
             )
         )

@@ -168,9 +168,9 @@ async def _watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, A
             progress.update(
                 task,
                 description=f"{name}: {_standing(report)}",
-                completed=report["settled"],
-                total=report["expected"] or None,
-                rate=f"{report['objects_per_s']:.0f}",
+                completed=report["progress"]["settled"],
+                total=report["progress"]["expected"] or None,
+                rate=f"{report['progress']['objects_per_s']:.0f}",
                 size=_bytes(total["bytes"]),
                 failed=total["failed"],
             )
@@ -244,7 +244,11 @@ def _standing(report: dict[str, Any]) -> str:
 def _print(report: dict[str, Any]) -> None:
     total = report["total"]
     state = _standing(report)
-    click.echo(f"scan {report['name']}  bucket {report['bucket']}  {state}  {report['duration_s']:.1f} s")
+    progress = report["progress"]
+    click.echo(f"scan {report['name']}  bucket {report['bucket']}  {state}  {progress['duration_s']:.1f} s")
+    if progress["eta_s"] is not None:
+        done = f"{progress['settled']} of {progress['expected']} keys"
+        click.echo(f"  {done}, {progress['objects_per_s']:.0f}/s, {progress['eta_s']:.0f} s to go")
     if report["error"]:
         click.echo(f"  {report['error']}")
     terms = ("present", "stored", "absent", "differs", "excluded", "failed", "skipped", "pending")

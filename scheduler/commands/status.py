@@ -151,20 +151,24 @@ def _rules(status: Status) -> RenderableType:
 def _scans(status: Status) -> RenderableType:
     rows = []
     for scan in status.scans:
-        account = scan.account
-        done = account.found - account.pending
-        share = f"{done / account.found:.1%}" if account.found else "-"
-        phase = "paused" if scan.paused else scan.phase
+        total, progress = scan.total, scan.progress
+        share = f"{progress.settled / progress.expected:.1%}" if progress.expected else "-"
+        phase = "paused" if scan.paused else f"{scan.phase}{', waits' if scan.waiting else ''}"
+        left = "-" if progress.eta_s is None else f"{progress.eta_s:,.0f} s"
         rows.append(
             [
                 scan.name,
                 scan.bucket,
                 phase,
                 share,
-                *(f"{n:,}" for n in (account.found, account.pending, account.failed)),
+                *(f"{n:,}" for n in (total.found, total.pending, total.failed)),
+                f"{total.bytes / 1e6:,.1f}",
+                f"{progress.objects_per_s:,.0f}",
+                left,
             ]
         )
-    return _grid(["scan", "bucket", "phase", "done", "found", "pending", "failed"], rows)
+    head = ["scan", "bucket", "phase", "done", "found", "pending", "failed", "MB", "objects/s", "left"]
+    return _grid(head, rows)
 
 
 def _section(title: str, body: RenderableType) -> RenderableType:

@@ -184,7 +184,7 @@ class ScanService:
             "would_fetch": sum(counts.sent for counts in state.groups.values()),
             "started_at": state.started_at,
             "finished_at": state.finished_at,
-            **asdict(progress),
+            "progress": asdict(progress),
             "total": _row(total),
             "prefixes": {group: _row(row) for group, row in rows.items()},
         }

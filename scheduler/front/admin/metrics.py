@@ -57,6 +57,6 @@ def take_over(status: Status) -> None:
             consumer.path, lag_bytes=consumer.lag_bytes, lag_s=consumer.lag_s + consumer.silent_s
         )
     for scan in status.scans:
-        for part in fields(scan.account):
+        for part in fields(scan.total):
             if part.name != "bytes":
-                metrics.scan_state(scan.name, part.name, getattr(scan.account, part.name))
+                metrics.scan_state(scan.name, part.name, getattr(scan.total, part.name))

@@ -1,0 +1,82 @@
+"""`/v1/scans`, the page and `ferryman status` say the same of a scan."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from scheduler.front.admin import page, scans
+from scheduler.scan.service import ScanService
+from scheduler.status import collect, to_json
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+async def api(fleet):
+    app = Starlette(routes=[*scans.routes(fleet.services), *page.routes(fleet.services)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+        yield client
+
+
+async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
+    fleet.origin.bodies.update({"a.txt": b"x", "b.txt": b"yy"})
+    body = {
+        "name": "s",
+        "bucket": fleet.bucket,
+        "inventory": {"manifest": fleet.manifest(fleet.origin.bodies)},
+        "windows": ["00:00-24:00"],
+        "max_age_days": 9,
+    }
+    answer = await api.post("/v1/scans", json=body)
+    assert (answer.status_code, answer.json()["phase"]) == (202, "requested"), answer.text
+    again = await api.post("/v1/scans", json=body)
+    assert again.json()["run"] == answer.json()["run"], "the same request means the same run"
+    other = await api.post("/v1/scans", json={**body, "limit": 1})
+    assert (other.status_code, "other options" in other.json()["error"]) == (400, True)
+    assert (await api.post("/v1/scans/s/pause")).status_code == 202
+    assert (await api.post("/v1/scans/s/resume")).status_code == 202
+    assert await ScanService(fleet.services).coordinate("s")
+    report = (await api.get("/v1/scans/s")).json()
+    assert (report["phase"], report["total"]["stored"], report["total"]["bytes"]) == ("done", 2, 3)
+    assert report["progress"]["settled"] == report["progress"]["expected"] == 2
+    assert (await api.get("/v1/scans")).json() == [report]
+    (status,) = to_json(await collect(fleet.services))["scans"]
+    assert status == {name: report[name] for name in status}, "one schema everywhere"
+    shown = (await api.get("/")).text
+    assert "objects_per_s" in shown
+    assert "<td>s</td>" in shown
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/scans", b"not json", 400),
+        ("POST", "/v1/scans", b"[]", 400),
+        ("POST", "/v1/scans", b'{"name": "s", "bucket": "unknown", "inventory": {"manifest": "m"}}', 400),
+        ("POST", "/v1/scans", b'{"name": "s", "windows": ["never"]}', 400),
+        ("GET", "/v1/scans/none", None, 404),
+        ("POST", "/v1/scans/none/pause", None, 404),
+        ("POST", "/v1/scans/none/stop", None, 400),
+    ],
+)
+async def test_what_is_wrong_is_said(api, method, path, body, status):
+    answer = await api.request(method, path, content=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+async def test_an_ended_scan_takes_no_order(fleet, api):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.scan("s", ["a.txt"])
+    assert (await api.post("/v1/scans/s/cancel")).status_code == 409
+
+
+def test_the_record_of_the_status_has_only_names_of_the_scan_report():
+    from scheduler.status import ScanStatus
+
+    names = {field.name for field in dataclasses.fields(ScanStatus)}
+    assert names == {"name", "bucket", "phase", "paused", "total", "progress", "waiting", "error"}
