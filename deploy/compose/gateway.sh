@@ -14,7 +14,9 @@ sed -e "s|server 127\.0\.0\.1:8333;|server $STORE;|" \
     -e "s|http://ferryman_store/site|http://ferryman_store/$BUCKET|" \
     "${SOURCE:-/etc/ferryman/ferryman.conf}" > "$CONF"
 # Only what is sure to have been replaced may start.
-if grep -q '127\.0\.0\.1:8333\|server 127\.0\.0\.1:8080' "$CONF" && [ -z "${KEEP_LOCAL:-}" ]; then
-    echo "$0: ferryman.conf has changed; its marked places were not found" >&2
-    exit 1
-fi
+for wanted in "server $STORE;" "$servers" "http://ferryman_store/$BUCKET\$request_uri" "server_name $SERVER_NAME;"; do
+    if ! grep -qF "$wanted" "$CONF"; then
+        echo "$0: ferryman.conf has changed; no place was found for: $wanted" >&2
+        exit 1
+    fi
+done

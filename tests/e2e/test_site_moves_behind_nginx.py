@@ -1,0 +1,225 @@
+"""A site is served through nginx while it moves: docs/operations.md from the first miss to the origin's end.
+
+`ferryman up` with the configuration of an operator, Debian's nginx with deploy/nginx/ferryman.conf as
+deploy/compose fills it in, its log consumed, and the commands of the page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from conftest import skip_or_fail
+from support.installation import (
+    PATIENCE_S,
+    Up,
+    ferryman,
+    fetch,
+    plain_environment,
+    running_origin,
+    until,
+)
+from support.processes import die_with_parent, free_ports
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CONFIG = """\
+data_dir: {root}/data
+gateway: {{listen: "127.0.0.1:0", trusted_proxies: [127.0.0.1/32], public_hosts: [www.example.com]}}
+admin: {{listen: "127.0.0.1:0"}}
+origin: {{budgets: {{default: {{concurrency: 8}}}}}}
+buckets:
+  site:
+    hosts: [www.example.com]
+    rules:
+      - origins: ["{origin}"]
+consume:
+  - {{path: "{root}/access.log", format: auto, bucket: site}}
+scans:
+  site: {{bucket: site, inventory: {{manifest: "{root}/urls.txt"}}}}
+"""
+
+
+def run(root: Path, *arguments: str, code: int = 0) -> dict:
+    """A command of the page, with `--json`."""
+    done = subprocess.run(
+        [*ferryman(*arguments), "--config", str(root / "config.yaml"), "--json"],
+        capture_output=True, text=True, check=False, env=plain_environment(), cwd=root, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == code, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def running(root: Path, *command: str, log: str):
+    with (
+        (root / log).open("wb") as output,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=root,
+            env=plain_environment(), start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- the threads hold no lock that it needs
+        ) as process,
+    ):  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def running_nginx(root: Path, *, store: str, front: str, port: int):
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        skip_or_fail("nginx is not installed (apt-get install nginx-light)")
+    environment = {
+        **os.environ,
+        "SOURCE": str(DEPLOY / "nginx" / "ferryman.conf"),
+        "CONF": str(root / "site.conf"),
+        "STORE": store, "FRONTS": front, "BUCKET": "site",
+        "SERVER_NAME": "www.example.com", "LISTEN": f"127.0.0.1:{port}",
+        "ACCESS_LOG": str(root / "access.log"),
+    }  # fmt: skip
+    subprocess.run([str(DEPLOY / "compose" / "gateway.sh")], check=True, env=environment)
+    places = "".join(
+        f"{kind}_temp_path {root}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (root / "nginx.conf").write_text(
+        f"daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; events {{}}\n"
+        f"http {{ {places} include {root}/site.conf; }}\n"
+    )
+    with running(root, nginx, "-c", str(root / "nginx.conf"), "-p", str(root), log="nginx.out") as process:
+        until(lambda: process.poll() is not None or listens(port), "nginx listens")
+        assert process.poll() is None, (root / "nginx.out").read_text() + (root / "error.log").read_text()
+        yield
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+class Visitors(threading.Thread):
+    """Somebody who reads the site all the time and notes every answer that is not the object."""
+
+    def __init__(self, site: Site, keys: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.site, self.keys = site, keys
+        self.ended = threading.Event()
+        self.seen = 0
+        self.wrong: list[tuple[str, int]] = []
+
+    def run(self) -> None:
+        chance = random.Random(7)
+        while not self.ended.is_set():
+            key = chance.choice(self.keys)
+            status, _, body = self.site.get(key)
+            self.seen += 1
+            if status != 200 or body != self.site.bodies[key]:
+                self.wrong.append((key, status))
+            time.sleep(0.005)
+
+
+class Site:
+    """The site as its clients see it: nginx, under its own name."""
+
+    def __init__(self, port: int, bodies: dict[str, bytes]) -> None:
+        self.port, self.bodies = port, bodies
+
+    def get(self, key: str) -> tuple[int, dict[str, str], bytes]:
+        url = f"http://127.0.0.1:{self.port}/{urllib.parse.quote(key)}"
+        return fetch(urllib.request.Request(url, headers={"Host": "www.example.com"}), PATIENCE_S)
+
+
+def test_a_site_behind_nginx_moves_while_it_is_served_and_its_origin_goes(tmp_path):
+    root = tmp_path
+    chance = random.Random(3)
+    with contextlib.ExitStack() as stack:
+        origin = stack.enter_context(running_origin())
+        keys = [f"img/{n}.bin" for n in range(60)] + [f"docs/p {n}+1.html" for n in range(30)]
+        origin.bodies.update({key: chance.randbytes(chance.randrange(200_000)) for key in keys})
+        (root / "urls.txt").write_text("".join(f"{key}\n" for key in keys))
+        (root / "access.log").touch()
+        (root / "config.yaml").write_text(CONFIG.format(root=root, origin=origin.url), encoding="utf-8")
+        process = stack.enter_context(
+            running(root, *ferryman("up", "--config", str(root / "config.yaml")), log="up.log")
+        )
+        up = Up(process, root)
+        until(lambda: "Ctrl-C stops" in up.output or process.poll() is not None, "ferryman up is ready")
+        assert process.poll() is None, up.output[-4000:]
+        told = up.output.splitlines()
+        store = next(line for line in told if line.startswith("  store ")).split("http://")[1].split(",")[0]
+        front = next(line for line in told if line.startswith("Gateway")).split("/")[2]
+        # Chosen last, so that no part of ours takes it meanwhile.
+        (port,) = free_ports(1)
+        stack.enter_context(running_nginx(root, store=store, front=front, port=port))
+        site = Site(port, origin.bodies)
+        until(lambda: site.get("img/0.bin")[0] == 200, "the site answers through nginx")
+        assert site.get("img/0.bin")[1]["x-oss-tag"].startswith("MIRROR http%3a%2f%2f")
+        visitors = Visitors(site, keys)
+        visitors.start()
+        stack.callback(visitors.ended.set)
+
+        # A gateway that does not hand misses on: only its log tells.
+        with (root / "access.log").open("a", encoding="utf-8") as log:
+            log.write(
+                '203.0.113.9 - - [21/Nov/2026:05:00:00 +0000] "GET /img/59.bin HTTP/1.1" 404 9 "-" "x"\n'
+            )
+        until(lambda: up.stored("site", "img/59.bin"), "what only the log told is in the store")
+
+        scanned = run(root, "scan", "start", "site", "--wait")
+        total = scanned["total"]
+        assert (scanned["phase"], total["found"], total["failed"]) == ("done", len(keys), 0)
+        assert total["present"] + total["stored"] == len(keys)
+        # A visitor and the scan's batch that begin in the same moment may both ask; nobody asks a third time.
+        assert max(origin.asked.count(key) for key in keys) <= 2
+        assert len(origin.asked) <= 1.2 * len(keys)
+
+        verified = run(root, "verify", "site", "--sample", "25")
+        assert verified["clean"] is True
+
+        # Visitors go on, and the gate is open all the same: what they ask for is in the store.
+        def gate_is_open() -> bool:
+            config = str(root / "config.yaml")
+            check = ferryman("finalize", "site", "--check", "--quiet", "3s", "--config", config)
+            done = subprocess.run(check, capture_output=True, check=False, env=plain_environment(), cwd=root)
+            return done.returncode == 0
+
+        until(gate_is_open, "the gate opens")
+        done = run(root, "finalize", "site", "--quiet", "3s")
+        assert done["retired"] == ["rule-1"]
+        assert any(path.endswith(".html") for path in done["reports"])
+
+        visitors.ended.set()
+        visitors.join(PATIENCE_S)
+        assert visitors.seen > 50
+        assert visitors.wrong == []
+
+        bodies = dict(origin.bodies)
+        origin.bodies.clear()
+        asked = len(origin.asked)
+        for key, body in bodies.items():
+            assert site.get(key)[::2] == (200, body)
+        assert site.get("img/none.bin")[0] == 404
+        assert len(origin.asked) == asked, "a retired rule asks nobody"
+
+        assert run(root, "finalize", "site", "--rollback") == {"rolled_back": ["rule-1"]}
+        origin.bodies["img/late.bin"] = b"late"
+        until(lambda: site.get("img/late.bin")[0] == 200, "the rule is back")
