@@ -192,11 +192,10 @@ class Verifier:
                     missing.append((entry, False))
                 continue
             reason = difference(entry, there, ("size", "digest"))
-            if reason is not None:
-                changed = entry.mtime is not None and entry.mtime > there.last_modified
-                self._found(
-                    entry.key, "drift" if changed else "size" if reason == "size" else "digest", reason
-                )
+            if entry.mtime is not None and entry.mtime > there.last_modified:
+                self._found(entry.key, "drift", f"the origin's is younger{f', {reason}' if reason else ''}")
+            elif reason is not None:
+                self._found(entry.key, "size" if reason == "size" else "digest", reason)
             present += 1
             if self._full:
                 kept.append((entry, True))

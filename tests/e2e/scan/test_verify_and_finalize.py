@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import hmac
 import json
 import time
 from pathlib import Path
 
+import lxml.html
+import orjson
 import pytest
+from pydantic import SecretStr
 
 from scheduler.rules.apply import apply_file_rules
 from scheduler.scan.finalize import finalize, rollback
@@ -81,6 +87,50 @@ async def test_drift_at_the_origin_is_told_apart_from_damage(fleet, origin):
         _Handler.end_headers = original
     assert [(one.key, one.finding) for one in report.problems] == [("a.txt", "drift")]
     assert report.clean, "a change at the origin is no fault of the move"
+
+
+async def test_drift_is_seen_in_the_listing_when_the_inventory_tells_times(fleet):
+    fleet.origin.bodies.update(dict.fromkeys(["a.txt", "b.txt"], b"same"))
+    await fleet.scan("first", ["a.txt", "b.txt"])
+    path = fleet.tmp_path / "times.csv"
+    path.write_text(f"key,size,mtime\na.txt,4,{time.time() + 60}\nb.txt,4,{time.time() - 86_400}\n")
+    await fleet.scan("s", inventory={"manifest": str(path)})
+    report = await verified(fleet)
+    assert ([(one.key, one.finding) for one in report.problems], report.clean) == ([("a.txt", "drift")], True)
+
+
+async def test_the_report_goes_to_the_report_bucket_signed_and_without_secrets(fleet):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.scan("s", ["a.txt"])
+    reports = f"{fleet.bucket}-reports"
+    await fleet.services.store.ensure_bucket(reports)
+    token = "an admin token of the test"
+    settings = fleet.settings.model_copy(
+        update={
+            "report_bucket": reports,
+            "admin": fleet.settings.admin.model_copy(update={"token": SecretStr(token)}),
+        }
+    )
+    services = dataclasses.replace(fleet.services, settings=settings)
+    state = await fleet.scans.states.get("s")
+    done = await finalize(services, state, quiet_s=0.5, who="ann <b>", override="a drill", keep_rule=True)
+    name = Path(done.reports[0]).name
+    async with await services.store.get(reports, f".ferryman/reports/{name}") as answer:
+        body = b"".join([chunk async for chunk in answer.chunks()])
+    assert await fleet.body(f".ferryman/reports/{name}") is None
+    written = json.loads(body)
+    digest, signature = written.pop("sha256"), written.pop("hmac_sha256")
+    signed = orjson.dumps(written, option=orjson.OPT_SORT_KEYS)
+    assert digest == hashlib.sha256(signed).hexdigest()
+    assert signature == hmac.new(token.encode(), signed, hashlib.sha256).hexdigest()
+    page = Path(done.reports[0]).with_suffix(".html").read_text()
+    for secret in (token, fleet.settings.store.secret_access_key.get_secret_value()):
+        assert secret not in body.decode()
+        assert secret not in page
+    tree = lxml.html.fromstring(page)
+    assert "by ann <b>." in " ".join(tree.text_content().split())
+    rows = [[cell.text_content() for cell in row.findall("td")] for row in tree.iter("tr")]
+    assert {row[1] for row in rows if len(row) == 3} >= {one.name for one in done.verdict.conditions}
 
 
 async def test_the_gate_opens_only_when_all_is_proved_and_retires_the_rule_for_good(fleet):
