@@ -124,8 +124,11 @@ class Outcomes:
         await self._set(keys, args)
 
     async def totals(self, run: str) -> dict[str, dict[str, int]]:
-        """Totals of a run, open batches included: group -> outcome (of `CODES`, or `bytes`) -> number."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        """Totals of a run, open batches included: group -> outcome (of `CODES`, or `bytes`) -> number.
+
+        A batch that is folded while this reads counts as pending: no place is ever missing from the sum.
+        """
+        async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(self._scan(run, "totals"))
             pipe.hgetall(self._scan(run, "open"))
             folded, open_batches = await pipe.execute()
@@ -134,17 +137,17 @@ class Outcomes:
             group, code = _pair(name)
             totals.setdefault(group, {})[_NAMES.get(code, code)] = int(number)
         numbers = list(open_batches)
-        groups = [meta.partition("|")[2] for meta in open_batches.values()]
+        metas = [meta.partition("|") for meta in open_batches.values()]
         for at in range(0, len(numbers), 500):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for number in numbers[at : at + 500]:
                     pipe.get(self._scan(run, f"b:{number}"))
                     pipe.hvals(self._scan(run, f"bytes:{number}"))
                 answers = await pipe.execute()
-            for index, group in enumerate(groups[at : at + 500]):
+            for index, (places, _, group) in enumerate(metas[at : at + 500]):
                 codes, sizes = answers[2 * index], answers[2 * index + 1]
                 row = totals.setdefault(group, {})
-                for code in codes or "":
+                for code in CODES["pending"] * int(places) if codes is None else codes:
                     row[_NAMES[code]] = row.get(_NAMES[code], 0) + 1
                 if sizes:
                     row["bytes"] = row.get("bytes", 0) + sum(int(size) for size in sizes)

@@ -171,3 +171,29 @@ async def test_events_are_remembered_and_deliveries_counted(ledger):
 )
 def test_the_ledger_is_another_database_than_the_queue(url, want):
     assert ledger_url(BrokerSettings(url=url)) == want
+
+
+async def test_a_batch_folded_while_totals_are_read_is_pending_and_never_missing(ledger, monkeypatch):
+    """Else a scan would look finished, its sum short, for as long as one poll."""
+    await ledger.outcomes.open_batch("run", 0, size=2, group="img/")
+    await ledger.outcomes.open_batch("run", 1, size=1, group="img/")
+    redis, made = ledger.redis, ledger.redis.pipeline
+    reads = []
+
+    def pipeline(**options):
+        pipe = made(**options)
+        execute = pipe.execute
+
+        async def execute_after_a_fold():
+            if len(reads) == 1:
+                monkeypatch.setattr(redis, "pipeline", made)
+                await ledger.outcomes.set_places("run", 0, [(0, "stored", 1), (1, "stored", 1)])
+            reads.append(1)
+            return await execute()
+
+        pipe.execute = execute_after_a_fold
+        return pipe
+
+    monkeypatch.setattr(redis, "pipeline", pipeline)
+    assert await ledger.outcomes.totals("run") == {"img/": {"pending": 3}}
+    assert await ledger.outcomes.totals("run") == {"img/": {"pending": 1, "stored": 2, "bytes": 2}}
