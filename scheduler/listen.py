@@ -49,6 +49,12 @@ def bind(section: str, listen: str) -> socket.socket:
     return sock
 
 
+def bound(sock: socket.socket) -> str:
+    """`host:port` as bound, for a `listen` setting; IPv6 in brackets."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def address_of(sock: socket.socket) -> str:
     """`host:port` as bound; IPv6 in brackets, the wildcard as loopback, so that it can be opened."""
     host, port = sock.getsockname()[:2]

@@ -69,7 +69,12 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         stack.push_async_callback(queue.close)
         store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
         client = await stack.enter_async_context(
-            OriginClient(settings.origin, instance=installation, public_hosts=settings.gateway.public_hosts)
+            OriginClient(
+                settings.origin,
+                instance=installation,
+                public_hosts=settings.gateway.public_hosts,
+                listeners=settings.own_listeners(),
+            )
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
         control.set_probe(partial(is_well, client))

@@ -232,6 +232,16 @@ class Settings(Section):
                     raise ValueError(msg)
         return self
 
+    def own_listeners(self) -> tuple[tuple[str, int], ...]:
+        """(host, port) of the gateway and the admin side as far as they are said: no origin may be there.
+
+        Defaults do not count: a machine that only runs workers may have its origin on port 8080.
+        """
+        said = [
+            section.listen for section in (self.gateway, self.admin) if "listen" in section.model_fields_set
+        ]
+        return tuple(pair for pair in map(split_listen, said) if pair[1])
+
     def worker(self, *, instance: str = "") -> WorkerSettings:
         """The part a worker process is given."""
         return WorkerSettings(
@@ -241,6 +251,7 @@ class Settings(Section):
             limits=self.limits,
             data_dir=self.data_dir,
             public_hosts=self.gateway.public_hosts,
+            listeners=self.own_listeners(),
             instance=instance,
         )
 

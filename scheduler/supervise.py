@@ -141,6 +141,12 @@ class Supervisor:
             await asyncio.gather(*(self._end(running) for running in members))
         self._running.clear()
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to the child of this name, where it runs."""
+        for running in self._running:
+            if running.child.name == name:
+                _signal(running.process, number)
+
     def kill(self) -> None:
         """SIGKILL to all at once: for the second Ctrl-C."""
         for running in self._running:

@@ -98,7 +98,12 @@ class WorkerProcess(Middleware):
         stack.push_async_callback(queue.close)
         store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
         client = await stack.enter_async_context(
-            OriginClient(settings.origin, instance=settings.instance, public_hosts=settings.public_hosts)
+            OriginClient(
+                settings.origin,
+                instance=settings.instance,
+                public_hosts=settings.public_hosts,
+                listeners=settings.listeners,
+            )
         )
         control = OriginControl(settings.origin, redis=ledger.redis, namespace=settings.broker.namespace)
         control.set_probe(partial(is_well, client))

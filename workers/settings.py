@@ -264,6 +264,8 @@ class WorkerSettings(Section):
     data_dir: Path = Path(".ferryman")
     #: Names by which clients reach this fleet; an origin that resolves to them is a loop.
     public_hosts: tuple[str, ...] = ()
+    #: (host, port) where this fleet listens; an origin there is a loop, too.
+    listeners: tuple[tuple[str, int], ...] = ()
     #: Identity of this installation, sent as X-Ferryman-Hop (H11).
     instance: str = ""
 

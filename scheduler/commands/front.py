@@ -44,18 +44,24 @@ def command(
     admin_fd: int | None,
 ) -> None:
     """Run the object gateway and the admin side until Ctrl-C."""
-    from scheduler.listen import bind
+    from scheduler.listen import bind, bound
 
     if no_gateway and no_admin:
         raise click.UsageError("--no-gateway and --no-admin together leave nothing to run")
     settings = with_listen(load(config), gateway=gateway_listen, admin=admin_listen)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
+    gateway = None if no_gateway else _socket(gateway_fd) or bind("gateway", settings.gateway.listen)
+    admin = None if no_admin else _socket(admin_fd) or bind("admin", settings.admin.listen)
+    # The addresses as bound: nothing is fetched from ourselves.
+    settings = with_listen(
+        settings, gateway=bound(gateway) if gateway else None, admin=bound(admin) if admin else None
+    )
     run_async(
         _run(
             settings,
-            gateway=None if no_gateway else _socket(gateway_fd) or bind("gateway", settings.gateway.listen),
-            admin=None if no_admin else _socket(admin_fd) or bind("admin", settings.admin.listen),
+            gateway=gateway,
+            admin=admin,
             alone=gateway_fd is None and admin_fd is None,
             reread=lambda: load(config),
         )

@@ -97,6 +97,7 @@ async def _probe(settings: Settings, url: str, credential: str | None) -> Origin
                 settings.origin,
                 instance=installation_id(settings),
                 public_hosts=settings.gateway.public_hosts,
+                listeners=settings.own_listeners(),
             )
         )
         control = await stack.enter_async_context(

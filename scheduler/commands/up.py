@@ -12,12 +12,14 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
+import structlog
 
 from scheduler.commands.common import (
     EXIT_FAILED,
@@ -35,12 +37,16 @@ from workers.plan import Lane
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from pathlib import Path
 
     from scheduler.settings import Settings
     from scheduler.supervise import Child, Supervisor
 
 DEFAULT_BUCKET = "site"
+#: Name of the file of settings that our children read.
+RUN_NAME = "up"
+logger = structlog.get_logger(__name__)
 #: Seconds for a front to import, connect and answer on a slow machine.
 _FRONT_START_S = 120.0
 
@@ -64,18 +70,23 @@ def command(
 
     if bucket is not None and origin is None:
         raise click.UsageError("--bucket goes with --origin URL")
-    settings = load(config, resolve=False, implicit=origin is None)
-    try:
+
+    def read() -> Settings:
+        settings = load(config, resolve=False, implicit=origin is None)
         settings = with_listen(settings, gateway=gateway_listen, admin=admin_listen)
         if data_dir is not None:
             settings = settings.model_copy(update={"data_dir": type(settings.data_dir)(data_dir)})
         if origin is not None:
             settings = with_origin(settings, origin, bucket or DEFAULT_BUCKET)
         read_file_rules(settings)  # a mistake in a rule is told before anything starts
+        return settings
+
+    try:
+        settings = read()
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
     log.configure(form=settings.log.format, level=settings.log.level)
-    sys.exit(run_async(_Up(settings=settings).run()))
+    sys.exit(run_async(_Up(settings=settings, reread=read).run()))
 
 
 def with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
@@ -105,9 +116,13 @@ class _Up:
     """One run of `ferryman up`."""
 
     settings: Settings
+    #: The configuration, read anew.
+    reread: Callable[[], Settings]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sockets: list[socket.socket] = field(default_factory=list)
     signals: int = 0
+    #: The settings that the parts run with, once the front is up.
+    running: Settings | None = None
 
     async def run(self) -> int:
         """Start, wait, stop; the exit code."""
@@ -151,22 +166,44 @@ class _Up:
             self.stop.set()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, signalled)
+        # A terminal that is closed ends us; without one SIGHUP means "read the rules again".
+        hangup = (
+            signalled if sys.stdin is not None and sys.stdin.isatty() else partial(self._apply, supervisor)
+        )
+        loop.add_signal_handler(signal.SIGHUP, hangup)
+
+    def _apply(self, supervisor: Supervisor) -> None:
+        """Give the first front the rules of the configuration as it is now; a wrong one changes nothing."""
+        from scheduler.run_settings import write_run_settings
+
+        if self.running is None:
+            return
+        try:
+            buckets = self.reread().buckets
+        except (ConfigError, CommandFailed) as error:
+            logger.error("file_rules_refused", problems=str(error).splitlines())  # noqa: TRY400 -- it says it all
+            return
+        self.running = self.running.model_copy(update={"buckets": buckets})
+        write_run_settings(self.running, RUN_NAME)
+        supervisor.signal("front", signal.SIGHUP)
 
     async def _start(self, supervisor: Supervisor, gateway: socket.socket, admin: socket.socket) -> None:
         from scheduler import embedded
         from scheduler.front.admin.token import token_of
+        from scheduler.listen import bound
         from scheduler.processes import LaneSize, consumer_child, worker_children
         from scheduler.run_settings import write_run_settings
 
-        settings = self.settings
+        # The addresses as bound: nothing is fetched from ourselves.
+        settings = with_listen(self.settings, gateway=bound(gateway), admin=bound(admin))
         click.echo(f"Ferryman {version('ferryman')}, data in {settings.data_dir.resolve()}")
         if embedded.is_embedded(settings):
             settings, children = embedded.prepare(settings)
             await asyncio.gather(*(self._start_one(supervisor, child, settings) for child in children))
         token_of(settings)  # made before several processes could each make one
-        file = write_run_settings(settings, "up")
+        file = write_run_settings(settings, RUN_NAME)
         fronts = self._fronts(settings, file, gateway, admin)
         workers = worker_children(settings, list(Lane), LaneSize())
         # The first front makes buckets and publishes rules; workers import meanwhile.
@@ -177,6 +214,7 @@ class _Up:
             await self._start_one(supervisor, child, settings)
         if settings.consume and find_spec("scheduler.commands.consume") is not None:
             await self._start_one(supervisor, consumer_child(settings, file), settings)
+        self.running = settings
         self._say_what_next(settings, gateway, admin)
 
     def _fronts(

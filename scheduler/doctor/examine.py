@@ -43,6 +43,7 @@ async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Findi
                 settings.origin,
                 instance=installation_id(settings),
                 public_hosts=settings.gateway.public_hosts,
+                listeners=settings.own_listeners(),
             ) as client,
             OriginControl(
                 settings.origin, redis=ledger.redis, namespace=ledger.namespace, name="doctor"

@@ -138,6 +138,42 @@ def test_no_secret_is_in_any_output(shared):
             assert secret not in log.read_text(errors="replace"), log
 
 
+# ---------------------------------------------------------------- it is told
+
+
+def test_a_hangup_puts_the_rules_of_the_changed_file_in_force_and_nothing_stops(tmp_path, origin):
+    config = tmp_path / "my.yaml"
+    text = "buckets: {other: {rules: [{prefix: PREFIX, origins: ['ORIGIN']}]}}".replace("ORIGIN", origin.url)
+    config.write_text(text.replace("PREFIX", "nothing/"))
+    origin.bodies["late"] = b"late\n"
+    with running_up(tmp_path / "up", origin.url, extra=("--config", str(config))) as up:
+        assert up.get("/other/late")[0] == 404
+        config.write_text(text.replace("PREFIX", "[]"))
+        up.process.send_signal(signal.SIGHUP)
+        until(lambda: "file_rules_refused" in up.output, "a wrong file is refused")
+        assert up.get("/other/late")[0] == 404
+        config.write_text(text.replace("PREFIX", "'la'"))
+        up.process.send_signal(signal.SIGHUP)
+        until(lambda: up.get("/other/late")[0] == 200, "the new rule is in force")
+        assert up.process.poll() is None
+
+
+def test_an_origin_that_is_the_gateway_itself_is_refused_and_not_asked(tmp_path, origin):
+    config = tmp_path / "my.yaml"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config.write_text(
+        f"buckets: {{loop: {{rules: [{{prefix: 'x', origins: ['http://127.0.0.1:{port}/site/']}}]}}}}"
+    )
+    listen = ("--config", str(config), "--gateway-listen", f"127.0.0.1:{port}")
+    with running_up(tmp_path / "up", origin.url, extra=listen) as up:
+        status, _, body = up.get("/loop/x1")
+        assert status in {424, 508}, body
+        assert str(port).encode() not in body
+    assert "x1" not in origin.asked
+
+
 # ---------------------------------------------------------------- it ends
 
 

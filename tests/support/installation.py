@@ -26,7 +26,7 @@ from support.processes import die_with_parent
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Generous, because machines that run tests are busy; nothing waits for it to pass.
 PATIENCE_S = 60.0
@@ -191,7 +191,7 @@ def plain_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_up(root: Path, origin: str, *, bucket: str = "site") -> Iterator[Up]:
+def running_up(root: Path, origin: str, *, bucket: str = "site", extra: Sequence[str] = ()) -> Iterator[Up]:
     """`ferryman up --origin …` on free ports in `root`; it and all its children end with the block."""
     root.mkdir(parents=True, exist_ok=True)
     with (
@@ -199,7 +199,7 @@ def running_up(root: Path, origin: str, *, bucket: str = "site") -> Iterator[Up]
         subprocess.Popen(
             ferryman(
                 "up", "--origin", origin, "--bucket", bucket, "--data-dir", str(root / "data"),
-                "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+                "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *extra,
             ),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -82,3 +82,12 @@ def test_a_rule_with_an_origin_without_a_scheme_is_refused_with_its_path(tmp_pat
     path.write_text("buckets: {site: {rules: [{origins: ['ftp://old.example.com']}]}}\n")
     with pytest.raises(ConfigError, match=r"buckets\.site\.rules"):
         read_file_rules(load_settings(path, env={}))
+
+
+def test_only_addresses_that_are_said_are_our_own_to_the_guard_of_origins():
+    assert Settings().own_listeners() == ()  # a machine of workers may have its origin on port 8080
+    said = Settings.model_validate(
+        {"gateway": {"listen": "127.0.0.1:8080"}, "admin": {"listen": "127.0.0.1:0", "token": "t"}}
+    )
+    assert said.own_listeners() == (("127.0.0.1", 8080),)
+    assert said.worker().listeners == said.own_listeners()
