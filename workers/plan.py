@@ -18,6 +18,7 @@ from workers.errors import WireError
 
 #: Version of the queue message. Raised when a field changes its meaning; new optional fields do not raise it.
 WIRE_VERSION = 1
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
 class Lane(StrEnum):
@@ -254,6 +255,14 @@ def decode_batch(wire: dict[str, Any]) -> Batch:
         place = ".".join(str(part) for part in first["loc"])
         msg = f"queue message: {place}: {first['msg']}"
         raise WireError(msg) from error
+
+
+def origin_url(origin: Origin, item: FetchItem) -> str:
+    """The URL that one candidate is asked for (3.5): absolute, ASCII, not to be quoted again."""
+    scheme = origin.scheme or item.scheme
+    host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
+    query = f"?{item.query}" if item.query else ""
+    return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
 
 
 def wire_bytes(batch: Batch) -> int:

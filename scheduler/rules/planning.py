@@ -20,7 +20,7 @@ from scheduler.rules.keys import (
     has_dot_segment,
 )
 from workers.errors import FerrymanError
-from workers.plan import FetchItem, FetchPlan, Origin, OriginGroup, RedirectPolicy, StorePolicy
+from workers.plan import FetchItem, FetchPlan, Origin, OriginGroup, RedirectPolicy, StorePolicy, origin_url
 
 if TYPE_CHECKING:
     from scheduler.rules.matching import RequestFacts
@@ -42,7 +42,6 @@ __all__ = [
 
 #: Plans with passed headers that are kept per rule, so that a batch of like requests shares one object.
 _MAX_HEADER_PLANS = 256
-_DEFAULT_PORT = {"http": ":80", "https": ":443"}
 _KEY_VARIABLE = "${key}"
 
 
@@ -128,14 +127,6 @@ def origin_path(path: Path, key: str) -> str:
     if has_dot_segment(result):
         raise PlanRefused(key)
     return encode_path(result)
-
-
-def origin_url(origin: Origin, item: FetchItem) -> str:
-    """The URL that one candidate is asked for (3.5): absolute, ASCII, not to be quoted again."""
-    scheme = origin.scheme or item.scheme
-    host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
-    query = f"?{item.query}" if item.query else ""
-    return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
 
 
 def location(fetch: FetchPlan, item: FetchItem) -> str:

@@ -50,21 +50,11 @@ if TYPE_CHECKING:
 
     from workers.origin.answers import Headers
     from workers.origin.guard import Refusal
-    from workers.plan import FetchItem, FetchPlan, Origin
+    from workers.plan import FetchPlan, Origin
     from workers.settings import OriginSettings
 
 #: Beginning of a 508 in which the gateway's error code is looked for.
 MAX_LOOP_BODY_BYTES = 4096
-
-_DEFAULT_PORT = {"http": ":80", "https": ":443"}
-
-
-def origin_url(origin: Origin, item: FetchItem) -> str:
-    """The URL that one candidate is asked for (3.5): absolute, ASCII, not to be quoted again."""
-    scheme = origin.scheme or item.scheme
-    host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
-    query = f"?{item.query}" if item.query else ""
-    return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
 
 
 class OriginClient:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 from workers.errors import ListingMismatch, OriginError, OriginLoop, OriginTimeout
 from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
 from workers.origin.body import framing_of
-from workers.origin.client import origin_url
 from workers.origin.digest import Verifier, from_listing, offered
 from workers.origin.failover import (
     ContentRange,
@@ -24,6 +23,7 @@ from workers.origin.failover import (
 )
 from workers.origin.stream import BodyStream
 from workers.origin.way import Way
+from workers.plan import origin_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

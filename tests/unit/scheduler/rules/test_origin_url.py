@@ -8,7 +8,6 @@ import pytest
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.planning import client_path, location, origin_url, plan
 from support.rule_documents import cos, one, oss, parse, yml
-from workers.origin.client import origin_url as origin_url_of_workers
 from workers.store.metadata import tag_value
 
 HTTP = {"request": {"protocol": "http"}}
@@ -103,7 +102,6 @@ def test_the_origin_is_asked_for_exactly_this_url(
     assert origin_url(origin, item) == url
     assert item.key == key
     assert location(fetch, item) == url
-    assert origin_url_of_workers(origin, item) == url
 
 
 @pytest.mark.parametrize(
