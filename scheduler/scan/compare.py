@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.scan.inventory.entry import Columns
 from scheduler.scan.merge import STRETCH, join
+from workers.store.model import ListedColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -228,6 +229,8 @@ class Comparison:
         if not self._selection.everything or not set(self._compare) <= {"size"}:
             return None
         sizes = entries.sizes() if isinstance(entries, Columns) and self._compare else None
+        if isinstance(found, ListedColumns) and (sizes == found.sizes or not self._compare):
+            return []  # all there, and nothing to be said of any
         if sizes is None and not isinstance(entries, Columns) and self._compare:
             return None
         if sizes is None:

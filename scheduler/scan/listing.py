@@ -16,10 +16,10 @@ from scheduler.scan.inventory.entry import Collation, Entry, order_of
 from scheduler.scan.inventory.sorting import Sorter, read_blocks
 from scheduler.scan.merge import Block
 from workers.errors import StoreRejected
-from workers.store.model import ListedObject
+from workers.store.model import ListedColumns, ListedObject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from workers.store.client import ObjectStore
@@ -91,13 +91,14 @@ class BlockingListing:
             token = page.continuation
 
 
-def _block(objects: tuple[ListedObject, ...], collation: Collation, skip: str | None) -> Block[ListedObject]:
+def _block(objects: Sequence[ListedObject], collation: Collation, skip: str | None) -> Block[ListedObject]:
     items = objects
+    keys = items.keys if isinstance(items, ListedColumns) else [listed.key for listed in items]
     # One look at the whole page instead of one at each key.
-    if OWN_PREFIX in "\n".join([listed.key for listed in items]):
-        items = tuple(listed for listed in items if not listed.key.startswith(OWN_PREFIX))
-    order = order_of(collation)
-    places = [order(listed.key) for listed in items]
+    if OWN_PREFIX in "\n".join(keys):
+        items = [listed for listed in items if not listed.key.startswith(OWN_PREFIX)]
+        keys = [listed.key for listed in items]
+    places = keys if collation is not Collation.PATH else list(map(order_of(collation), keys))
     if skip is not None and places and min(places) <= skip:
         kept = [at for at, place in enumerate(places) if place > skip]
         return Block([places[at] for at in kept], [items[at] for at in kept])

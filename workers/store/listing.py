@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus
 
@@ -16,7 +15,7 @@ from lxml import etree
 
 from workers.errors import StoreRejected, StoreUnavailable
 from workers.store.answers import parse, unquote_etag
-from workers.store.model import ListedObject, ListPage, OpenUpload
+from workers.store.model import ListedColumns, ListPage, OpenUpload, iso_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -51,14 +50,6 @@ class _Paths:
 _PATHS: Final[dict[str | None, _Paths]] = {
     space: _Paths(space) for space in (None, "http://s3.amazonaws.com/doc/2006-03-01/")
 }
-
-
-def iso_time(value: str) -> float:
-    """Unix time of an ISO 8601 stamp as listings carry it; 0 when it is none."""
-    try:
-        return datetime.fromisoformat(value).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _entry(*elements: str) -> re.Pattern[str]:
@@ -101,13 +92,6 @@ def _split(body: bytes) -> tuple[bytes, list[list[str]]] | None:
                 return None
             return envelope.encode(), [parts[1 + at :: 5] for at in order]
     return None
-
-
-def _unix_times(values: list[str]) -> list[float]:
-    try:
-        return [moment.timestamp() for moment in map(datetime.fromisoformat, values)]
-    except ValueError:
-        return list(map(iso_time, values))
 
 
 def _columns(root: etree._Element, answer: StoreAnswer, what: str) -> list[list[str]]:
@@ -160,12 +144,7 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
         if not continuation:
             raise StoreRejected(f"{what}: the listing is truncated and gives no continuation token")
     return ListPage(
-        objects=tuple(
-            map(
-                ListedObject._make,
-                zip(keys, map(int, sizes), etags, _unix_times(times), strict=True),
-            ),
-        ),
+        objects=ListedColumns(keys, list(map(int, sizes)), etags, times),
         continuation=continuation,
     )
 

@@ -5,9 +5,10 @@ Owns the shape of what is read from and written to a store. Knows no client libr
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 -- a dataclass field, resolved by pydantic users
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from datetime import datetime
+from typing import NamedTuple, overload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,46 @@ class ListedObject(NamedTuple):
     last_modified: float
 
 
+class ListedColumns(Sequence[ListedObject]):
+    """The lines of a page as columns: a line is made only for who asks for it."""
+
+    __slots__ = ("_etags", "_times", "keys", "sizes")
+
+    def __init__(self, keys: list[str], sizes: list[int], etags: list[str], times: list[str]) -> None:
+        """`times` as ISO 8601 stamps; one that is none reads as 0."""
+        self.keys = keys
+        self.sizes = sizes
+        self._etags = etags
+        self._times = times
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> ListedObject: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> ListedColumns: ...
+
+    def __getitem__(self, at: int | slice) -> ListedObject | ListedColumns:
+        if isinstance(at, slice):
+            return ListedColumns(self.keys[at], self.sizes[at], self._etags[at], self._times[at])
+        return ListedObject(self.keys[at], self.sizes[at], self._etags[at], iso_time(self._times[at]))
+
+
+def iso_time(value: str) -> float:
+    """Unix time of an ISO 8601 stamp as listings carry it; 0 when it is none."""
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except ValueError:
+        return 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPage:
     """One page of a listing, in the store's own order."""
 
-    objects: tuple[ListedObject, ...]
+    objects: Sequence[ListedObject]
     #: Token of the next page; None means that this one was the last.
     continuation: str | None
 
