@@ -56,3 +56,41 @@ def test_p31_page_that_cannot_be_read_never_looks_like_the_end(body, error):
     """P31."""
     with pytest.raises(error):
         page(body)
+
+
+OWNER = "<Owner><ID>i</ID><DisplayName>d</DisplayName></Owner>"
+SHAPES = {
+    "s3": "<Contents><Key>{0}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>"
+    "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><Size>7</Size><StorageClass>STANDARD</StorageClass>"
+    "</Contents>",
+    "seaweedfs": "<Contents><Key>{0}</Key><ETag>&#34;e&#34;</ETag><Size>7</Size>"
+    + OWNER
+    + "<StorageClass>STANDARD"
+    "</StorageClass><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+    "spread over lines": '<Contents>\n<Size>7</Size><Key>{0}</Key>\n<ETag>"e"</ETag><LastModified>'
+    "2026-01-01T00:00:00Z</LastModified></Contents>\n",
+    "with what we do not know": "<Contents><Key>{0}</Key><New>1</New><LastModified>2026-01-01T00:00:00Z"
+    "</LastModified><ETag>e</ETag><Size>7</Size></Contents>",
+}
+
+
+@pytest.mark.parametrize("first", SHAPES)
+@pytest.mark.parametrize("second", SHAPES)
+def test_every_way_to_write_an_entry_reads_the_same_also_on_one_page(first, second):
+    body = f"<ListBucketResult{NS}><EncodingType>url</EncodingType>"
+    body += SHAPES[first].format("a%2Fb") + SHAPES[second].format("c+d")
+    got = page(f"{body}<IsTruncated>false</IsTruncated></ListBucketResult>")
+    assert [tuple(one) for one in got.objects] == [
+        ("a/b", 7, "e", 1767225600.0),
+        ("c d", 7, "e", 1767225600.0),
+    ]
+    assert list(got.objects[1:]) == [got.objects[1]]
+
+
+@pytest.mark.parametrize("shape", ["s3", "seaweedfs"])
+def test_p31_a_page_cut_anywhere_is_never_read(shape):
+    whole = f"<ListBucketResult{NS}>{SHAPES[shape].format('a')}{SHAPES[shape].format('b')}</ListBucketResult>"
+    assert len(page(whole).objects) == 2
+    for at in range(1, len(whole) - 1):
+        with pytest.raises((StoreUnavailable, StoreRejected)):
+            page(whole[:at])
