@@ -60,7 +60,7 @@ def test_p31_page_that_cannot_be_read_never_looks_like_the_end(body, error):
 
 OWNER = "<Owner><ID>i</ID><DisplayName>d</DisplayName></Owner>"
 SHAPES = {
-    "s3": "<Contents><Key>{0}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>"
+    "s3": "<Contents><Key>{0}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>"  # noqa: E501  # the formatter joins it
     "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><Size>7</Size><StorageClass>STANDARD</StorageClass>"
     "</Contents>",
     "seaweedfs": "<Contents><Key>{0}</Key><ETag>&#34;e&#34;</ETag><Size>7</Size>"
