@@ -191,7 +191,6 @@ def _render(host: str, fixed: Mapping[str, str], headers: Sequence[tuple[str, st
         else:
             replaced.add(lower)
             merged[name] = value
-    merged.setdefault("Accept", "*/*")
     for pair in merged.items():
         if _BREAKS_A_HEAD.search(pair[0]) or _BREAKS_A_HEAD.search(pair[1]):
             raise ValueError("a line break in a header")
