@@ -56,14 +56,18 @@ class Row:
     problem: str = ""
 
 
+#: What curl -d and Python's urllib call every body that they are not told the type of.
+_FORM = "application/x-www-form-urlencoded"
+
+
 def kind_of(content_type: str) -> Kind:
-    """How a body of this type is cut; no type at all means JSON.
+    """How a body of this type is cut; no type at all, or what curl and others say unasked, means JSON.
 
     Raises:
         BadBody: 415 for anything else.
     """
     media = content_type.partition(";")[0].strip().lower()
-    if not media:
+    if not media or media == _FORM:
         return "json"
     kind = _KINDS.get(media)
     if kind is None and media.endswith("+json"):

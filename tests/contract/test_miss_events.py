@@ -150,6 +150,12 @@ async def test_an_id_is_taken_once_also_by_another_process_and_after_the_pull(se
     assert await queued_keys(services.queue) == ["k"]
 
 
+async def test_a_body_that_curl_calls_a_form_is_read_as_json(client, services):
+    answer = await post(client, b'{"bucket":"site","key":"k"}', "application/x-www-form-urlencoded")
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert await queued_keys(services.queue) == ["k"]
+
+
 async def test_two_processes_take_a_key_once(services):
     async with client_of(services) as one, client_of(services) as other:
         event = b'{"bucket":"site","key":"k"}'
@@ -158,7 +164,7 @@ async def test_two_processes_take_a_key_once(services):
     assert await queued_keys(services.queue) == ["k"]
 
 
-async def test_a_deep_queue_says_when_to_come_back(valkey_url):
+async def test_p47_a_deep_queue_says_when_to_come_back(valkey_url):
     """P47: the queue does not grow without limit."""
     async with intake_services(valkey_url, max_depth=1) as services, client_of(services) as client:
         assert (await post(client, b'{"bucket":"site","key":"a"}')).status_code == 202

@@ -199,7 +199,7 @@ ODD_KEYS = [
 ]  # fmt: skip
 
 
-async def test_p16_p17_odd_keys_are_objects_of_their_own(store, bucket):
+async def test_p17_p16_odd_keys_are_objects_of_their_own(store, bucket):
     """P16, P17, U22 to U31, U36: no two of them meet, and a listing names them exactly."""
     keys = ODD_KEYS if not is_weed(store) else [key for key in ODD_KEYS if key != "back\\slash"]
     for key in keys:
@@ -227,7 +227,7 @@ async def test_p13_p15_keys_like_others_are_held_or_listed_as_not_representable(
     assert await read(store, bucket, kept) == b"kept"
 
 
-async def test_empty_directory_marker_is_held_everywhere(store, bucket):
+async def test_p15_empty_directory_marker_is_held_everywhere(store, bucket):
     """U35, P15: `photos/` without a body."""
     assert (await put(store, bucket, "photos/", b"")).created
     assert (await put(store, bucket, "photos/1.png", b"one")).created

@@ -53,7 +53,7 @@ async def test_p01_a_short_body_is_truncated_and_not_stored(chaos):
     assert [entry.header("range") for entry in chaos.asked()] == [None, "bytes=716800-1048575"]
 
 
-async def test_p01_after_the_origin_is_healed_the_whole_object_is_stored(chaos):
+async def test_p02_after_the_origin_is_healed_the_whole_object_is_stored(chaos):
     """P2."""
     store = MemoryStore()
     chaos.put("/k", b"whole" * 1000)

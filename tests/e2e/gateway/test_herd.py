@@ -218,7 +218,7 @@ async def test_a26_a_redis_that_is_away_is_no_error_for_a_client(chaos, mirror, 
     assert front.gateway.parts.claims.unanswered > 0
 
 
-async def test_a_tombstone_blocks_the_pull(chaos, mirror, start):
+async def test_p22_s15_a_tombstone_blocks_the_pull(chaos, mirror, start):
     """P22, S15."""
     chaos.put("/k", BODY)
     front = await start(mirror())

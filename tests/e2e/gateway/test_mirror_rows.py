@@ -30,7 +30,7 @@ def code(reply):
 
 
 async def test_a1_a_body_with_length_reaches_client_and_store_with_all_its_headers(chaos, mirror, start):
-    """A1."""
+    """A1, D20: seven headers, not five."""
     chaos.put(KEY, BODY, [*SEVEN, ("x-oss-meta-colour", "red"), ("ETag", '"origin"')])
     front = await start(mirror())
     reply = await front.get(PATH)
@@ -108,7 +108,7 @@ async def test_a3_such_a_body_is_stored_when_the_rule_says_so(chaos, mirror, sta
 async def test_p06_a4_an_unasked_206_counts_only_when_it_covers_all(
     chaos, mirror, start, last, status, stored
 ):
-    """A4, P6."""
+    """A4, P6, D5: 200, or a 206 that covers all."""
     chaos.put("/k", b"x" * 100)
     chaos.script("/k", f"partial,last={last}")
     front = await start(mirror())
@@ -120,7 +120,7 @@ async def test_p06_a4_an_unasked_206_counts_only_when_it_covers_all(
 
 
 async def test_a5_an_origin_404_is_a_404_and_is_remembered(chaos, mirror, start):
-    """A5, L14."""
+    """A5, L14, D6: 404, not 424."""
     front = await start(mirror())
     chaos.script("/k", "status,code=404")
     for _ in range(3):
@@ -179,7 +179,7 @@ ALL_STATUSES = [
 
 
 async def test_p05_a9_no_other_status_ever_reaches_the_store(chaos, mirror, start):
-    """A9, P5: statuses 201..599 with bodies."""
+    """A9, P5, S14: statuses 201..599 with bodies."""
     front = await start(mirror(origin={"timeouts": {"first_byte": 5}}))
 
     async def one(status):
@@ -300,7 +300,7 @@ async def test_a12_an_http_1_0_client_sees_a_reset_too(chaos, mirror, start):
 
 
 async def test_p04_a13_the_end_is_held_back_until_the_digest_is_known(chaos, mirror, start):
-    """A13, P4."""
+    """A13, P4, D11."""
     chaos.put("/k", BODY)
     chaos.script("/k", "wrong_digest")
     front = await start(mirror(store={"check_md5": "stream"}))
@@ -315,7 +315,7 @@ async def test_p04_a13_the_end_is_held_back_until_the_digest_is_known(chaos, mir
 
 
 async def test_p04_a14_spool_sends_nothing_of_a_wrong_body(chaos, mirror, start):
-    """A14, P4."""
+    """A14, P4, D11."""
     chaos.put("/k", BODY)
     chaos.script("/k", "wrong_digest")
     front = await start(mirror(store={"check_md5": "spool"}))

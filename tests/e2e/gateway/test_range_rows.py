@@ -33,10 +33,10 @@ def whole_requests(chaos, key):
 
 @pytest.mark.parametrize("origin", ["ok", "no_range"])
 @pytest.mark.parametrize(("value", "first", "last"), MATRIX)
-async def test_p27_p26_a15_a16_a18_every_range_on_every_kind_of_origin(
+async def test_p26_p27_a15_a16_a18_every_range_on_every_kind_of_origin(
     chaos, mirror, start, origin, value, first, last
 ):
-    """A15, A16, A18, P26, P27: right sums, and the whole object on its way once."""
+    """A15, A16, A18, P26, P27, D13: right sums, and the whole object on its way once."""
     chaos.put("/k", BODY)
     chaos.script("/k", origin)
     front = await start(mirror())

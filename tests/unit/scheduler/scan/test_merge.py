@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,25 @@ def test_the_order_of_code_points_is_that_of_utf8_bytes(keys, collation):
         assert sorted(keys, key=order_of(collation)) == sorted(
             keys, key=lambda key: [part.encode() for part in key.split("/")]
         )
+
+
+def test_p30_memory_is_flat_whatever_is_joined():
+    """P30: ten times the keys, the same peak; nothing of a listing is held but its blocks."""
+
+    def peak(count):
+        tracemalloc.start()
+        try:
+            joined = merge(
+                stream(count, step=1), stream(count, step=2), on_duplicate=lambda _side, _key: None
+            )
+            assert sum(1 for _ in joined) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def stream(count, step, size=1000):
+        for at in range(0, count, size):
+            some = [f"{number:09}" for number in range(at, at + size, step)]
+            yield Block(some, some)
+
+    assert peak(200_000) < 1.5 * peak(20_000) < 8 << 20

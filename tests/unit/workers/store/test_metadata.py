@@ -229,7 +229,7 @@ def test_p38_raw_bytes_in_disposition_are_stored_encoded_and_replayed_decoded():
 
 
 def test_p39_metadata_over_the_limit_is_cut_in_the_agreed_order():
-    """P39, S10: tag, then provenance, then the origin's metadata in name order."""
+    """P39, S10, L13: tag, then provenance, then the origin's metadata in name order."""
     long_url = "http://o.example/" + "%E4%B8%AD" * 340
     first = build(url=long_url)
     assert dict(first.user_meta)["x-oss-tag"] == "MIRROR"
