@@ -67,7 +67,7 @@ class StoreSettings(Section):
     part_size_bytes: Annotated[int, Field(ge=5 * MIB, le=5 * 1024 * MIB)] = 8 * MIB
     #: Demand one part size even where the length is unknown.
     uniform_parts: bool = False
-    part_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    part_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_connections: Annotated[int, Field(ge=1, le=4096)] = 256
