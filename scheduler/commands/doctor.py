@@ -9,6 +9,7 @@ import click
 
 from scheduler.commands.common import (
     EXIT_FAILED,
+    EXIT_USAGE,
     CommandFailed,
     config_option,
     echo_json,
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.doctor.model import Finding
+
+
+#: The check that fails when there are no settings to check.
+UNREADABLE = "settings"
 
 
 @click.command()
@@ -51,6 +56,8 @@ def command(config: Path | None, as_json: bool, urls: tuple[str, ...], quiet: bo
         echo_json({"findings": to_json(found)})
     else:
         _show(found, quiet=quiet)
+    if any(finding.check == UNREADABLE and finding.level == "failed" for finding in found):
+        sys.exit(EXIT_USAGE)
     if any(finding.level == "failed" for finding in found):
         sys.exit(EXIT_FAILED)
 
@@ -64,7 +71,7 @@ def _examined(config: Path | None, urls: Sequence[str]) -> list[Finding]:
         return [
             Finding(
                 subject="configuration",
-                check="settings",
+                check=UNREADABLE,
                 level=Level.FAILED,
                 message=error.message,
                 remedy="correct it there; nothing else can be checked before",

@@ -190,10 +190,13 @@ def show(bucket: str, key: str, config: Path | None, as_json: bool) -> None:
 )
 @click.option("--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="A file.")
 @config_option
-def export(form: str, output: TextIO, config: Path | None, **filters: Any) -> None:
-    """Write the chosen failures to a file, every one of them."""
+@json_option
+def export(form: str, output: TextIO, config: Path | None, as_json: bool, **filters: Any) -> None:
+    """Write the chosen failures to a file, every one of them; --json writes one array."""
     rows = _read(config, filters)
-    if form == "ndjson":
+    if as_json:
+        output.write(f"{orjson.dumps([failure_to_json(row) for row in rows]).decode()}\n")
+    elif form == "ndjson":
         output.writelines(f"{orjson.dumps(failure_to_json(row)).decode()}\n" for row in rows)
     elif form == "keys":
         output.writelines(f"{row.key}\n" for row in rows)

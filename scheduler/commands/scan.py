@@ -213,9 +213,13 @@ async def _status(settings: Settings, name: str | None) -> list[dict[str, Any]]:
 def _order(order: Order) -> click.Command:
     @click.argument("name")
     @config_option
-    def run(name: str, *, config: Path | None) -> None:
+    @json_option
+    def run(name: str, *, config: Path | None, as_json: bool) -> None:
         run_async(_give(load(config), name, order))
-        click.echo(f"scan {name}: {order} ordered")
+        if as_json:
+            echo_json({"name": name, "ordered": order})
+        else:
+            click.echo(f"scan {name}: {order} ordered")
 
     run.__doc__ = f"{order.capitalize()} a scan."
     return click.command(order)(run)

@@ -45,6 +45,13 @@ class OriginReader(ValueReader):
         elif short is not None:
             self.where.note("origin.hosts", short.place)
             entries = short.items if short.items is not None else [short]
+            for entry in entries:
+                if isinstance(entry.scalar, str) and "://" not in entry.scalar:
+                    message = (
+                        f"{entry.scalar!r} has no scheme: a URL with http:// or https:// is needed here; "
+                        "a host without one goes to origin.hosts"
+                    )
+                    self.where.findings.add(entry.place, ProblemKind.BAD_VALUE, message)
         else:
             entries = self.items(section, "hosts", "origin.hosts")
         groups = [self._group(entry, f"origin.hosts[{i}]", common) for i, entry in enumerate(entries)]

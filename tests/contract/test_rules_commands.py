@@ -51,7 +51,7 @@ def test_a_vendor_document_is_applied_shown_and_rolled_back(config: Path) -> Non
     assert "<OriginType>Proxy</OriginType>" in run(config, "show", "api", "--as", "cos").output
     assert "rule-1: type" in run(config, "show", "api", "--as", "oss", code=1).output
     second = config.parent / "second.yaml"
-    second.write_text("rules: [{origins: [other.example]}]", encoding="utf-8")
+    second.write_text("rules: [{origins: [http://other.example]}]", encoding="utf-8")
     run(config, "apply", str(second), "--bucket", "api")
     assert "other.example" in run(config, "show", "api").output
 
@@ -66,7 +66,7 @@ def test_a_vendor_document_is_applied_shown_and_rolled_back(config: Path) -> Non
 def test_what_the_file_owns_is_not_replaced_by_a_document(config: Path) -> None:
     run(config, "apply")
     other = config.parent / "other.yaml"
-    other.write_text("rules: [{origins: [other.example]}]", encoding="utf-8")
+    other.write_text("rules: [{origins: [http://other.example]}]", encoding="utf-8")
     assert "configuration file" in run(config, "apply", str(other), "--bucket", "site", code=1).output
 
 

@@ -299,11 +299,11 @@ async def test_a_subject_that_breaks_or_hangs_is_one_failed_line(monkeypatch):
         assert (finding.subject, finding.level) == ("store", Level.FAILED)
 
 
-def test_the_command_tells_a_broken_configuration_as_a_finding_and_exits_1(tmp_path):
+def test_the_command_tells_a_broken_configuration_as_a_finding_and_exits_2(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("gatway: {}\n")
     result = CliRunner().invoke(command, ["--config", str(path), "--json"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     (finding,) = orjson.loads(result.stdout)["findings"]
     assert (finding["subject"], finding["level"]) == ("configuration", "failed")
     assert "gateway" in finding["message"]

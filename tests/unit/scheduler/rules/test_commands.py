@@ -64,7 +64,7 @@ def test_check_lists_all_problems_and_exits_with_2(here: Path) -> None:
 
 def test_check_fails_on_warnings_when_asked_to(here: Path) -> None:
     (here / "w.yaml").write_text(
-        "rules: [{origins: [o.example], request: {follow_query: true}}]", encoding="utf-8"
+        "rules: [{origins: [http://o.example], request: {follow_query: true}}]", encoding="utf-8"
     )
     run("rules", "check", "w.yaml", "--no-resolve", "--strict", code=1)
     data = json.loads(run("rules", "check", "w.yaml", "--no-resolve", "--json").output)
@@ -73,7 +73,7 @@ def test_check_fails_on_warnings_when_asked_to(here: Path) -> None:
 
 
 def test_check_says_which_names_do_not_resolve(here: Path) -> None:
-    (here / "n.yaml").write_text("rules: [{origins: [no-such-name.invalid]}]", encoding="utf-8")
+    (here / "n.yaml").write_text("rules: [{origins: [http://no-such-name.invalid]}]", encoding="utf-8")
     assert "no-such-name.invalid does not resolve" in run("rules", "check", "n.yaml").output
 
 

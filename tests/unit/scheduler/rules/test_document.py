@@ -30,17 +30,17 @@ def test_json_is_read_however_it_is_written(text: str) -> None:
 
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(DocumentError):
-        document.parse('rules: [{prefix: "\\ud83d", origins: [o.example]}]')
+        document.parse('rules: [{prefix: "\\ud83d", origins: [http://o.example]}]')
     with pytest.raises(DocumentError) as caught:
-        document.read_rules([{"prefix": "\ud83d", "origins": ["o.example"]}])
+        document.read_rules([{"prefix": "\ud83d", "origins": ["http://o.example"]}])
     assert caught.value.problems[0].path == "rules[0].prefix"
 
 
 def test_several_buckets_are_read_at_once_and_one_is_chosen_by_name() -> None:
     text = (
         "buckets:\n"
-        "  one: {rules: [{origins: [a.example]}]}\n"
-        "  two: {rules: [{origins: [b.example]}]}\n"
+        "  one: {rules: [{origins: [http://a.example]}]}\n"
+        "  two: {rules: [{origins: [http://b.example]}]}\n"
         "  api: {}\n"
     )
     found = document.parse_buckets(text)
@@ -66,17 +66,17 @@ def test_problems_of_all_buckets_come_together() -> None:
 @pytest.mark.parametrize(
     ("rule", "path"),
     [
-        ("{origins: [o.example], prefix: 2024}", "prefix"),
-        ("{origins: [o.example], priority: high}", "priority"),
-        ("{origins: [o.example], priority: true}", "priority"),
-        ("{origins: o.example}", None),
+        ("{origins: [http://o.example], prefix: 2024}", "prefix"),
+        ("{origins: [http://o.example], priority: high}", "priority"),
+        ("{origins: [http://o.example], priority: true}", "priority"),
+        ("{origins: http://o.example}", None),
         ("{origins: [5]}", "origins[0]"),
-        ("{origins: [o.example], request: []}", "request"),
-        ("{origins: [o.example], request: {pass: A}}", "request.pass"),
-        ("{origins: [o.example], request: {sni: 1}}", "request.sni"),
-        ("{origins: [o.example], store: {tag: bold}}", "store.tag"),
-        ("{origins: [o.example], when: {prefix: a}, prefix: b}", "prefix"),
-        ("{origins: [o.example], origin: {hosts: [p.example]}}", "origins"),
+        ("{origins: [http://o.example], request: []}", "request"),
+        ("{origins: [http://o.example], request: {pass: A}}", "request.pass"),
+        ("{origins: [http://o.example], request: {sni: 1}}", "request.sni"),
+        ("{origins: [http://o.example], store: {tag: bold}}", "store.tag"),
+        ("{origins: [http://o.example], when: {prefix: a}, prefix: b}", "prefix"),
+        ("{origins: [http://o.example], origin: {hosts: [p.example]}}", "origins"),
         ("{origins: [{url: 'http://o.example', host: o.example}]}", "origins[0].host"),
         ("{origins: [{host: o.example, port: 70000}]}", "origins[0].port"),
         ("text", ""),
@@ -108,3 +108,13 @@ def test_rules_of_parsed_settings_are_read_without_lines() -> None:
     assert (ruleset.bucket, ruleset.owner, len(ruleset.rules)) == ("site", "file", 1)
     with pytest.raises(DocumentError, match=r"buckets\.site\.rules\[0\]\.nope: unknown key"):
         document.read_rules([{**RULE, "nope": 1}], path="buckets.site.rules")
+
+
+@pytest.mark.parametrize("text", ["old.example.com", "old.example.com:8080"])
+def test_an_origin_url_without_a_scheme_is_refused_with_the_remedy(text):
+    with pytest.raises(DocumentError) as caught:
+        document.parse(f"rules: [{{origins: ['{text}']}}]")
+    (problem,) = caught.value.problems
+    assert problem.path == "rules[0].origins[0]"
+    assert text in problem.message
+    assert "https://" in problem.message

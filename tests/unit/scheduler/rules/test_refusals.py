@@ -58,7 +58,7 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("unsafe_origin-user", oss(url="http://u:p@o.example/"), "unsafe_origin", "Redirect/MirrorURL"),
     ("unsupported", oss(kind="Internal"), "unsupported", "RedirectType"),
     ("F1-name", yml(name="No_Good"), "bad_value", "name"),
-    ("F1-unique", "rules: [{name: a, origins: [o.example]}, {name: a, prefix: x, origins: [o.example]}]", "conflict", "rules[1].name"),
+    ("F1-unique", "rules: [{name: a, origins: [http://o.example]}, {name: a, prefix: x, origins: [http://o.example]}]", "conflict", "rules[1].name"),
     ("F2-zero", cos(priority="0"), "bad_value", "RulePriority"),
     ("F2-large", cos(priority="2147483648"), "bad_value", "RulePriority"),
     ("F2-oss-absent", oss(number=""), "missing_field", "RoutingRule[1]"),
@@ -201,7 +201,7 @@ def test_at_most_twenty_problems_are_listed() -> None:
 def test_an_unknown_name_comes_with_the_nearest_known_one() -> None:
     (problem,) = problems(oss("<MirrorChekMd5>true</MirrorChekMd5>"))
     assert "did you mean MirrorCheckMd5?" in problem.message
-    (problem,) = problems("rules:\n- prefx: a\n  origins: [o.example]\n")
+    (problem,) = problems("rules:\n- prefx: a\n  origins: [http://o.example]\n")
     assert "did you mean 'prefix'?" in problem.message
     assert (problem.path, problem.line) == ("rules[0].prefx", 2)
 
@@ -258,5 +258,5 @@ def test_aliases_cannot_unfold_a_yaml_document_without_end() -> None:
 
 
 def test_a_key_given_twice_in_yaml_is_a_conflict() -> None:
-    (problem,) = problems("rules:\n- origins: [o.example]\n  prefix: a\n  prefix: b\n")
+    (problem,) = problems("rules:\n- origins: [http://o.example]\n  prefix: a\n  prefix: b\n")
     assert (problem.kind.value, problem.line) == ("conflict", 4)
