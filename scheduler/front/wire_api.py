@@ -26,7 +26,7 @@ from scheduler.rules.apply import read_options
 from scheduler.rules.problems import DocumentError, NotExpressible
 from scheduler.rules.repository import OwnedByFile
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
-from scheduler.settings import reveal, split_listen
+from scheduler.settings import reveal
 from workers.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -136,18 +136,6 @@ def is_wire_request(method: str, address: BucketAddress, query: bytes) -> bool:
     if not address.is_bucket:
         return False
     return method not in {"GET", "HEAD"} or _sub_resources(query) != ()
-
-
-def rule_api_exposure_problem(settings: Settings) -> str | None:
-    """Why the rule API may not start as configured: open to the network without a key or a token (W13)."""
-    if settings.gateway.access_keys or settings.admin.token or settings.admin.token_file:
-        return None
-    if is_loopback(split_listen(settings.gateway.listen)[0]):
-        return None
-    return (
-        f"gateway.listen {settings.gateway.listen!r} is not loopback: set gateway.access_keys or "
-        "admin.token, because whoever reaches the rule API decides where Ferryman connects"
-    )
 
 
 def keyring_of(settings: Settings) -> Keyring:
