@@ -92,7 +92,8 @@ def peak_rss_mib(pids: list[int]) -> float:
 
 
 def describe() -> str:
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    day, cores = time.strftime("%Y-%m-%d"), os.cpu_count()
+    return f"{day}, {cores} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 def table(rows: list[list[str]]) -> str:
