@@ -118,6 +118,7 @@ async def serve_front(
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
     from scheduler.startup import make_ready
+    from scheduler.sweeping import serve_sweeps
 
     async with open_services(settings, installation=installation_id(settings)) as services:
         await make_ready(services, who="front")
@@ -127,3 +128,4 @@ async def serve_front(
             if admin is not None:
                 group.create_task(serve(make_app(services), [admin], stop, drain_s=settings.limits.drain_s))
                 group.create_task(ScanService(services).serve(stop))
+                group.create_task(serve_sweeps(services, stop))
