@@ -8,7 +8,6 @@ fields, their types and defaults, and from the commands' own help.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import re
@@ -23,6 +22,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from scheduler.cli import COMMANDS, cli
+from scheduler.examples import EXAMPLES
 from scheduler.settings import Settings
 from workers.settings import Section
 
@@ -57,8 +57,8 @@ All take `--config PATH` (default `./config.yaml`, or `FERRYMAN_CONFIG`) where t
 `--json` where they read. Exit codes: 0 done, 1 something failed (`ferryman failures list` has the list), 2
 usage or configuration.
 
-Completion for bash: `eval "$(_FERRYMAN_COMPLETE=bash_source ferryman)"`; for zsh and fish the same with
-`zsh_source` and `fish_source`.
+Completion of commands and options: [`ferryman completion`](#ferryman-completion) prints the script for bash,
+zsh or fish.
 
 
 
@@ -185,9 +185,11 @@ def commands() -> str:
     parts = [_NOTE, _COMMANDS, "| command | what it does |\n|---|---|\n"]
     shown = list(COMMANDS)
     parts += [f"| [`{name}`](#ferryman-{name}) | {COMMANDS[name][1]} |\n" for name in shown]
+    above = click.Context(cli, info_name="ferryman")
     for name in shown:
-        command = importlib.import_module(f"scheduler.commands.{COMMANDS[name][0]}").command
-        parts.extend(_command(f"ferryman {name}", command, 2, click.Context(cli, info_name="ferryman")))
+        command = cli.get_command(above, name)
+        assert command is not None, name
+        parts.extend(_command(f"ferryman {name}", command, 2, above))
     return "".join(parts)
 
 
@@ -196,8 +198,9 @@ def _command(path: str, command: click.Command, level: int, parent: click.Contex
     usage = command.get_usage(context).removeprefix("Usage: ")
     usage = re.sub(r"\s+", " ", usage)
     text = inspect.cleandoc((command.help or "").replace("\b\n", "")).rstrip()
-    text = re.sub(r"(?m)^ *(ferryman .*)$", r"    \1", text)
-    text = re.sub(r"([^\n])\n(    ferryman)", _before_example, text)
+    lines = EXAMPLES.get(path.removeprefix("ferryman "), ())
+    if lines:
+        text += "\n\n```sh\n" + "\n".join(lines) + "\n```"
     yield f"\n{'#' * level} {path}\n\n```\n{usage}\n```\n\n{text}\n"
     rows = [
         record
@@ -213,12 +216,6 @@ def _command(path: str, command: click.Command, level: int, parent: click.Contex
             below = command.get_command(context, name)
             if below is not None:
                 yield from _command(f"{path} {name}", below, level + 1, context)
-
-
-def _before_example(found: re.Match[str]) -> str:
-    """An empty line before the first example, none between two."""
-    line = found.string[: found.start(2)].rstrip("\n").rpartition("\n")[2]
-    return f"{found[1]}\n{found[2]}" if line.startswith("    ferryman") else f"{found[1]}\n\n{found[2]}"
 
 
 def _row(names: str, meaning: str) -> str:

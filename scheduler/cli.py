@@ -5,6 +5,7 @@ Owns the list of commands. A command whose module is not there is not listed.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -12,8 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scheduler.examples import attach
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
 
 #: Name on the command line: module below `scheduler.commands` that holds the click command `command`, and its
 #: line in `ferryman --help` (said here so that help imports no module).
@@ -34,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Write the report of a migration."),
     "doctor": ("doctor", "Check configuration, store, broker and origins."),
     "init": ("init", "Write a config.yaml to start from."),
+    "completion": ("completion", "Print the completion script for bash, zsh or fish."),
     "demo": ("demo", "Show the whole way of an object on a sample origin."),
     "chaos-origin": ("chaos_origin", "Run a misbehaving origin for tests."),
 }
@@ -50,7 +56,28 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(_module(cmd_name))
         found: click.Command = module.command
+        attach(cmd_name, found)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, which can only suggest commands that were imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx))
+            if near and not args[0].startswith("-"):
+                error.message = f"{error.message} Did you mean {' or '.join(map(repr, near))}?"
+            raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, without importing every command to complete the name of one."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if rows := [(name, COMMANDS[name][1]) for name in self.list_commands(ctx)]:
@@ -70,6 +97,9 @@ def _exists(name: str) -> bool:
 @click.version_option(package_name="ferryman", prog_name="ferryman")
 def cli() -> None:
     """Move a live site's objects into S3-compatible storage while they are being served."""
+
+
+attach("", cli)
 
 
 def main(args: Sequence[str] | None = None) -> None:

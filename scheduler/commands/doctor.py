@@ -38,15 +38,9 @@ UNREADABLE = "settings"
 )
 @click.option("--quiet", is_flag=True, help="Show warnings and failures only.")
 def command(config: Path | None, as_json: bool, urls: tuple[str, ...], quiet: bool) -> None:
-    r"""Check configuration, limits, Redis, store, rules, loops and origins.
+    """Check configuration, limits, Redis, store, rules, loops and origins.
 
     Writes only under `.ferryman/probe/` in the buckets, and cleans up. Exit code 1 when something failed.
-
-    \b
-    Examples:
-      ferryman doctor
-      ferryman doctor --quiet --url https://old.example.com/img/a.png
-      ferryman doctor --json | jq '.findings[] | select(.level != "ok")'
     """
     log.configure(form="auto", level="error")
     found = _examined(config, urls)

@@ -63,14 +63,7 @@ def command(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Retire the rules that scan NAME has made needless, when the gate allows it.
-
-    \b
-    ferryman finalize site --check
-    ferryman finalize site --share 0.05
-    ferryman finalize site --quiet 24h
-    ferryman finalize site --rollback
-    """  # noqa: D301  # \b keeps click from joining the lines
+    """Retire the rules that scan NAME has made needless, when the gate allows it."""
     if sum((check, rollback, keep_rule, bool(override))) > 1 and not (keep_rule and override):
         raise CommandFailed("--check, --rollback, --keep-rule and --override exclude each other", exit_code=2)
     settings = load(config)

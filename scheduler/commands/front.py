@@ -80,21 +80,22 @@ async def _run(
     alone: bool,
     reread: Callable[[], Settings],
 ) -> None:
-    from scheduler.processes import front_child
+    from scheduler.processes import coordinator_child, front_child
     from scheduler.run_settings import write_run_settings
     from scheduler.supervise import Supervisor
 
     stop = stop_event()
-    if alone and gateway is not None and settings.gateway.processes > 1:
-        # More processes on the same socket; this one serves too.
-        async with Supervisor() as supervisor:
+    async with Supervisor() as supervisor:
+        if alone:  # else the parent supervises us and these
             file = write_run_settings(settings, "front")
-            for number in range(1, settings.gateway.processes):
-                await supervisor.start(
-                    front_child(settings, file, number=number, gateway_fd=gateway.fileno(), admin_fd=None)
-                )
-            await serve_front(settings, gateway=gateway, admin=admin, stop=stop, reread=reread)
-    else:
+            if admin is not None:
+                await supervisor.start(coordinator_child(settings, file))
+            if gateway is not None:
+                # More processes on the same socket; this one serves too.
+                for number in range(1, settings.gateway.processes):
+                    await supervisor.start(
+                        front_child(settings, file, number=number, gateway_fd=gateway.fileno(), admin_fd=None)
+                    )
         await serve_front(settings, gateway=gateway, admin=admin, stop=stop, reread=reread)
 
 
@@ -116,7 +117,6 @@ async def serve_front(
     from scheduler.processes import installation_id
     from scheduler.rules.hangup import applying_on_hangup
     from scheduler.runtime import open_services
-    from scheduler.scan.service import ScanService
     from scheduler.startup import make_ready
     from scheduler.sweeping import serve_sweeps
 
@@ -127,5 +127,4 @@ async def serve_front(
                 group.create_task(serve_gateway(services, [gateway], stop))
             if admin is not None:
                 group.create_task(serve(make_app(services), [admin], stop, drain_s=settings.limits.drain_s))
-                group.create_task(ScanService(services).serve(stop))
                 group.create_task(serve_sweeps(services, stop))

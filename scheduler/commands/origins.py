@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, config: Path | None, as_json: bool) -> None:
-    r"""Show the health, budgets and latency of origins.
-
-    \b
-    Examples:
-      ferryman origins
-      ferryman origins --json
-      ferryman origins probe https://old.example.com/img/a.png
-    """
+    """Show the health, budgets and latency of origins."""
     log.configure(form="auto", level="error")
     ctx.obj = (config, as_json)
     if ctx.invoked_subcommand is None:

@@ -27,11 +27,7 @@ _SHOWN = 10
 @config_option
 @json_option
 def command(bucket: str | None, *, since: str, config: Path | None, as_json: bool) -> None:
-    """Show which prefixes, referrers and user agents still caused misses that an origin served.
-
-    \b
-    ferryman report --since 1h
-    """  # noqa: D301  # \b keeps click from joining the lines
+    """Show which prefixes, referrers and user agents still caused misses that an origin served."""
     settings = load(config)
     if bucket is not None and bucket not in settings.buckets:
         known = ", ".join(sorted(settings.buckets)) or "none"

@@ -21,13 +21,7 @@ _ENDED = frozenset({"done", "failed", "cancelled"})
 
 @click.group("scan")
 def command() -> None:
-    """Move what nobody asked for: everything that an inventory names and the bucket lacks.
-
-    \b
-    ferryman scan start site --bucket site --manifest urls.csv --wait
-    ferryman scan start site --bucket site --source http_index=http://old.example/files/ --dry-run --wait
-    ferryman scan status site --json
-    """  # noqa: D301  # \b keeps click from joining the lines
+    """Move what nobody asked for: everything that an inventory names and the bucket lacks."""
 
 
 @command.command("start")

@@ -37,15 +37,9 @@ WATCH_S = 2.0
 @json_option
 @click.option("--watch", is_flag=True, help="Keep it up to date until Ctrl-C.")
 def command(config: Path | None, as_json: bool, watch: bool) -> None:
-    r"""Show what the system is doing: queues, outcomes, failures, origins, logs and scans.
+    """Show what the system is doing: queues, outcomes, failures, origins, logs and scans.
 
     Exit code 1 when a part could not be read.
-
-    \b
-    Examples:
-      ferryman status
-      ferryman status --watch
-      ferryman status --json | jq .queues
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")

@@ -193,7 +193,7 @@ class _Up:
         from scheduler import embedded
         from scheduler.front.admin.token import token_of
         from scheduler.listen import bound
-        from scheduler.processes import LaneSize, consumer_child, worker_children
+        from scheduler.processes import LaneSize, consumer_child, coordinator_child, worker_children
         from scheduler.run_settings import write_run_settings
 
         # The addresses as bound: nothing is fetched from ourselves.
@@ -210,7 +210,7 @@ class _Up:
         await asyncio.gather(
             *(self._start_one(supervisor, child, settings) for child in [fronts[0], *workers])
         )
-        for child in fronts[1:]:
+        for child in [*fronts[1:], coordinator_child(settings, file)]:
             await self._start_one(supervisor, child, settings)
         if settings.consume and find_spec("scheduler.commands.consume") is not None:
             await self._start_one(supervisor, consumer_child(settings, file), settings)
@@ -251,7 +251,8 @@ class _Up:
             f"{settings.data_dir / 'credentials.json'}",
             "front": "gateway and admin",
             "worker hot": "misses that somebody waits for",
-            "worker cold": "scans",
+            "worker cold": "what scans found missing",
+            "scans": "inventories compared with buckets",
             "consume": ", ".join(source.path for source in settings.consume),
         }.get(child.name, "gateway")
         click.echo(f"  {child.name:<12} pid {pid:<8} {time.monotonic() - began:5.1f} s  {what}")

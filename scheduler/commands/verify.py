@@ -29,10 +29,7 @@ def command(name: str, *, sample: int | None, full: bool, config: Path | None, a
     """Compare the bucket with the inventory of scan NAME, and objects with the origin.
 
     Without options every key is compared by size and digest, as far as the listing tells; no byte is read.
-
-    \b
-    ferryman verify site --sample 1000
-    """  # noqa: D301  # \b keeps click from joining the lines
+    """
     if sample is not None and full:
         raise CommandFailed("give one of --sample and --full", exit_code=2)
     report = run_async(_verify(load(config), name, sample=sample, full=full, quiet=as_json))
