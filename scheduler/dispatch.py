@@ -156,9 +156,12 @@ class Dispatcher:
                 wanted[event.key] = planned
                 places[event.bucket, event.key] = index
         counts = dict.fromkeys(ClaimState, 0)
+        missing_at = min([time.time(), *(event.at for event in events if event.at > 0)])
         for bucket, wanted in buckets.items():
             if wanted:
-                states = await self._send(bucket, wanted, lane, counts, ignore_absent=ignore_absent)
+                states = await self._send(
+                    bucket, wanted, lane, counts, ignore_absent=ignore_absent, missing_at=missing_at
+                )
                 for key, state in zip(wanted, states, strict=True):
                     words[places[bucket, key]] = _WORDS[state]
                     if state is ClaimState.CLAIMED and self._dependency is not None:
@@ -202,6 +205,7 @@ class Dispatcher:
         counts: dict[ClaimState, int],
         *,
         ignore_absent: bool,
+        missing_at: float,
     ) -> list[ClaimState]:
         owner = uuid.uuid4().hex
         keys = list(wanted)
@@ -223,7 +227,13 @@ class Dispatcher:
         if not claimed:
             return states
         batches = [
-            Batch(plan=group.plan, items=tuple(group.items[at : at + BATCH_ITEMS]), lane=lane)
+            Batch(
+                plan=group.plan,
+                items=tuple(group.items[at : at + BATCH_ITEMS]),
+                lane=lane,
+                claim=owner,
+                missing_at=missing_at,
+            )
             for group in groups.values()
             for at in range(0, len(group.items), BATCH_ITEMS)
         ]
@@ -246,7 +256,8 @@ class Dispatcher:
         """
         await self.admit(lane)
         counts = dict.fromkeys(ClaimState, 0)
-        await self._send(fetch_plan.bucket, {item.key: (fetch_plan, item)}, lane, counts, ignore_absent=False)
+        wanted = {item.key: (fetch_plan, item)}
+        await self._send(fetch_plan.bucket, wanted, lane, counts, ignore_absent=False, missing_at=time.time())
         return next(state for state, count in counts.items() if count)
 
     async def enqueue(

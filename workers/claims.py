@@ -10,8 +10,14 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                                      deduplicates, so a dispatcher that dies here loses nothing
                     queued   1 h     a message carries it; deduplicates the same and colder lanes; a hot
                                      miss replaces a cold claim
-                    running  lease   somebody moves it; renewed while bytes move; deduplicates all
-                    stored   5 s     a front's pull has just reached the store; deduplicates nothing
+                    running  lease   somebody moves it; renewed while bytes move. A worker's deduplicates all:
+                                     its message returns when it dies. A front's (`FRONT`) has no message
+                                     behind it, so one event a minute is queued to follow it
+                    stored   30 s    it has just reached the store; deduplicates nothing, but whoever
+                                     starts on the key looks at the store before the origin. A claim made
+                                     meanwhile ends with `|look`, which says the same
+    ns:claim:id NUL `after`
+                  string `1`, one minute: a message follows a front's pull
     ns:absent:id  string `1`, expires after the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
 """
@@ -21,12 +27,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from workers.plan import Lane
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis.asyncio import Redis
-
-    from workers.plan import Lane
 
 #: Milliseconds that a claim may stay between decision and enqueue.
 PENDING_MS = 30_000
@@ -34,8 +40,12 @@ PENDING_MS = 30_000
 QUEUED_MS = 3_600_000
 #: Milliseconds of a running lease; renewed every third of it.
 LEASE_MS = 30_000
-#: Milliseconds that a finished pull is remembered for those who asked the store before it ended.
-STORED_MS = 5_000
+#: Milliseconds that a finished pull is remembered for those who saw the store without the key before.
+STORED_MS = 30_000
+#: Milliseconds within which a front's pull is followed by one message.
+AFTER_MS = 60_000
+#: What the owner tokens of fronts begin with.
+FRONT = "front-"
 #: Keys a script call handles, so that Redis is never blocked for long.
 CHUNK = 500
 
@@ -53,6 +63,8 @@ class RunState(StrEnum):
     """What came of starting on a key."""
 
     STARTED = "started"
+    #: Started, but the store may have it by now: look there before the origin is asked.
+    LOOK = "look"
     BUSY = "busy"
     TOMBSTONE = "tombstone"
     #: Only from `start_wanted`: no origin had it lately.
@@ -62,7 +74,7 @@ class RunState(StrEnum):
 
 
 _CLAIM = """
--- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0)
+-- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), after ms, FRONT
 local out = {}
 for i = 1, #KEYS, 3 do
   local state = 'claimed'
@@ -72,16 +84,20 @@ for i = 1, #KEYS, 3 do
     state = 'absent'
   else
     local held = redis.call('get', KEYS[i])
+    local kind, lane, owner, mark = nil, nil, nil, ''
     if held then
-      local kind, lane = string.match(held, '^(%a+)|(%a*)|')
-      if kind == 'running' then
-        state = 'duplicate'
-      elseif kind == 'queued' and (lane == 'hot' or ARGV[1] == 'cold') then
+      kind, lane, owner = string.match(held, '^(%a+)|(%a*)|(.*)$')
+      if kind == 'stored' or string.sub(held, -5) == '|look' then mark = '|look' end
+    end
+    if kind == 'running' then
+      local front = string.sub(owner, 1, #ARGV[6]) == ARGV[6]
+      if not (front and redis.call('set', KEYS[i] .. '\\0after', '1', 'nx', 'px', ARGV[5])) then
         state = 'duplicate'
       end
-    end
-    if state == 'claimed' then
-      redis.call('set', KEYS[i], ARGV[2], 'px', ARGV[3])
+    elseif kind == 'queued' and (lane == 'hot' or ARGV[1] == 'cold') then
+      state = 'duplicate'
+    else
+      redis.call('set', KEYS[i], ARGV[2] .. mark, 'px', ARGV[3])
     end
   end
   out[#out + 1] = state
@@ -105,8 +121,24 @@ end
 return n
 """
 
+_QUEUED = """
+-- KEYS: claims; ARGV: expected value, new value, ms. As _SWAP, and a mark stays.
+local n = 0
+for i = 1, #KEYS do
+  local held = redis.call('get', KEYS[i])
+  for _, mark in ipairs({'', '|look'}) do
+    if held == ARGV[1] .. mark then
+      redis.call('set', KEYS[i], ARGV[2] .. mark, 'px', ARGV[3])
+      n = n + 1
+    end
+  end
+end
+return n
+"""
+
 _START = """
--- KEYS: claim, tomb of each key; ARGV: value, lease ms
+-- KEYS: claim, tomb of each key; ARGV: value, lease ms, then the claims that nobody else has touched since:
+-- pending and queued of the message's dispatcher, or nothing when it took none.
 local out = {}
 for i = 1, #KEYS, 2 do
   local held = redis.call('get', KEYS[i])
@@ -116,10 +148,28 @@ for i = 1, #KEYS, 2 do
     out[#out + 1] = 'busy'
   else
     redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
-    out[#out + 1] = 'started'
+    local look
+    if ARGV[3] then
+      look = held ~= ARGV[3] and held ~= ARGV[4]
+    else
+      look = held and string.sub(held, 1, 7) == 'stored|'
+    end
+    out[#out + 1] = look and 'look' or 'started'
   end
 end
 return out
+"""
+
+_FORGET = """
+-- KEYS: claims; ARGV: values that may go
+local n = 0
+for i = 1, #KEYS do
+  local held = redis.call('get', KEYS[i])
+  for _, value in ipairs(ARGV) do
+    if held == value then n = n + redis.call('del', KEYS[i]) end
+  end
+end
+return n
 """
 
 _START_WANTED = """
@@ -158,6 +208,8 @@ class Claims:
         self._ns = namespace
         self._claim = redis.register_script(_CLAIM)
         self._swap = redis.register_script(_SWAP)
+        self._queued = redis.register_script(_QUEUED)
+        self._forget = redis.register_script(_FORGET)
         self._start = redis.register_script(_START)
         self._start_wanted = redis.register_script(_START_WANTED)
         self._renew = redis.register_script(_RENEW)
@@ -180,28 +232,34 @@ class Claims:
                 for key in keys[at : at + CHUNK]
                 for kind in ("claim", "absent", "tomb")
             ]
-            answer = await self._claim(names, [lane.value, value, PENDING_MS, int(ignore_absent)])
+            args: list[str | int] = [lane.value, value, PENDING_MS, int(ignore_absent), AFTER_MS, FRONT]
+            answer = await self._claim(names, args)
             out += [ClaimState(state) for state in answer]
         return out
 
     async def mark_queued(self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str) -> None:
         """The queue has accepted these keys. A claim that a worker already runs is left alone."""
         await self._each(
-            self._swap, bucket, keys, [f"pending|{lane}|{owner}", f"queued|{lane}|{owner}", QUEUED_MS]
+            self._queued, bucket, keys, [f"pending|{lane}|{owner}", f"queued|{lane}|{owner}", QUEUED_MS]
         )
 
-    async def withdraw(self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str) -> None:
-        """The queue has refused these keys: give up their pending claims."""
-        await self._each(self._swap, bucket, keys, [f"pending|{lane}|{owner}", "", 0])
+    async def start(
+        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane = Lane.HOT, claim: str = ""
+    ) -> list[RunState]:
+        """Begin to move keys; BUSY where another owner's lease runs.
 
-    async def start(self, bucket: str, keys: Sequence[str], *, owner: str) -> list[RunState]:
-        """Begin to move keys; BUSY where another owner's lease runs."""
+        `lane` and `claim` are those of the message, if a dispatcher claimed its keys. LOOK where a key has
+        just been stored, or where that claim is not there any more: somebody else may have moved it.
+        """
+        args: list[str | int] = [f"running||{owner}", LEASE_MS]
+        if claim:
+            args += [f"pending|{lane}|{claim}", f"queued|{lane}|{claim}"]
         out: list[RunState] = []
         for at in range(0, len(keys), CHUNK):
             names = [
                 self._name(kind, bucket, key) for key in keys[at : at + CHUNK] for kind in ("claim", "tomb")
             ]
-            answer = await self._start(names, [f"running||{owner}", LEASE_MS])
+            answer = await self._start(names, args)
             out += [RunState(state) for state in answer]
         return out
 
@@ -230,6 +288,15 @@ class Claims:
     async def release(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """Finished, one way or the other. Only the owner's own claims go."""
         await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])
+
+    async def forget(self, bucket: str, keys: Sequence[str], *, lane: Lane, claim: str) -> None:
+        """Give up the claims of a message that is dropped without being started.
+
+        Left queued they would keep out misses for an hour, and no message would stand behind them.
+        """
+        states = ("pending", "queued")
+        values: list[object] = [f"{state}|{lane}|{claim}{mark}" for state in states for mark in ("", "|look")]
+        await self._each(self._forget, bucket, keys, values)
 
     async def finish(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """As `release` after keys have reached the store, with a mark for those who looked just before."""

@@ -109,6 +109,17 @@ class Outcomes:
         keys = [self._scan(run, f"b:{batch}"), self._scan(run, "open"), self._scan(run, "folded")]
         return bool(await self._open(keys, [batch, size, group]))
 
+    async def settled(self, run: str, batch: int, positions: Sequence[int]) -> frozenset[int]:
+        """Which of these places of a batch are final: a message that came twice need not work them off."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.getbit(self._scan(run, "folded"), batch)
+            pipe.get(self._scan(run, f"b:{batch}"))
+            folded, codes = await pipe.execute()
+        if folded:
+            return frozenset(positions)
+        known = cast("str", codes or "")
+        return frozenset(at for at in positions if 0 <= at < len(known) and known[at] not in "pf")
+
     async def set_places(self, run: str, batch: int, places: Sequence[tuple[int, str, int]]) -> None:
         """Set what became of places of a batch, as (position, outcome of `CODES`, bytes stored).
 

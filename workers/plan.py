@@ -147,10 +147,10 @@ class FetchItem:
     position: int = -1
     #: Attempts already spent on this item.
     attempt: int = 0
+    #: Identity of earlier tries in a stored object (S11), so that one whose answer was lost is known as ours.
+    tried_as: str = ""
     #: Passed through to provenance and logs.
     request_id: str = ""
-    #: Claim owner token of the dispatcher; empty when none was taken.
-    claim: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +165,10 @@ class Batch:
     #: `scan` run id and batch number when a scan sent it; empty and -1 otherwise.
     scan: str = ""
     batch: int = -1
+    #: Owner token of the claims that the dispatcher took for the items; empty when it took none (scans).
+    claim: str = ""
+    #: Unix time in seconds at which the store lacked the keys, by a miss or a listing; 0 when unknown.
+    missing_at: float = 0.0
     #: Unix time in seconds when it was first enqueued.
     enqueued_at: float = 0.0
 
@@ -186,6 +190,7 @@ class Stored:
     key: str
     size: int
     etag: str
+    #: Where it came from; empty, as `url`, when an earlier try of the same message stored it.
     origin: str
     url: str
     sha256: str = ""

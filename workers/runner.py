@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 MAX_DELIVERIES = 5
 #: Seconds between records of a batch that takes long.
 RECORD_EVERY_S = 2.0
-#: Seconds until an item that somebody else is moving is looked at again.
+#: Seconds until an item that somebody else is moving is looked at again; less than the claims' mark lasts.
 BUSY_DELAY_S = 5.0
+#: Seconds after which what was known of the store is old: less than the claims' mark lasts.
+STALE_S = 20.0
 #: Seconds until a batch of a paused scan is looked at again.
 PAUSED_DELAY_S = 3.0
 #: Seconds between attempts to reach a Redis that is away.
@@ -78,6 +80,8 @@ class _Again:
     item: FetchItem
     delay_s: float
     reason: str
+    #: Somebody else moves it: its claim is not ours to hand over.
+    busy: bool = False
 
 
 #: Reasons to skip that say nothing about the key: what was listed of it before stays.
@@ -155,8 +159,9 @@ class BatchRunner:
     async def _poison(self, batch: Batch, deliveries: int) -> None:
         log.error("poison_message", deliveries=deliveries, items=len(batch.items))
         message = f"its worker died {deliveries - 1} times before the message was finished"
+        left = await self._unsettled(batch)
         await self._record(
-            batch, [(item, self._failure(batch, item, "poison_message", message)) for item in batch.items]
+            batch, [(item, self._failure(batch, item, "poison_message", message)) for _, item in left]
         )
 
     async def _work(self, batch: Batch, *, redelivered: bool) -> None:
@@ -168,30 +173,51 @@ class BatchRunner:
             return
         if batch.scan and await self._stopped(batch):
             return
-        keys = [item.key for item in batch.items]
-        owner = self._leases.owner
-        states = await self._insist(lambda: self._ledger.claims.start(plan.bucket, keys, owner=owner))
+        numbered = await self._unsettled(batch)
+        keys = [item.key for _, item in numbered]
+        states = await self._insist(
+            lambda: self._ledger.claims.start(
+                plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, claim=batch.claim
+            )
+        )
+        # Whoever waited long, or comes again, may find the key in the store: a look costs the origin nothing.
+        now = time.time()
+        old = redelivered or now - (batch.missing_at or batch.enqueued_at or now) > STALE_S
         ready: list[tuple[FetchItem, _Result]] = []
         tasks: dict[asyncio.Task[_Result], FetchItem] = {}
-        for index, (item, state) in enumerate(zip(batch.items, states, strict=True)):
+        for (index, item), state in zip(numbered, states, strict=True):
             if state is RunState.TOMBSTONE:
                 ready.append((item, Skipped(key=item.key, reason="tombstone")))
             elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
                 # By another process, or by this one for a message that came twice.
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
-                ready.append((item, _Again(item=item, delay_s=delay_s, reason="busy")))
+                ready.append((item, _Again(item=item, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
-                tasks[asyncio.create_task(self._item(batch, item, index, redelivered=redelivered))] = item
+                look_first = old or item.attempt > 0 or state is RunState.LOOK
+                tasks[asyncio.create_task(self._item(batch, item, index, look_first=look_first))] = item
         pending = set(tasks)
         while pending or ready:
             if pending:
                 done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
                 ready += [(tasks[task], task.result()) for task in done]
             if ready:
-                await self._record(batch, ready)
+                await self._record(batch, ready, started=True)
                 ready = []
         log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
+
+    async def _unsettled(self, batch: Batch) -> list[tuple[int, FetchItem]]:
+        """The items by their index, without what another delivery, or message, brought to its end (P42)."""
+        numbered = list(enumerate(batch.items))
+        if not batch.scan:
+            return numbered
+        positions = [item.position for item in batch.items]
+        settled = await self._insist(
+            lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions)
+        )
+        if settled:
+            log.info("batch_repeated", scan=batch.scan, batch=batch.batch, settled=len(settled))
+        return [(index, item) for index, item in numbered if item.position not in settled]
 
     async def _stopped(self, batch: Batch) -> bool:
         """Whether an operator stopped the scan: a paused one's batch waits, a cancelled one's is dropped."""
@@ -204,11 +230,12 @@ class BatchRunner:
             await self._record(batch, dropped)
         return order is not None
 
-    async def _item(self, batch: Batch, item: FetchItem, index: int, *, redelivered: bool) -> _Result:
-        back = _Again(item=item, delay_s=0.0, reason="withdrawn")
+    async def _item(self, batch: Batch, item: FetchItem, index: int, *, look_first: bool) -> _Result:
+        # The same over redeliveries and retries: an object of an earlier try is ours (S11).
+        attempt = item.tried_as or f"{batch.id}-{index}"
         async with self._slots:
             if self._stopping.is_set():
-                return back
+                return _Again(item=item, delay_s=0.0, reason="withdrawn")
             task = asyncio.current_task()
             assert task is not None
             self._moving.add(task)
@@ -220,16 +247,17 @@ class BatchRunner:
                     fetcher=self._fetcher,
                     store=self._store,
                     lane=batch.lane,
-                    attempt=f"{batch.id}-{index}",
+                    attempt=attempt,
                     now=_utc_now,
                     max_object_bytes=self._limits.max_object_bytes,
-                    look_first=redelivered or item.attempt > 0,
+                    look_first=look_first,
                 )
             except TransferError as error:
-                return self._failed(batch, item, error)
+                return self._failed(batch, replace(item, tried_as=attempt), error)
             except asyncio.CancelledError:
                 if self._stopping.is_set():
-                    return back
+                    item = replace(item, tried_as=attempt)
+                    return _Again(item=item, delay_s=0.0, reason="withdrawn")
                 raise
             except Exception as error:
                 # A fault of ours on one key must neither end its batch nor vanish.
@@ -271,12 +299,21 @@ class BatchRunner:
             item=item,
         )
 
-    async def _record(self, batch: Batch, results: Sequence[tuple[FetchItem, _Result]]) -> None:
-        """Write down what became of items, then let go of their claims."""
+    async def _record(
+        self, batch: Batch, results: Sequence[tuple[FetchItem, _Result]], *, started: bool = False
+    ) -> None:
+        """Write down what became of items, then let go of their claims.
+
+        `started`: the items' claims are ours, but those of the busy and of tombstones.
+        """
         plan, owner = batch.plan, self._leases.owner
+        held = {item.key for item, result in results if started and _was_held(result)}
         again = [result for _, result in results if isinstance(result, _Again)]
         failures = [result for _, result in results if isinstance(result, Failure)]
-        finished = [item for item, result in results if not isinstance(result, _Again)]
+        finished = [item.key for item, result in results if not isinstance(result, _Again)]
+        in_store = [item.key for item, result in results if isinstance(result, (Stored, AlreadyPresent))]
+        ended = held.intersection(finished).difference(in_store)
+        dropped = set(finished).difference(held)
         good = [item.key for item, result in results if _settles(result)]
         absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
         counts: Counter[tuple[str, str]] = Counter()
@@ -298,11 +335,16 @@ class BatchRunner:
             # A retry that came good clears the failure an earlier attempt may have listed.
             await self._ledger.failures.remove(plan.bucket, good)
             await self._ledger.claims.mark_absent(plan.bucket, absent, ttl_s=plan.absent_ttl_s)
-            await self._ledger.claims.release(plan.bucket, [item.key for item in finished], owner=owner)
+            await self._ledger.claims.finish(plan.bucket, in_store, owner=owner)
+            await self._ledger.claims.release(plan.bucket, sorted(ended), owner=owner)
+            if batch.claim:
+                await self._ledger.claims.forget(
+                    plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim
+                )
             await self._ledger.outcomes.count(plan.bucket, counts)
 
         await self._insist(write)
-        self._leases.drop(plan.bucket, [item.key for item, _ in results])
+        self._leases.drop(plan.bucket, held)
 
     async def _requeue(self, batch: Batch, again: Sequence[_Again]) -> None:
         """Put items back: the unfinished at once together, the others each after its delay."""
@@ -315,12 +357,20 @@ class BatchRunner:
             if entry.delay_s > 0:
                 single = replace(batch, id="", items=(entry.item,))
                 await self._queue.enqueue_many([single], delay_s=entry.delay_s)
-                await self._hand_over(batch, [entry.item.key], delay_s=entry.delay_s + QUEUED_AGAIN_S)
+                if not entry.busy:
+                    await self._hand_over(batch, [entry.item.key], delay_s=entry.delay_s + QUEUED_AGAIN_S)
 
     async def _hand_over(self, batch: Batch, keys: list[str], *, delay_s: float) -> None:
         await self._ledger.claims.requeue(
             batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
         )
+
+
+def _was_held(result: _Result) -> bool:
+    """Whether the item was really begun, so that its claim is ours."""
+    if isinstance(result, _Again):
+        return not result.busy
+    return not (isinstance(result, Skipped) and result.reason == "tombstone")
 
 
 def _settles(result: _Result) -> bool:

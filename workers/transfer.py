@@ -6,12 +6,13 @@ discard what there is and take the next candidate. Knows neither dramatiq nor Re
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
 from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, TransferError
 from workers.origin.fetch import Absent, Fetched, PassedRedirect
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
-from workers.store.metadata import object_meta
+from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,10 @@ async def move(
     """
     limits = [limit for limit in (plan.store.max_object_bytes, max_object_bytes) if limit is not None]
     limit = min(limits) if limits else None
-    if look_first and item.replace_etag is None:
-        found = await store.head(plan.bucket, item.key)
-        if found is not None:
-            mine = dict(found.user_meta).get("ferryman-attempt") == attempt
-            if not mine:
-                return AlreadyPresent(key=item.key, etag=found.etag, size=found.size)
+    if look_first:
+        there = await _there(plan, item, store, attempt)
+        if there is not None:
+            return there
     async with fetcher.session(plan, item, lane=lane) as session:
         while True:
             # Memory for a first part before the origin is opened: a connection that waits for memory is one
@@ -80,6 +79,29 @@ async def move(
                         # Discarded; the session raises OriginsExhausted when no candidate is left (B6).
                 case _:
                     assert_never(answer)
+
+
+async def _there(plan: FetchPlan, item: FetchItem, store: ObjectStore, attempt: str) -> Outcome | None:
+    """What the key needs no origin for: this try's own object (S11), or somebody's; None without either."""
+    found = await store.head(plan.bucket, item.key)
+    if found is None:
+        return None
+    meta = found.user_meta
+    if meta.get(ATTEMPT) == attempt:
+        # Its answer was lost, or we died before it was recorded.
+        return Stored(
+            key=item.key,
+            size=found.size,
+            etag=found.etag,
+            origin="",
+            url="",
+            sha256=meta.get(SHA256, ""),
+        )
+    theirs = meta.get(KEY_SHA256)
+    collapsed = theirs is not None and theirs != sha256(item.key.encode()).hexdigest()
+    if item.replace_etag is not None or collapsed:
+        return None  # the upload tells what stands in its way
+    return AlreadyPresent(key=item.key, etag=found.etag, size=found.size)
 
 
 async def _store(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 import structlog
 from redis.exceptions import RedisError
 
+from workers import metrics
 from workers.claims import RunState
 from workers.leases import LeaseKeeper
 
@@ -36,6 +37,16 @@ LAST_LOOK_S = 0.5
 
 #: Seconds that finished keys are collected before the ledger is told.
 FINISH_S = 0.005
+
+#: A claim's state as metrics name its result; without an answer it is `unknown`.
+_RESULTS = {
+    RunState.STARTED: "claimed",
+    RunState.LOOK: "claimed",
+    RunState.BUSY: "duplicate",
+    RunState.STORED: "stored",
+    RunState.ABSENT: "absent",
+    RunState.TOMBSTONE: "tombstone",
+}
 
 T = TypeVar("T")
 
@@ -99,6 +110,7 @@ class FrontClaims:
         state = await self._ask(
             lambda: self._claims.start_wanted(bucket, key, owner=self._owner, heed_stored=heed_stored)
         )
+        metrics.claimed("unknown" if state is None else _RESULTS[state])
         match state:
             case None:
                 return Claimed.UNKNOWN
@@ -110,7 +122,7 @@ class FrontClaims:
                 return Claimed.ABSENT
             case RunState.STORED:
                 return Claimed.STORED
-            case RunState.STARTED:
+            case RunState.STARTED | RunState.LOOK:
                 self._leases.hold(bucket, [key])
                 return Claimed.MINE
             case _:

@@ -40,6 +40,7 @@ from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.rules.matching import match, needs_no_status
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
+from workers.claims import FRONT
 from workers.errors import StoreError
 from workers.origin.headers import went_through
 
@@ -74,7 +75,7 @@ class Gateway:
         self._keys = keyring_of(settings)
         loop_time = time.monotonic
         stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
-        claims = FrontClaims(services.ledger.claims, owner=f"front-{services.instance}")
+        claims = FrontClaims(services.ledger.claims, owner=f"{FRONT}{services.instance}")
         absent = AbsentCache(gateway.absent_cache_size, clock=loop_time)
         jobs = Jobs(services.dispatcher, stats)
         herd = Herd(lambda fill: pump.run(fill))  # noqa: PLW0108 - the pump is made after the herd it tells

@@ -37,7 +37,7 @@ async def test_a_pull_that_ended_well_tells_those_who_looked_just_before(claims)
     assert not await claims.is_running("b", "k")
     assert await claims.start_wanted("b", "k", owner="other") is RunState.STORED
     assert await claims.claim_many("b", ["k"], lane=Lane.COLD, owner="d") == [ClaimState.CLAIMED]
-    await claims.withdraw("b", ["k"], lane=Lane.COLD, owner="d")
+    await claims.forget("b", ["k"], lane=Lane.COLD, claim="d")
     await claims.start_wanted("b", "k", owner="front")
     await claims.finish("b", ["k"], owner="front")
     assert await claims.start_wanted("b", "k", owner="other", heed_stored=False) is RunState.STARTED

@@ -66,11 +66,55 @@ async def test_marking_queued_leaves_alone_what_a_worker_already_runs(ledger):
     assert await ledger.claims.is_running(B, "a")
 
 
-async def test_withdrawing_gives_up_only_ones_own_pending_claims(ledger):
-    await claim(ledger, ["a", "b"])
-    await ledger.claims.mark_queued(B, ["b"], lane=Lane.HOT, owner="d1")
-    await ledger.claims.withdraw(B, ["a", "b"], lane=Lane.HOT, owner="d1")
-    assert await claim(ledger, ["b"]) == [ClaimState.DUPLICATE]
+async def test_a_message_that_is_dropped_gives_up_its_own_claims_and_no_other(ledger):
+    await claim(ledger, ["a", "b", "c"])
+    await ledger.claims.mark_queued(B, ["a", "b", "c"], lane=Lane.HOT, owner="d1")
+    await ledger.claims.start(B, ["b"], owner="w1")
+    await ledger.claims.forget(B, ["a", "c"], lane=Lane.HOT, claim="d2")
+    await ledger.claims.forget(B, ["a", "b"], lane=Lane.HOT, claim="d1")
+    states = [ClaimState.CLAIMED, ClaimState.DUPLICATE, ClaimState.DUPLICATE]
+    assert await claim(ledger, ["a", "b", "c"]) == states
+
+
+async def test_whoever_starts_on_a_key_that_was_just_stored_looks_first(ledger):
+    """Also a message whose claim somebody else has taken over, whatever became of it."""
+    assert await ledger.claims.start(B, ["a", "b"], owner="w1") == [RunState.STARTED] * 2
+    await ledger.claims.finish(B, ["a"], owner="w1")
+    await ledger.claims.release(B, ["b"], owner="w1")
+    assert await ledger.claims.start(B, ["a", "b"], owner="w2") == [RunState.LOOK, RunState.STARTED]
+    keys = ["untouched", "pulled", "failed", "stored"]
+    await ledger.claims.start(B, ["stored"], owner="w1")
+    await ledger.claims.finish(B, ["stored"], owner="w1")
+    assert await claim(ledger, keys) == [ClaimState.CLAIMED] * 4
+    await ledger.claims.mark_queued(B, keys, lane=Lane.HOT, owner="d1")
+    assert await claim(ledger, ["stored"]) == [ClaimState.DUPLICATE]
+    for key in ("pulled", "failed"):
+        assert await ledger.claims.start_wanted(B, key, owner="front-1") is RunState.STARTED
+    await ledger.claims.finish(B, ["pulled"], owner="front-1")
+    await ledger.claims.release(B, ["failed"], owner="front-1")
+    look = RunState.LOOK
+    states = await ledger.claims.start(B, keys, owner="w2", lane=Lane.HOT, claim="d1")
+    assert states == [RunState.STARTED, look, look, look]
+
+
+async def test_one_message_follows_the_pull_of_a_front_that_might_die(ledger):
+    """A front's claim has no message behind it: nothing would come of the event if the front were killed."""
+    assert await ledger.claims.start_wanted(B, "a", owner="front-1") is RunState.STARTED
+    states = [await claim(ledger, ["a"]) for _ in range(2)]
+    assert states == [[ClaimState.CLAIMED], [ClaimState.DUPLICATE]]
+    assert await ledger.claims.is_running(B, "a"), "the front's claim is left alone"
+    assert await ledger.claims.start(B, ["a"], owner="w1", claim="d1") == [RunState.BUSY]
+    await ledger.claims.release(B, ["a"], owner="front-1")
+    assert await ledger.claims.start(B, ["a"], owner="w1", claim="d1") == [RunState.LOOK]
+
+
+async def test_places_of_a_scan_batch_that_are_final_are_known(ledger):
+    assert await ledger.outcomes.settled("run", 3, [0, 1]) == frozenset()
+    await ledger.outcomes.open_batch("run", 3, size=3, group="")
+    await ledger.outcomes.set_places("run", 3, [(0, "stored", 1), (1, "failed", 0)])
+    assert await ledger.outcomes.settled("run", 3, [0, 1, 2]) == {0}, "what failed may be tried again"
+    await ledger.outcomes.set_places("run", 3, [(1, "stored", 1), (2, "skipped", 0)])
+    assert await ledger.outcomes.settled("run", 3, [0, 1, 2]) == {0, 1, 2}, "also once it is folded"
 
 
 async def test_s15_l14_absent_keys_and_tombstones_stop_claims_until_they_expire(ledger):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from workers import runner as running
+from workers.claims import ClaimState, RunState
 from workers.errors import (
     DigestMismatch,
     OriginsExhausted,
@@ -184,6 +185,96 @@ async def test_p42_a_redelivered_message_looks_before_it_fetches_under_the_same_
     await setup.ledger.begin_delivery("m1")
     await setup.run("a")
     assert setup.calls == [("a", 0, "m1-0", True)]
+
+
+async def claimed(setup, *keys, owner="d"):
+    states = await setup.ledger.claims.claim_many("site", keys, lane=Lane.HOT, owner=owner)
+    await setup.ledger.claims.mark_queued("site", keys, lane=Lane.HOT, owner=owner)
+    return states
+
+
+async def test_a_visitor_and_a_message_never_both_ask_the_origin(setup):
+    """Whichever comes first; also when the message waited longer than the mark of what is stored lasts."""
+    await claimed(setup, "a", "b", "c")
+    for key in "bc":
+        await setup.ledger.claims.start_wanted("site", key, owner="front-1")
+    await setup.ledger.claims.finish("site", ["b"], owner="front-1")
+    await setup.ledger.claims.release("site", ["c"], owner="front-1")
+    await setup.run("a", "b", "c", claim="d")
+    assert [(key, look) for key, _, _, look in setup.calls] == [("a", False), ("b", True), ("c", True)]
+    assert await setup.ledger.claims.start_wanted("site", "a", owner="front-1") is RunState.STORED
+    await setup.ledger.claims.finish("site", ["a"], owner="front-1")
+    setup.calls.clear()
+    await setup.run("a", scan="scan", batch=0, lane=Lane.COLD)
+    await setup.run("d", scan="scan", batch=1, lane=Lane.COLD, missing_at=time.time())
+    await setup.run("e", scan="scan", batch=2, lane=Lane.COLD, missing_at=time.time() - 60)
+    assert [(key, look) for key, _, _, look in setup.calls] == [("a", True), ("d", False), ("e", True)]
+
+
+async def test_a_retry_and_a_return_keep_the_identity_of_the_first_try(setup):
+    """S11: what an earlier try wrote, although its answer was lost, is stored by us and not by another."""
+    setup.moves["b"] = exhausted(OriginTimeout("slow", origin="o"))
+    await setup.run("a", "b")
+    (again,) = await setup.delayed()
+    assert again.items[0].tried_as == "m1-1"
+    await setup.runner.run(encode_batch(again))
+    assert setup.calls[-1] == ("b", 1, "m1-1", True)
+
+
+async def test_a_scan_batch_that_comes_twice_is_worked_off_once(setup):
+    """P42: its coordinator died between queue and checkpoint."""
+    await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
+    setup.moves["b"] = SoftNotFound("error page", origin="o")
+    for message in ("m1", "m2"):
+        await setup.run("a", "b", id=message, scan="scan", batch=0, lane=Lane.COLD)
+    assert [call[:3] for call in setup.calls] == [("a", 0, "m1-0"), ("b", 0, "m1-1"), ("b", 0, "m2-1")]
+
+
+async def test_poison_lists_only_what_a_scan_still_lacks(setup):
+    await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
+    await setup.ledger.outcomes.set_places("scan", 0, [(0, "stored", 1)])
+    for _ in range(MAX_DELIVERIES):
+        await setup.ledger.begin_delivery("m1")
+    await setup.run("a", "b", scan="scan", batch=0, lane=Lane.COLD)
+    assert [one.key async for one in setup.ledger.failures.iterate("site")] == ["b"]
+
+
+async def test_a_key_that_this_process_moves_already_stays_claimed_when_its_message_comes_twice(setup):
+    moving, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly():
+        moving.set()
+        await go.wait()
+        return Stored(key="a", size=5, etag="e", origin="o", url="u")
+
+    setup.moves["a"] = slowly
+    first = asyncio.create_task(setup.run("a"))
+    await moving.wait()
+    await setup.run("a", id="m2")
+    assert len(await setup.delayed()) == 1
+    assert await setup.ledger.claims.is_running("site", "a")
+    setup.live = False
+    await setup.run("a", id="m3")
+    assert await setup.ledger.claims.is_running("site", "a")
+    assert setup.runner._leases.holds("site", "a"), "the lease is renewed all the while"
+    go.set()
+    await first
+    assert not await setup.ledger.claims.is_running("site", "a")
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "tombstone", "poison"])
+async def test_a_message_that_is_dropped_leaves_no_claim_behind(setup, how):
+    """Else events of the key would be duplicates of nothing for an hour."""
+    await claimed(setup, "a")
+    if how == "tombstone":
+        await setup.ledger.claims.add_tombstones("site", ["a"], ttl_s=60, reason="deleted")
+    for _ in range(MAX_DELIVERIES if how == "poison" else 0):
+        await setup.ledger.begin_delivery("m1")
+    setup.live = how != "withdrawn"
+    await setup.run("a", claim="d")
+    assert setup.calls == []
+    await setup.ledger.claims.remove_tombstones("site", ["a"])
+    assert await claimed(setup, "a", owner="later") == [ClaimState.CLAIMED]
 
 
 async def test_a_withdrawn_rule_skips_its_jobs(setup):
