@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import mmap
 from dataclasses import dataclass
 from hashlib import md5, sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from awscrt.checksums import crc32c
 
@@ -41,6 +42,17 @@ def crc32c_base64(chunks: Iterable[bytes | memoryview]) -> str:
     for chunk in chunks:
         value = crc32c(chunk, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+async def checked_file(
+    file: BinaryIO, n_bytes: int, honoured: tuple[str, ...], *, known_sha256: str = ""
+) -> Checked:
+    """`checked` for the first `n_bytes` of a file, over a memory map of it."""
+    if n_bytes == 0:
+        return await checked([], 0, honoured, known_sha256=known_sha256)
+    # Closed by its last user: a thread may still read it after the wait for that thread was cancelled.
+    mapped = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_READ)
+    return await checked([memoryview(mapped)], n_bytes, honoured, known_sha256=known_sha256)
 
 
 def _digest(name: str, chunks: Sequence[bytes | memoryview]) -> bytes:

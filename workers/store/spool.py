@@ -9,6 +9,8 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING, BinaryIO
 
+from workers.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,27 +18,45 @@ if TYPE_CHECKING:
 
 
 class SpoolFile:
-    """A part that is being filled, then sent, then gone."""
+    """A part that is being filled, then sent, then gone. Takes the reservation over, whatever happens.
 
-    __slots__ = ("_lease", "file", "n_bytes")
+    Raises:
+        StoreUnavailable: no file can be made there.
+    """
+
+    __slots__ = ("_lease", "file")
 
     def __init__(self, lease: Reservation, directory: Path | None) -> None:
         self._lease = lease
-        if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
-        # Not a context: it lives until the part is sent.
-        self.file: BinaryIO = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
-        self.n_bytes = 0
+        try:
+            if directory is not None:
+                directory.mkdir(parents=True, exist_ok=True)
+            # Not a context: it lives until the part is sent.
+            self.file: BinaryIO = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        except BaseException as error:
+            lease.release()
+            if isinstance(error, OSError):
+                raise _disk(error) from error
+            raise
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; the page cache takes it, so this does not wait for the disk."""
+        """Append; the page cache takes it, so this does not wait for the disk.
+
+        Raises:
+            StoreUnavailable: the disk is full, or fails.
+        """
         view = memoryview(data)
-        while view:
-            written = self.file.write(view)
-            self.n_bytes += written
-            view = view[written:]
+        try:
+            while view:
+                view = view[self.file.write(view) :]
+        except OSError as error:
+            raise _disk(error) from error
 
     def close(self) -> None:
         """Give the disk and the budget back; harmless when repeated."""
         self.file.close()
         self._lease.release()
+
+
+def _disk(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"limits.spool_bytes: no part can be kept on disk: {error.strerror or error}")

@@ -31,7 +31,7 @@ async def test_p41_an_upload_that_was_left_open_is_swept_once_it_is_stale(idle_f
     block = b"x" * (1 << 20)
     for _ in range(20):
         await upload.write(block)
-    await asyncio.wait(upload._sending)
+    await asyncio.wait(upload._assembly._sending)
     assert await open_uploads(fleet) == ["big.bin"]
     assert await sweep_when_due(fleet.services) == 0, "it is young"
     assert await open_uploads(fleet) == ["big.bin"]
