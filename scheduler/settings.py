@@ -28,7 +28,7 @@ from workers.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -296,6 +296,10 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
         if not isinstance(raw, dict):
             msg = f"{path}:1: a mapping of sections is expected, found {type(raw).__name__}"
             raise ConfigError(msg)
+        if twice := list(_twice(document, "")):
+            raise ConfigError(
+                "\n".join(f"{path}:{line}: {dotted}: named a second time" for line, dotted in twice)
+            )
     origins = _overlay(raw, env)
     try:
         return Settings.model_validate(raw)
@@ -395,6 +399,21 @@ def _section_in(annotation: Any) -> type[Section] | None:
         if found is not None:
             return found
     return None
+
+
+def _twice(node: yaml.Node | None, dotted: str) -> Iterator[tuple[int, str]]:
+    """(line, path) of every key that its mapping has already: YAML would drop the first without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            below = f"{dotted}.{key.value}".removeprefix(".")
+            if key.value in seen:
+                yield key.start_mark.line + 1, below
+            seen.add(key.value)
+            yield from _twice(value, below)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _twice(value, f"{dotted}.{index}")
 
 
 def _line(document: yaml.Node | None, loc: Sequence[str]) -> int:

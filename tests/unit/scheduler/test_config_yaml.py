@@ -40,6 +40,8 @@ def test_the_environment_wins_over_the_file():
         ("buckets: {ab: {}}\n", ":1: buckets", "3 to 63"),
         ("- a\n", ":1:", "mapping"),
         ("a: [\n", "", "not YAML"),
+        ("gateway: {listen: 127.0.0.1:1}\ngateway: {}\n", ":2: gateway:", "second time"),
+        ("buckets:\n  site: {}\n  site: {}\n", ":3: buckets.site:", "second time"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_what_is_allowed(tmp_path, text, place, remedy):
