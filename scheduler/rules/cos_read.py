@@ -137,7 +137,7 @@ def read_rule(cursor: Cursor, where: WrittenRule, options: ReadOptions) -> Rule:
     reader.find("path", "OriginInfo", "FileInfo")
     kind = reader.choice("type", _TYPES, "OriginType")
     if kind is None and "type" not in where.failed:
-        where.refuse("type", ProblemKind.MISSING_FIELD, f"OriginType ({', '.join(_TYPES)}) is needed")
+        reader.missing("type", f"OriginType ({', '.join(_TYPES)}) is needed", "OriginType")
     request = _request(reader)
     answer = _answer(reader)
     if kind is RuleType.MIRROR and options.redirect_code_with_mirror:
@@ -210,9 +210,7 @@ def _request(reader: FieldReader) -> Request:
 
 def _names(reader: FieldReader, field: str, *path: str) -> tuple[str, ...]:
     pairs = reader.pairs(field, *path)
-    for index, (name, value) in enumerate(pairs):
-        if not name:
-            reader.where.refuse(f"{field}[{index}]", ProblemKind.MISSING_FIELD, "Key is needed")
+    for index, (_, value) in enumerate(pairs):
         if value:
             reader.where.warn(f"{field}[{index}]", "Value has no effect here")
     return tuple(name for name, _ in pairs)
@@ -263,7 +261,7 @@ def _affix(reader: FieldReader, name: str, tag: str) -> tuple[str, Replacement |
     old = reader.cursor.get(*top, configuration, tag)
     if old is None:
         message = f"{tag}, which is replaced, is needed"
-        reader.where.refuse(f"path.replace_{name}", ProblemKind.MISSING_FIELD, message)
+        reader.missing(f"path.replace_{name}", message, *top, configuration, tag)
         return "", None
     return "", Replacement(old=old.text, new=new)
 
@@ -273,7 +271,8 @@ def _origin(reader: FieldReader, protocol: Protocol, options: ReadOptions) -> Or
     items = reader.cursor.all("OriginInfo", "HostInfo")
     if not items:
         message = "OriginInfo with at least one HostInfo is needed"
-        reader.where.refuse("origin.hosts", ProblemKind.MISSING_FIELD, message)
+        inner = () if reader.cursor.get("OriginInfo") is None else ("HostInfo",)
+        reader.missing("origin.hosts", message, "OriginInfo", *inner)
     codes = reader.cursor.all("HTTPStandbyCode", "StatusCode")
     for index, item in enumerate(codes):
         reader.where.note(f"origin.switch_codes[{index}]", item.place)
@@ -293,7 +292,7 @@ def _group(
     weight = reader.integer(f"{field}.weight", "Weight")
     primary = hosts.read(f"{field}.host", "HostName", "PrivateHost")
     if primary is None:
-        where.refuse(f"{field}.host", ProblemKind.MISSING_FIELD, "HostName is needed")
+        reader.missing(f"{field}.host", "HostName is needed", "HostName")
         primary = OriginHost(host="invalid")
     standbys: list[OriginHost] = []
     for number in STANDBYS:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def credential_name(key_id: str, field: str, where: WrittenRule, options: ReadOptions) -> str:
-    """The configured credential with this access key id (or of this name)."""
+    """The configured credential with this access key id (or of this name); empty, with a problem, if none."""
     if not key_id:
         where.refuse(field, ProblemKind.MISSING_FIELD, "an access key id is needed")
         return ""
@@ -32,4 +32,4 @@ def credential_name(key_id: str, field: str, where: WrittenRule, options: ReadOp
         f"no credential of origin.credentials has the access key id {key_id!r} (there: {listed}); "
         "secrets of documents are not kept",
     )
-    return key_id
+    return ""

@@ -83,6 +83,8 @@ def parse_buckets(
     buckets = root.get("buckets")
     if root.items is not None:
         found[options.bucket] = _read_rules(root, options, findings)
+    elif root.absent:
+        findings.add(root.place, ProblemKind.MISSING_FIELD, "empty; rules, or buckets, are needed")
     elif root.entries is None:
         wrong_type(root, dict, findings)
     elif buckets is None:

@@ -45,19 +45,22 @@ class OriginReader(ValueReader):
         elif short is not None:
             self.where.note("origin.hosts", short.place)
             entries = short.items if short.items is not None else [short]
-            for entry in entries:
+            for index, entry in enumerate(entries):
                 if isinstance(entry.scalar, str) and "://" not in entry.scalar:
                     message = (
                         f"{entry.scalar!r} has no scheme: a URL with http:// or https:// is needed here; "
                         "a host without one goes to origin.hosts"
                     )
-                    self.where.findings.add(entry.place, ProblemKind.BAD_VALUE, message)
+                    field = f"origin.hosts[{index}].host"
+                    self.where.note(field, entry.place)
+                    self.where.refuse(field, ProblemKind.BAD_VALUE, message)
         else:
             entries = self.items(section, "hosts", "origin.hosts")
         groups = [self._group(entry, f"origin.hosts[{i}]", common) for i, entry in enumerate(entries)]
         if not groups and "origin.hosts" not in self.where.failed:
             message = "at least one host is needed (origin.hosts, or origins in the short form)"
-            self.where.refuse("origin.hosts", ProblemKind.MISSING_FIELD, message)
+            path = f"{section.path}.hosts" if short is None else short.path
+            self.where.missing("origin.hosts", replace(self.where.at("origin.hosts"), path=path), message)
         fields["hosts"] = tuple(groups)
         timeouts = section.get("timeouts")
         if timeouts is not None:
@@ -96,6 +99,8 @@ class OriginReader(ValueReader):
         text = url or host or ""
         if url is not None and host is not None:
             self.where.refuse(field, ProblemKind.CONFLICT, "url and host exclude each other")
+        if not text:
+            self.where.missing(field, replace(value.place, path=f"{value.path}.host"), "a host is needed")
         found = self._host_from_text(text, field)
         changes: dict[str, Any] = {}
         scheme = self.get(value, "scheme", f"{field}.scheme", ("http", "https"))

@@ -51,8 +51,8 @@ class RuleReader(OriginReader):
         priority = self.get(value, "priority", "priority", "int")
         kind = self.get(value, "type", "type", tuple(RuleType))
         if kind is None and not self.where.has("type") and not self.short:
-            message = "mirror, proxy or redirect is needed"
-            self.where.refuse("type", ProblemKind.MISSING_FIELD, message)
+            place = replace(value.place, path=f"{value.path}.type")
+            self.where.missing("type", place, "mirror, proxy or redirect is needed")
         when = self._when()
         request = self._request()
         path = self._path()
@@ -112,14 +112,14 @@ class RuleReader(OriginReader):
             else:
                 message = f"a status, 4xx, 5xx or any is needed, found {item.describe()}"
                 self.where.refuse("when.status", ProblemKind.BAD_VALUE, message)
-        return tuple(found) or (404,)
+        return tuple(dict.fromkeys(found)) or (404,)
 
     def _header_test(self, value: Value, field: str) -> HeaderTest | None:
         self.where.note(field, value.place)
         if value.entries is None:
             wrong_type(value, dict, self.where.findings)
             return None
-        name = self.get(value, "name", f"{field}.name", "text") or ""
+        name = self.header_name(value, field)
         tests = [
             (kind, text)
             for kind in HeaderTestKind
@@ -152,6 +152,9 @@ class RuleReader(OriginReader):
                 wrong_type(found, dict, self.where.findings)
                 continue
             old = self.get(found, "from", f"path.{key}.from", "text")
+            if old is None and not self.where.has(f"path.{key}.from"):
+                place = replace(found.place, path=f"{found.path}.from")
+                self.where.missing(f"path.{key}.from", place, "what is replaced is needed")
             new = self.get(found, "to", f"path.{key}.to", "text")
             fields[key] = Replacement(old=old or "", new=new or "")
             self.finish(found)
@@ -166,6 +169,9 @@ class RuleReader(OriginReader):
             self.where.note("answer.transparent", transparent.place)
             if transparent.scalar in {"none", "all"}:
                 fields["transparent"] = transparent.scalar
+            elif transparent.items is None:
+                message = f"none, all or a list of statuses is needed, found {transparent.describe()}"
+                self.where.refuse("answer.transparent", ProblemKind.BAD_VALUE, message)
             else:
                 fields["transparent"] = self.codes(section, "transparent", "answer.transparent")
         fields["return_headers"] = self.headers(section, "return_headers", "answer.return_headers")

@@ -130,7 +130,9 @@ def report_unknown(value: Value, findings: Findings, *, strict: bool) -> None:
 
 def wrong_type(value: Value, wanted: type, findings: Findings) -> None:
     """Record that a value is not what is needed."""
-    findings.add(value.place, ProblemKind.BAD_VALUE, f"{_WORDS[wanted]} is needed, found {value.describe()}")
+    hint = "; put it in quotes" if wanted is str and value.scalar is not None else ""
+    message = f"{_WORDS[wanted]} is needed, found {value.describe()}{hint}"
+    findings.add(value.place, ProblemKind.BAD_VALUE, message)
 
 
 class _NodeReader:

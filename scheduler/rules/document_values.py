@@ -5,6 +5,7 @@ Owns types and their messages; knows no field by name beyond the table of plain 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.rules.document_fields import PLAIN
@@ -58,6 +59,8 @@ class ValueReader:
             if isinstance(scalar, bool) and "off" in kind:
                 # YAML reads a bare `off` as false; true is the vendor's switch for the digest check (F43).
                 scalar = ("stream" if field == "store.check_md5" else scalar) if scalar else "off"
+            if field == "request.protocol" and isinstance(scalar, str):
+                scalar = scalar.lower()  # F10: any case
             if scalar in kind:
                 return scalar
             message = f"one of {', '.join(kind)} is needed, found {value.describe()}"
@@ -114,6 +117,15 @@ class ValueReader:
             return []
         return value.items
 
+    def header_name(self, item: Value, place: str) -> str:
+        """`name`, or `key` as the vendors call it, of a header in a list."""
+        key = "key" if item.get("name") is None else "name"
+        name = self.get(item, key, f"{place}.name", "text") or ""
+        if not name:
+            at = replace(item.place, path=f"{item.path}.name")
+            self.where.missing(f"{place}.name", at, "a header name is needed")
+        return str(name)
+
     def headers(self, section: Value, key: str, field: str) -> tuple[Header, ...]:
         found = section.get(key)
         if found is not None and found.entries is not None:
@@ -128,7 +140,7 @@ class ValueReader:
             if item.entries is None:
                 wrong_type(item, dict, self.where.findings)
                 continue
-            name = self.get(item, "name", f"{place}.name", "text") or ""
+            name = self.header_name(item, place)
             headers.append(Header(name=name, value=self.get(item, "value", f"{place}.value", "text") or ""))
             self.finish(item)
         return tuple(headers)

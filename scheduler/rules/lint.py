@@ -118,6 +118,8 @@ def _may_meet(earlier: When, later: When) -> bool:
 
 def _rule_notes(rule: Rule) -> Iterator[tuple[str, str]]:
     request = rule.request
+    if rule.when.prefix.startswith("/"):
+        yield "when.prefix", "can never match: keys have no leading slash"
     named = {name.lower() for name in request.pass_}
     saves = rule.store.save and rule.type is not RuleType.REDIRECT
     if saves and request.pass_all:

@@ -26,7 +26,7 @@ from scheduler.rules.model import (
     StorePart,
     When,
 )
-from scheduler.rules.problems import ProblemKind
+from scheduler.rules.problems import Place, ProblemKind
 from scheduler.rules.xml_fields import FieldReader, given
 from scheduler.rules.xml_schema import MASK
 
@@ -86,10 +86,11 @@ class OssRuleReader:
             self.reader.find(part, "Redirect")
         kind = self._type()
         mirror = kind is RuleType.MIRROR
-        self._ignored(mirror=mirror)
+        if "type" not in self.where.failed:
+            self._ignored(mirror=mirror)
         priority = self.reader.integer("priority", "RuleNumber")
         if priority is None and not self.s3 and "priority" not in self.where.failed:
-            self.where.refuse("priority", ProblemKind.MISSING_FIELD, "RuleNumber is needed")
+            self.reader.missing("priority", "RuleNumber is needed", "RuleNumber")
         when = self._when(mirror=mirror)
         protocol, origin = self._mirror_origin() if mirror else self._redirect_origin()
         answer = self._answer()
@@ -117,14 +118,14 @@ class OssRuleReader:
     def _type(self) -> RuleType:
         if self.s3:
             return RuleType.REDIRECT
-        self.reader.find("redirect", "Redirect")
         kind = self.reader.choice("type", _TYPES, "Redirect", "RedirectType")
         found = self.reader.filled("type", "Redirect", "RedirectType")
         if found == "Internal":
             self.where.refuse("type", ProblemKind.UNSUPPORTED, "Internal redirects are not known here")
         elif found is None:
             message = "Redirect with RedirectType (Mirror, External, AliCDN) is needed"
-            self.where.refuse("type", ProblemKind.MISSING_FIELD, message)
+            inner = () if self.cursor.get("Redirect") is None else ("RedirectType",)
+            self.reader.missing("type", message, "Redirect", *inner)
         if self.reader.filled("script", "LuaConfig", "Script") is not None:
             self.where.refuse("script", ProblemKind.UNSUPPORTED, "scripts are never run")
         return kind or RuleType.REDIRECT
@@ -155,7 +156,7 @@ class OssRuleReader:
 
     def _when(self, *, mirror: bool) -> When:
         if self.reader.find("when", "Condition") is None and not self.s3:
-            self.where.refuse("when", ProblemKind.MISSING_FIELD, "Condition is needed")
+            self.reader.missing("when", "Condition is needed", "Condition")
         status = self.reader.integer("when.status", "Condition", "HttpErrorCodeReturnedEquals")
         tests: tuple[StatusTest, ...] = (404,) if mirror else ("any",)
         return When(
@@ -172,6 +173,8 @@ class OssRuleReader:
             self.where.note(field, item.place)
             reader = FieldReader(item, self.where)
             name = reader.text(f"{field}.name", "Key") or ""
+            if not name:
+                reader.missing(f"{field}.name", "Key is needed", "Key")
             found = [
                 (kind, text)
                 for kind, tag in (
@@ -240,7 +243,7 @@ class OssRuleReader:
         field = "origin.hosts[0]"
         text = self.reader.filled(f"{field}.host", "Redirect", "MirrorURL")
         if text is None:
-            self.where.refuse(f"{field}.host", ProblemKind.MISSING_FIELD, "MirrorURL is needed")
+            self.reader.missing(f"{field}.host", "MirrorURL is needed", "Redirect", "MirrorURL")
         primary = self._url(text, f"{field}.host") if text is not None else None
         protocol: Protocol = primary.scheme if primary is not None else "http"
         credential = self._credential()
@@ -263,13 +266,14 @@ class OssRuleReader:
             urls.append(self._url(slave, f"{field}.standbys[0]"))
             if self.reader.filled("request.probe_url", "Redirect", "MirrorURLProbe") is None:
                 message = "MirrorURLProbe is needed with MirrorURLSlave"
-                self.where.refuse("request.probe_url", ProblemKind.MISSING_FIELD, message)
+                self.reader.missing("request.probe_url", message, "Redirect", "MirrorURLProbe")
         numbered: dict[int, Cursor] = {}
         for item in self.cursor.all("Redirect", "MirrorMultiAlternates", "MirrorMultiAlternate"):
             number = item.get("MirrorMultiAlternateNumber")
             if number is None or not number.text:
-                message = "MirrorMultiAlternateNumber is needed"
-                self.where.findings.add(item.place, ProblemKind.MISSING_FIELD, message)
+                tag = "MirrorMultiAlternateNumber"
+                place = Place(path=f"{item.place.path}/{tag}", line=item.place.line)
+                self.where.findings.add(place, ProblemKind.MISSING_FIELD, f"{tag} is needed")
             elif numbered.setdefault(int(number.text), item) is not item:
                 message = f"number {number.text} is given twice"
                 self.where.findings.add(number.place, ProblemKind.CONFLICT, message)
@@ -280,10 +284,10 @@ class OssRuleReader:
         for _, item in sorted(numbered.items()):
             name = f"{field}.standbys[{len(urls)}]"
             self.where.note(name, item.place)
-            text = FieldReader(item, self.where).filled(name, "MirrorMultiAlternateURL")
+            reader = FieldReader(item, self.where)
+            text = reader.filled(name, "MirrorMultiAlternateURL")
             if text is None:
-                message = "MirrorMultiAlternateURL is needed"
-                self.where.refuse(name, ProblemKind.MISSING_FIELD, message)
+                reader.missing(name, "MirrorMultiAlternateURL is needed", "MirrorMultiAlternateURL")
             else:
                 urls.append(self._url(text, name))
         return urls
@@ -302,7 +306,9 @@ class OssRuleReader:
         name = self.reader.filled(f"{field}.host", "Redirect", "HostName")
         host = "invalid"
         if name is None:
-            self.where.refuse(f"{field}.host", ProblemKind.MISSING_FIELD, "HostName is needed")
+            # Internal has no host, and of a type that could not be read nobody knows what it needs.
+            if "type" not in self.where.failed:
+                self.reader.missing(f"{field}.host", "HostName is needed", "Redirect", "HostName")
         else:
             try:
                 host = normalise_host(name, scheme)
@@ -318,7 +324,7 @@ class OssRuleReader:
             return None
         kind = self.reader.filled(f"{field}.type", *top, "AuthType")
         if kind is None:
-            self.where.refuse(f"{field}.type", ProblemKind.MISSING_FIELD, "AuthType is needed")
+            self.reader.missing(f"{field}.type", "AuthType is needed", *top, "AuthType")
         elif kind != "S3V4":
             self.where.refuse(f"{field}.type", ProblemKind.UNSUPPORTED, f"{kind!r}: only S3V4")
             return None

@@ -45,8 +45,10 @@ def parse(text: str | bytes, options: ReadOptions | None = None) -> tuple[RuleSe
     ) -> list[tuple[Rule, WrittenRule]]:
         cursor = read(root, WEBSITE, "", findings, strict=options.strict)
         documents.extend(_website(cursor, findings))
-        if not cursor.children:
-            message = "IndexDocument, ErrorDocument or RoutingRules is needed"
+        if not cursor.all("RoutingRules", "RoutingRule") and not {c.tag for c in cursor.children} - {
+            "RoutingRules"
+        }:
+            message = "IndexDocument, ErrorDocument or RoutingRules/RoutingRule is needed"
             findings.add(Place(path=ROOT, line=root.line), ProblemKind.MISSING_FIELD, message)
         return _rules(cursor, source, findings, options)
 

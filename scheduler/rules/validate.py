@@ -64,7 +64,7 @@ def check_set(
     for rule, where in zip(rules, written, strict=True):
         first = seen.setdefault(rule.name, where.index)
         if first != where.index:
-            where.refuse("name", ProblemKind.CONFLICT, f"{rule.name!r} is the name of another rule as well")
+            where.refuse("name", ProblemKind.BAD_VALUE, f"{rule.name!r} is the name of another rule as well")
 
 
 def check_rule(rule: Rule, where: WrittenRule, source: SourceFormat, options: ReadOptions) -> None:
@@ -87,7 +87,7 @@ def _check_when(rule: Rule, where: WrittenRule) -> None:
         for test in when.status:
             if isinstance(test, int) and not 400 <= test <= 599:
                 where.refuse("when.status", ProblemKind.BAD_VALUE, f"{test}: a redirect names 400 to 599")
-    elif when.status != (404,):
+    elif when.status != (404,) and "type" not in where.failed:
         found = ", ".join(str(test) for test in when.status)
         where.refuse("when.status", ProblemKind.CONFLICT, f"{found}: {rule.type} rules are for 404 only")
     if not when.status:
@@ -171,9 +171,10 @@ def _check_path(rule: Rule, where: WrittenRule) -> None:
         _limit_bytes(where, whole, value, MAX_AFFIX_BYTES)
         for other, given in others.items():
             if given:
-                where.refuse(other, ProblemKind.CONFLICT, f"excludes {whole}")
+                where.refuse(other, ProblemKind.CONFLICT, f"excludes {where.at(whole).path}")
     if path.fixed is not None and path.template is not None:
-        where.refuse("path.template", ProblemKind.CONFLICT, "excludes path.fixed")
+        message = f"excludes {where.at('path.fixed').path}"
+        where.refuse("path.template", ProblemKind.CONFLICT, message)
     if path.template is not None and "${" in path.template.replace("${key}", ""):
         where.refuse("path.template", ProblemKind.BAD_VALUE, f"{path.template!r}: only ${{key}} is replaced")
     samples = {
@@ -194,7 +195,8 @@ def _check_origin(rule: Rule, where: WrittenRule, options: ReadOptions) -> None:
     origin = rule.origin
     if not origin.hosts:
         where.refuse("origin.hosts", ProblemKind.MISSING_FIELD, "at least one host is needed")
-    if rule.type is not RuleType.MIRROR and len(origin.hosts) > 1:
+    typed = "type" not in where.failed
+    if typed and rule.type is not RuleType.MIRROR and len(origin.hosts) > 1:
         where.refuse(
             "origin.hosts", ProblemKind.CONFLICT, f"{len(origin.hosts)} hosts; {rule.type} takes exactly one"
         )
@@ -276,12 +278,13 @@ def _check_answer(rule: Rule, where: WrittenRule, source: SourceFormat, options:
         where.refuse("answer.redirect_code", ProblemKind.BAD_VALUE, f"{answer.redirect_code}: {allowed}")
     # YAML may spell out the defaults, as section 1 does; a vendor's element is refused whatever it says.
     spelled_out = source is SourceFormat.YAML and answer.redirect_code == Answer().redirect_code
-    if rule.type is RuleType.MIRROR and where.has("answer.redirect_code") and not spelled_out:
+    typed = "type" not in where.failed
+    if typed and rule.type is RuleType.MIRROR and where.has("answer.redirect_code") and not spelled_out:
         if options.redirect_code_with_mirror:
             where.warn("answer.redirect_code", "ignored: mirror rules send no redirect of their own")
         else:
             where.refuse("answer.redirect_code", ProblemKind.CONFLICT, "only with proxy and redirect")
-    if rule.type is not RuleType.PROXY and answer.proxy_reply != Answer().proxy_reply:
+    if typed and rule.type is not RuleType.PROXY and answer.proxy_reply != Answer().proxy_reply:
         where.refuse("answer.proxy_reply", ProblemKind.CONFLICT, "only with proxy")
     if len(answer.return_headers) > MAX_RETURN_HEADERS:
         where.refuse(

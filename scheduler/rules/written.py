@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scheduler.rules.problems import ProblemKind
+
 if TYPE_CHECKING:
-    from scheduler.rules.problems import Findings, Place, ProblemKind
+    from scheduler.rules.problems import Findings, Place
 
 
 @dataclass(slots=True)
@@ -44,6 +46,11 @@ class WrittenRule:
         """Remember where a field stands."""
         self.places[name] = place
         return place
+
+    def missing(self, name: str, place: Place, message: str) -> None:
+        """Record that a required field is not there; `place` is where it would stand."""
+        self.note(name, place)
+        self.refuse(name, ProblemKind.MISSING_FIELD, message)
 
     def refuse(self, name: str, kind: ProblemKind, message: str) -> None:
         """Record a problem of a field, the first one only."""

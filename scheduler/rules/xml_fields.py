@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from scheduler.rules.model import Header
-from scheduler.rules.problems import ProblemKind
+from scheduler.rules.problems import Place, ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,17 @@ class FieldReader:
         if found is not None:
             self.where.note(field, found.place)
         return found
+
+    def missing(self, field: str, message: str, *path: str) -> None:
+        """Refuse, because the element at this path is absent or empty; the problem names its path."""
+        deepest = self.cursor
+        for tag in path:
+            below = deepest.get(tag)
+            if below is None:
+                break
+            deepest = below
+        place = Place(path="/".join([self.cursor.place.path, *path]), line=deepest.place.line)
+        self.where.missing(field, place, message)
 
     def text(self, field: str, *path: str) -> str | None:
         """The text, which may be empty; None when the element is absent."""
@@ -87,6 +98,8 @@ class FieldReader:
             self.where.note(f"{field}[{index}]", item.place)
             reader = FieldReader(item, self.where)
             name = reader.text(f"{field}[{index}].name", "Key") or ""
+            if not name:
+                reader.missing(f"{field}[{index}].name", "Key is needed", "Key")
             pairs.append((name, reader.text(f"{field}[{index}].value", "Value") or ""))
         return pairs
 

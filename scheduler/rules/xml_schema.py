@@ -120,6 +120,7 @@ class _Reader:
             )
         cursor = Cursor(tag=node.rename or element.tag, place=place)
         counts: dict[str, int] = {}
+        tags: set[str] = set()
         for child in element.children:
             known = node.children.get(child.tag)
             below = f"{path}/{child.tag}" if path else child.tag
@@ -130,12 +131,18 @@ class _Reader:
             counts[written_as] = counts.get(written_as, 0) + 1
             if known.many:
                 below = f"{below}[{counts[written_as]}]"
-            elif counts[written_as] > 1:
+            elif child.tag in tags:
                 self.findings.add(
                     Place(path=below, line=child.line), ProblemKind.CONFLICT, "an element of one value, twice"
                 )
                 continue
-            cursor.children.append(self.read(child, known, below))
+            tags.add(child.tag)
+            found = self.read(child, known, below)
+            if counts[written_as] > 1 and not known.many:
+                # The other spelling of the same element (D16): real clients send both, and mean both.
+                next(item for item in cursor.children if item.tag == written_as).children += found.children
+            else:
+                cursor.children.append(found)
         order = {child.rename or tag: index for index, (tag, child) in enumerate(node.children.items())}
         cursor.children.sort(key=lambda child: order[child.tag])
         return cursor

@@ -98,9 +98,8 @@ def yaml_rules(draw: st.DrawFn, *, number: int = 1) -> Rule:
             add_suffix=draw(AFFIX),
             replace_suffix=draw(MAYBE_REPLACEMENT),
         )
-    statuses = st.lists(st.sampled_from([404, 403, 500, "4xx", "5xx", "any"]), min_size=1, max_size=3).map(
-        tuple
-    )
+    words = st.sampled_from([404, 403, 500, "4xx", "5xx", "any"])
+    statuses = st.lists(words, min_size=1, max_size=3, unique=True).map(tuple)
     tests = st.builds(HeaderTest, name=NAMES, kind=st.sampled_from(HeaderTestKind), value=VALUES)
     origin = OriginPart(
         hosts=tuple(groups),

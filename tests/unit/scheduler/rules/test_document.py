@@ -58,7 +58,8 @@ def test_problems_of_all_buckets_come_together() -> None:
     with pytest.raises(DocumentError) as caught:
         document.parse_buckets(text)
     assert {(problem.path, problem.line) for problem in caught.value.problems} >= {
-        ("buckets.one.rules[0]", 4),
+        ("buckets.one.rules[0].type", 4),
+        ("buckets.one.rules[0].origin.hosts", 4),
         ("buckets.two.rules", 6),
     }
 

@@ -22,6 +22,7 @@ CASES = [
     ("unreachable", _rules({"when": {"prefix": "a"}}, {"when": {"prefix": "ab"}}), 1, "can never match"),
     ("unreachable-suffix", _rules({"when": {"suffix": ".x"}}, {"when": {"prefix": "a", "suffix": "b.x"}}), 1, "can never match"),
     ("unreachable-by-priority", _rules({"when": {"prefix": "ab"}}, {"priority": 1}), 0, "can never match"),
+    ("leading-slash", _rules({"when": {"prefix": "/img/"}}), 0, "keys have no leading slash"),
     ("overlap", _rules({"when": {"prefix": "a", "suffix": ".x"}}, {"when": {"prefix": "a"}}), 1, "overlaps rule-1"),
     ("pass-all", _rules({"request": {"pass_all": True}}), 0, "one client's headers"),
     ("cookie", _rules({"request": {"pass": ["cookie"]}}), 0, "Cookie is passed"),

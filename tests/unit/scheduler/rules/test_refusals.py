@@ -47,23 +47,24 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("unknown_element-oss", oss("<MirorURL>x</MirorURL>"), "unknown_element", "Redirect/MirorURL"),
     ("unknown_element-yaml", yml(whenn={}), "unknown_element", "rules[0].whenn"),
     ("missing_field-rules", "<OriginConfiguration></OriginConfiguration>", "missing_field", "OriginConfiguration"),
-    ("missing_field-origin", cos(hosts=""), "missing_field", "OriginInfo"),
+    ("missing_field-origin", cos(hosts=""), "missing_field", "OriginRule[1]/OriginInfo/HostInfo"),
     ("missing_field-website", "<WebsiteConfiguration></WebsiteConfiguration>", "missing_field", "WebsiteConfiguration"),
-    ("missing_field-condition", "<WebsiteConfiguration><RoutingRules><RoutingRule><RuleNumber>1</RuleNumber><Redirect><RedirectType>Mirror</RedirectType><MirrorURL>http://o.example/</MirrorURL></Redirect></RoutingRule></RoutingRules></WebsiteConfiguration>", "missing_field", "RoutingRule[1]"),
-    ("missing_field-url", oss(url=""), "missing_field", "Redirect"),
+    ("missing_field-condition", "<WebsiteConfiguration><RoutingRules><RoutingRule><RuleNumber>1</RuleNumber><Redirect><RedirectType>Mirror</RedirectType><MirrorURL>http://o.example/</MirrorURL></Redirect></RoutingRule></RoutingRules></WebsiteConfiguration>", "missing_field", "RoutingRule[1]/Condition"),
+    ("missing_field-url", oss(url=""), "missing_field", "Redirect/MirrorURL"),
     ("bad_value-bool", cos(parameter="<FollowRedirection>yes</FollowRedirection>"), "bad_value", "FollowRedirection"),
     ("bad_value-int", cos(priority="1.5"), "bad_value", "RulePriority"),
+    ("conflict-twice-other-spelling", cos(parameter="<HttpHeader><ForbidFollowHttpHeaders></ForbidFollowHttpHeaders><ForbidFollowHeaders></ForbidFollowHeaders><ForbidFollowHeaders></ForbidFollowHeaders></HttpHeader>"), "conflict", "HttpHeader/ForbidFollowHeaders"),
     ("conflict-twice", cos(parameter="<Protocol>HTTP</Protocol><Protocol>HTTP</Protocol>"), "conflict", "OriginParameter/Protocol"),
     ("unsafe_origin-literal", cos(hosts=_host("<HostName>10.0.0.1</HostName>")), "unsafe_origin", "HostInfo[1]/HostName"),
     ("unsafe_origin-user", oss(url="http://u:p@o.example/"), "unsafe_origin", "Redirect/MirrorURL"),
     ("unsupported", oss(kind="Internal"), "unsupported", "RedirectType"),
     ("F1-name", yml(name="No_Good"), "bad_value", "name"),
-    ("F1-unique", "rules: [{name: a, origins: [http://o.example]}, {name: a, prefix: x, origins: [http://o.example]}]", "conflict", "rules[1].name"),
+    ("F1-unique", "rules: [{name: a, origins: [http://o.example]}, {name: a, prefix: x, origins: [http://o.example]}]", "bad_value", "rules[1].name"),
     ("F2-zero", cos(priority="0"), "bad_value", "RulePriority"),
     ("F2-large", cos(priority="2147483648"), "bad_value", "RulePriority"),
-    ("F2-oss-absent", oss(number=""), "missing_field", "RoutingRule[1]"),
+    ("F2-oss-absent", oss(number=""), "missing_field", "RoutingRule[1]/RuleNumber"),
     ("F3-other", cos(kind="mirror"), "bad_value", "OriginType"),
-    ("F3-absent", "rules: [{origin: {hosts: [o.example]}}]", "missing_field", "rules[0]"),
+    ("F3-absent", "rules: [{origin: {hosts: [o.example]}}]", "missing_field", "rules[0].type"),
     ("F3-internal", oss(kind="Internal"), "unsupported", "Redirect/RedirectType"),
     ("F4-mirror", cos(condition="<HTTPStatusCode>500</HTTPStatusCode>"), "conflict", "HTTPStatusCode"),
     ("F4-redirect", cos(kind="Redirect", condition="<HTTPStatusCode>302</HTTPStatusCode>"), "bad_value", "HTTPStatusCode"),
@@ -72,7 +73,7 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("F6", cos(condition=f"<Suffix>{'a' * 1025}</Suffix>"), "bad_value", "OriginCondition/Suffix"),
     ("F7-two-tests", oss(condition="<IncludeHeader><Key>A</Key><Equals>1</Equals><EndsWith>1</EndsWith></IncludeHeader>"), "conflict", "IncludeHeader[1]"),
     ("F7-no-test", oss(condition="<IncludeHeader><Key>A</Key></IncludeHeader>"), "conflict", "IncludeHeader[1]"),
-    ("F7-no-key", oss(condition="<IncludeHeader><Equals>1</Equals></IncludeHeader>"), "missing_field", "IncludeHeader[1]"),
+    ("F7-no-key", oss(condition="<IncludeHeader><Equals>1</Equals></IncludeHeader>"), "missing_field", "IncludeHeader[1]/Key"),
     ("F7-many", oss(condition="<IncludeHeader><Key>A</Key><Equals>1</Equals></IncludeHeader>" * 11), "too_many", ""),
     ("F8-many", yml(when={"hosts_allow": [f"h{n}.example" for n in range(101)]}), "too_many", "when.hosts_allow"),
     ("F8-port", yml(when={"hosts_deny": ["h.example:80"]}), "bad_value", "hosts_deny[0]"),
@@ -86,14 +87,14 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("F15-long", cos(parameter=_new("A", "v" * 1025)), "bad_value", "Header[1]/Value"),
     ("F15-line", yml(request={"new": [{"name": "A", "value": "a\r\nb"}]}), "bad_value", "new[0].value"),
     ("F15-own", cos(parameter=_new("Range")), "conflict", "Header[1]/Key"),
-    ("F20-slave", oss("<MirrorURLSlave>http://s.example/</MirrorURLSlave>"), "missing_field", "Redirect"),
+    ("F20-slave", oss("<MirrorURLSlave>http://s.example/</MirrorURLSlave>"), "missing_field", "Redirect/MirrorURLProbe"),
     ("F20-scheme", oss("<MirrorURLProbe>ftp://o.example/</MirrorURLProbe>"), "bad_value", "MirrorURLProbe"),
     ("F21-many", cos(hosts=HOST * 11), "too_many", "OriginInfo"),
     ("F21-proxy", cos(kind="Proxy", hosts=HOST * 2), "conflict", "OriginInfo"),
     ("F21-scheme", cos(hosts=_host("<HostName>http://o.example</HostName>")), "bad_value", "HostName"),
     ("F21-path", cos(hosts=_host("<HostName>o.example/a</HostName>")), "bad_value", "HostName"),
     ("F21-user", cos(hosts=_host("<HostName>u@o.example</HostName>")), "bad_value", "HostName"),
-    ("F21-empty", cos(hosts=_host("<HostName></HostName>")), "missing_field", "HostInfo[1]"),
+    ("F21-empty", cos(hosts=_host("<HostName></HostName>")), "missing_field", "HostInfo[1]/HostName"),
     ("F21-number", cos(hosts=_host("<HostName>127.1</HostName>")), "bad_value", "HostName"),
     ("F22-zero", cos(hosts=_host("<HostName>o.example</HostName><Weight>0</Weight>")), "bad_value", "Weight"),
     ("F22-huge", cos(hosts=_host("<HostName>o.example</HostName><Weight>10001</Weight>")), "bad_value", "Weight"),
@@ -114,7 +115,7 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("F30-dots", yml(path={"add_prefix": "../"}), "bad_value", "path.add_prefix"),
     ("F31-with-key", oss("<ReplaceKeyWith>x</ReplaceKeyWith><ReplaceKeyPrefixWith>y</ReplaceKeyPrefixWith>"), "conflict", "ReplaceKeyPrefixWith"),
     ("F32-both", cos(files="<SuffixConfiguration><Suffix>a</Suffix></SuffixConfiguration><Suffix>b</Suffix>"), "conflict", "Suffix"),
-    ("F33-from", cos(files="<SuffixConfiguration><ReplacedWithSuffix>b</ReplacedWithSuffix></SuffixConfiguration>"), "missing_field", "ReplacedWithSuffix"),
+    ("F33-from", cos(files="<SuffixConfiguration><ReplacedWithSuffix>b</ReplacedWithSuffix></SuffixConfiguration>"), "missing_field", "SuffixConfiguration/Suffix"),
     ("F34", oss("<ReplaceKeyWith>${bucket}/${key}</ReplaceKeyWith>"), "bad_value", "ReplaceKeyWith"),
     ("F37", oss("<TransparentMirrorResponseCodes>400;404</TransparentMirrorResponseCodes>"), "bad_value", "TransparentMirrorResponseCodes"),
     ("F37-range", yml(answer={"transparent": [302]}), "bad_value", "answer.transparent"),
@@ -158,6 +159,44 @@ def test_a_document_is_refused_with_kind_and_place(text: str, kind: str, path: s
     assert any(problem.kind.value == kind and problem.path.endswith(path) for problem in found), found
 
 
+#: One mistake is one problem, at the path of what is wrong: id, document, kinds and ends of paths
+EXACT: list[tuple[str, str, list[tuple[str, str]]]] = [
+    ("F3-internal-has-no-host", oss(kind="Internal", url=""), [("unsupported", "Redirect/RedirectType")]),
+    ("F3-other-type", oss(kind="Bogus", url=""), [("bad_value", "Redirect/RedirectType")]),
+    ("F3-other-type-yaml", yml(type="redirct", when={"status": "any"}), [("bad_value", "rules[0].type")]),
+    ("F3-no-redirect", oss().partition("<Redirect>")[0] + "</RoutingRule></RoutingRules></WebsiteConfiguration>", [("missing_field", "RoutingRule[1]/Redirect")]),
+    ("F3-no-type", oss(kind=""), [("missing_field", "Redirect/RedirectType")]),
+    ("F15-no-key", cos(parameter="<HttpHeader><NewHttpHeaders><Header><Value>x</Value></Header></NewHttpHeaders></HttpHeader>"), [("missing_field", "NewHttpHeaders/Header[1]/Key")]),
+    ("F15-no-name-yaml", yml(request={"new": [{"value": "x"}]}), [("missing_field", "rules[0].request.new[0].name")]),
+    ("F21-no-origin", "<OriginConfiguration><OriginRule><OriginType>Mirror</OriginType></OriginRule></OriginConfiguration>", [("missing_field", "OriginRule[1]/OriginInfo")]),
+    ("F21-no-hosts-yaml", "rules: [{type: mirror}]", [("missing_field", "rules[0].origin.hosts")]),
+    ("F21-no-host-yaml", yml(host={"weight": 2}), [("missing_field", "rules[0].origin.hosts[0].host")]),
+    ("F21-no-scheme", "rules: [{origins: [//o.example]}]", [("bad_value", "rules[0].origins[0]")]),
+    ("F21-empty-origin", "rules: [{origins: ['']}]", [("bad_value", "rules[0].origins[0]")]),
+    ("F22-second-rule", "<OriginConfiguration>" + cos_rule() + cos_rule(hosts=_host("<HostName>o.example</HostName><Weight>0</Weight>")) + "</OriginConfiguration>", [("bad_value", "OriginRule[2]/OriginInfo/HostInfo[1]/Weight")]),
+    ("F27-unknown-key", oss(_AUTH.format("<AuthType>S3V4</AuthType><AccessKeyId>AK</AccessKeyId><AccessKeySecret>s</AccessKeySecret>")), [("bad_value", "MirrorAuth/AccessKeyId")]),
+    ("F31-yaml-from", yml(path={"replace_prefix": {"to": "x"}}), [("missing_field", "rules[0].path.replace_prefix.from")]),
+    ("F37-word", yml(answer={"transparent": "some"}), [("bad_value", "rules[0].answer.transparent")]),
+    ("website-without-rules", "<WebsiteConfiguration><RoutingRules></RoutingRules></WebsiteConfiguration>", [("missing_field", "WebsiteConfiguration")]),
+    ("yaml-empty", "", [("missing_field", "")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), [e[1:] for e in EXACT], ids=[e[0] for e in EXACT])
+def test_one_mistake_is_one_problem_at_its_own_path(text: str, expected: list[tuple[str, str]]) -> None:
+    found = problems(text, ReadOptions(credentials={}))
+    assert [problem.kind.value for problem in found] == [kind for kind, _ in expected]
+    for problem, (_, path) in zip(found, expected, strict=True):
+        assert problem.path.endswith(path), problem
+
+
+def test_a_field_that_excludes_another_is_told_in_the_words_of_the_document() -> None:
+    """F31: the author of an OSS document has never seen `path.fixed`."""
+    text = oss("<ReplaceKeyWith>x</ReplaceKeyWith><ReplaceKeyPrefixWith>y</ReplaceKeyPrefixWith>")
+    (problem,) = problems(text)
+    assert problem.message.endswith("Redirect/ReplaceKeyWith")
+
+
 CODES = [
     ("bad_xml", "<OriginConfiguration>", 400, "MalformedXML"),
     ("unknown_element", cos(parameter="<X></X>"), 400, "MalformedXML"),
@@ -167,6 +206,7 @@ CODES = [
     ("conflict", cos(kind="Proxy", hosts=HOST * 2), 400, "InvalidArgument"),
     ("unsafe_origin", cos(hosts=_host("<HostName>127.0.0.1</HostName>")), 400, "InvalidArgument"),
     ("unsupported", oss("<MirrorRole>r</MirrorRole>"), 501, "NotImplemented"),
+    ("F3-internal", oss(kind="Internal", url=""), 501, "NotImplemented"),
     ("L7", "<OriginConfiguration>" + " " * 1024 * 1024, 400, "EntityTooLarge"),
 ]
 
