@@ -1,4 +1,4 @@
-"""The processes of an installation as children: fronts, workers of each lane, consumers.
+"""The processes of an installation as children: fronts, scans, workers of each lane, consumers.
 
 Owns their command lines and environments; running them is `supervise`'s work. Children get resolved settings
 (no `embedded` in them) and none of our own `FERRYMAN_*` overrides, which are in those settings already.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scheduler.supervise import Child
+from scheduler.worker_health import WorkerGroup
 from workers import log
 from workers.plan import Lane
 from workers.settings import reveal_json
@@ -28,6 +30,8 @@ STAGE_FRONT = 0
 STAGE_WORKERS = 1
 #: Seconds that a process gets beyond `limits.drain_s` before it is killed.
 GRACE_S = 10.0
+#: Seconds for worker processes to import and connect on a slow machine.
+_WORKER_START_S = 120.0
 #: Milliseconds that an idle worker thread or consumer sleeps between looks: what a client waits for is polled
 #: often.
 _IDLE_MS = {Lane.HOT: 50, Lane.COLD: 100}
@@ -71,14 +75,23 @@ def worker_children(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -
     return [_worker(settings, lane, size, resolved) for lane in lanes]
 
 
+def worker_group(settings: Settings, lane: Lane, size: LaneSize) -> WorkerGroup:
+    """Where the signs of life of a lane's processes, started by this process, are found."""
+    return WorkerGroup(
+        name=f"{socket.gethostname()}:{os.getpid()}:{lane}",
+        processes=size.processes or max(1, (os.cpu_count() or 2) // 2),
+        broker=settings.broker,
+    )
+
+
 def _worker(settings: Settings, lane: Lane, size: LaneSize, resolved: str) -> Child:
-    processes = size.processes or max(1, (os.cpu_count() or 2) // 2)
+    group = worker_group(settings, lane, size)
     threads = size.threads or _THREADS[lane]
     return Child(
         name=f"worker {lane.value}",
         command=(
             sys.executable, "-P", "-m", "scheduler.worker_master", "workers.entry:broker",
-            "--processes", str(processes),
+            "--processes", str(group.processes),
             "--threads", str(threads),
             "--skip-logging",
             "--worker-shutdown-timeout", str(int((settings.limits.drain_s + GRACE_S / 2) * 1000)),
@@ -90,10 +103,13 @@ def _worker(settings: Settings, lane: Lane, size: LaneSize, resolved: str) -> Ch
             **base_environment(),
             "FERRYMAN_WORKER_SETTINGS": resolved,
             "FERRYMAN_LANE": lane.value,
+            "FERRYMAN_WORKER_GROUP": group.name,
             "dramatiq_queue_prefetch": str(threads + _SPARE[lane]),
             "dramatiq_worker_timeout": str(_IDLE_MS[lane]),
             "dramatiq_restart_delay": "500",
         },
+        ready=group.ready,
+        start_s=_WORKER_START_S,
         stage=STAGE_WORKERS,
         stop_s=settings.limits.drain_s + GRACE_S,
     )  # fmt: skip
@@ -121,6 +137,17 @@ def front_child(
         stage=STAGE_FRONT,
         stop_s=settings.limits.drain_s + GRACE_S,
         fds=tuple(fd for fd in (gateway_fd, admin_fd) if fd is not None),
+    )
+
+
+def coordinator_child(settings: Settings, settings_file: Path) -> Child:
+    """The process that coordinates scans, apart from the front: comparing millions of keys takes a core."""
+    return Child(
+        name="scans",
+        command=_ferryman("scan", "serve", "--config", str(settings_file)),
+        env=base_environment(),
+        stage=STAGE_FRONT,
+        stop_s=settings.limits.drain_s + GRACE_S,
     )
 
 

@@ -2,7 +2,7 @@
 
 The only module of the package with effects at import, because dramatiq finds its broker that way. Reads
 `FERRYMAN_WORKER_SETTINGS` (JSON of `WorkerSettings` with secrets, as `settings.reveal_json` writes it) and
-`FERRYMAN_LANE`.
+`FERRYMAN_LANE`, and `FERRYMAN_WORKER_GROUP`, by which its supervisor finds its signs of life.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ log.configure_from_env()
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 settings = WorkerSettings.model_validate_json(os.environ["FERRYMAN_WORKER_SETTINGS"])
-process = WorkerProcess(settings, Lane(os.environ.get("FERRYMAN_LANE", Lane.HOT)))
+process = WorkerProcess(
+    settings,
+    Lane(os.environ.get("FERRYMAN_LANE", Lane.HOT)),
+    group=os.environ.get("FERRYMAN_WORKER_GROUP", "alone"),
+)
 broker = make_broker(settings.broker, middleware=[process])
 dramatiq.set_broker(broker)
 declare(broker, process)

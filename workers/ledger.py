@@ -7,7 +7,7 @@ single keys only for failures, waivers, tombstones and absent keys with a time t
 Key schema of this file (ledger database)::
 
     ns:event:<id>          string  `1`, one day: this event was accepted
-    ns:delivery:<message>  string  how often a message was begun; one day
+    ns:delivery:<message>  set     one token for each time a message was begun; one day
 """
 
 from __future__ import annotations
@@ -95,13 +95,17 @@ class Ledger:
                 pipe.set(f"{self.namespace}:event:{event_id}", b"1", ex=REMEMBERED_S)
             await pipe.execute()
 
-    async def begin_delivery(self, message_id: str) -> int:
-        """Count one more delivery of a message; which one this is, from 1."""
+    async def begin_delivery(self, message_id: str, token: str) -> int:
+        """Count one more delivery of a message; how many there were with this one.
+
+        `token` is the delivery's own: told again, because the answer did not come, it counts once.
+        """
         name = f"{self.namespace}:delivery:{message_id}"
         async with self.redis.pipeline(transaction=False) as pipe:
-            pipe.incr(name)
+            pipe.sadd(name, token)
             pipe.expire(name, REMEMBERED_S)
-            number, _ = await pipe.execute()
+            pipe.scard(name)
+            *_, number = await pipe.execute()
         return int(number)
 
     async def end_delivery(self, message_id: str) -> None:

@@ -32,6 +32,7 @@ from workers.queue import PROMOTED_AT_ONCE, JobQueue
 from workers.rule_epochs import RuleEpochs
 from workers.runner import BatchRunner
 from workers.store.client import ObjectStore
+from workers.strays import LOOK_EVERY_S, Strays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,10 +51,13 @@ log = structlog.get_logger(__name__)
 class WorkerProcess(Middleware):
     """Opens what a worker needs on the event loop of dramatiq's AsyncIO middleware, and closes it again."""
 
-    def __init__(self, settings: WorkerSettings, lane: Lane) -> None:
+    def __init__(self, settings: WorkerSettings, lane: Lane, *, group: str) -> None:
+        """`group`: the name under which whoever started this process looks for its signs of life."""
         self._settings = settings
         self._lane = lane
+        self._group = group
         self._runner: BatchRunner | None = None
+        self._strays = Strays(lane)
         self._stack = contextlib.AsyncExitStack()
 
     def after_process_boot(self, broker: Any) -> None:
@@ -66,7 +70,7 @@ class WorkerProcess(Middleware):
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
-        del worker
+        self._strays.watch(worker)
         self._on_loop(self._open(broker.broker_id))
 
     def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
@@ -78,6 +82,18 @@ class WorkerProcess(Middleware):
         """Close the clients; AsyncIO stops its loop after us."""
         del broker, worker
         self._on_loop(self._stack.aclose())
+
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        """On the thread of the message."""
+        del broker
+        self._strays.begins(message)
+
+    def after_process_message(
+        self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """On the thread of the message."""
+        del broker, result, exception
+        self._strays.ends(message)
 
     async def run(self, batch: Mapping[str, Any]) -> None:
         """Work off one message."""
@@ -120,7 +136,9 @@ class WorkerProcess(Middleware):
             limits=settings.limits,
             observer=WorkerObserver(self._lane),
         )
-        for task in (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id)):
+        stack.push_async_callback(self._give_back, queue, broker_id)
+        tasks = (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id))
+        for task in (*tasks, self._look_for_strays(queue, broker_id)):
             running = asyncio.create_task(task)
             stack.push_async_callback(end, running)
         # What lives as long as the process need not be looked through again and again, and a transfer leaves
@@ -147,7 +165,23 @@ class WorkerProcess(Middleware):
     async def _heartbeat(self, queue: JobQueue, broker_id: str) -> None:
         while True:
             try:
-                await queue.heartbeat(broker_id)
+                await queue.heartbeat(broker_id, member=f"{self._group}:{os.getpid()}")
             except (RedisError, OSError) as error:
                 log.warning("heartbeat_failed", error=str(error))
             await asyncio.sleep(self._settings.broker.heartbeat_timeout_s / 4)
+
+    async def _look_for_strays(self, queue: JobQueue, broker_id: str) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self._strays.look(queue, broker_id)
+            except (RedisError, OSError) as error:
+                log.warning("strays_not_looked_for", error=str(error))
+
+    async def _give_back(self, queue: JobQueue, broker_id: str) -> None:
+        """At the end: what was fetched and not begun need not wait for the heartbeat to be missed."""
+        try:
+            held = await queue.held_by(broker_id, self._lane)
+            await queue.give_back(broker_id, self._lane, sorted(held - self._strays.known()))
+        except (RedisError, OSError) as error:
+            log.warning("messages_left_to_heartbeat", error=str(error))

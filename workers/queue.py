@@ -4,13 +4,15 @@ Owns the producer's side of dramatiq's Redis structures: messages are made with 
 there by the broker's own script, pipelined (dramatiq itself has no bulk send and a blocking client). Owns the
 delayed jobs too: dramatiq would hold them in the memory of whichever worker fetched them first.
 
-Key schema (queue database; the first three are dramatiq's)::
+Key schema (queue database; the first four are dramatiq's)::
 
     ns:<lane>              list    message ids waiting
     ns:<lane>.msgs         hash    message id -> message, waiting and unacknowledged
     ns:__heartbeats__      zset    worker id -> unix ms
+    ns:__acks__.<worker>.<lane>  set  message ids that a worker was given and has not acknowledged
     ns:delayed:<lane>      zset    message id -> unix ms when it is due
     ns:delayed:<lane>.msgs hash    message id -> message
+    ns:workers             zset    `group:pid` of worker processes -> unix ms of their last sign of life
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Delayed jobs promoted by one call, so that a thousand due at once spread over workers.
 PROMOTED_AT_ONCE = 100
+#: Milliseconds that the last sign of life of a worker process is kept.
+MEMBERS_KEPT_MS = 86_400_000
 
 _DELAY = """
 -- KEYS: delayed; ARGV: id, due ms, message
@@ -144,13 +148,54 @@ class JobQueue:
         keys = [f"{self._ns}:delayed:{lane}", f"{self._ns}:{lane}"]
         return int(await self._promote(keys, [int(time.time() * 1000), PROMOTED_AT_ONCE]))
 
-    async def heartbeat(self, worker_id: str) -> None:
-        """Say that a worker lives.
+    async def heartbeat(self, worker_id: str, *, member: str) -> None:
+        """Say that a worker lives; `member` is its `group:pid`, for whoever supervises it.
 
         dramatiq does so only when it fetches, and a worker whose every thread moves a large object does not
         fetch: without this its messages would be given to somebody else after the heartbeat timeout.
         """
-        await self._redis.zadd(f"{self._ns}:__heartbeats__", {worker_id: int(time.time() * 1000)})
+        now_ms = int(time.time() * 1000)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(f"{self._ns}:__heartbeats__", {worker_id: now_ms})
+            pipe.zadd(f"{self._ns}:workers", {member: now_ms})
+            pipe.zremrangebyscore(f"{self._ns}:workers", "-inf", now_ms - MEMBERS_KEPT_MS)
+            await pipe.execute()
+
+    async def members(self, group: str) -> frozenset[int]:
+        """Process ids of a group of workers that gave a sign of life within the heartbeat timeout.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        since = int(time.time() * 1000) - self._heartbeat_timeout_ms
+        try:
+            found = await self._redis.zrangebyscore(f"{self._ns}:workers", since, "+inf")
+        except (RedisError, OSError) as error:
+            msg = f"queue: {type(error).__name__}: {error}"
+            raise BrokerUnavailable(msg) from error
+        names = [cast("bytes", name).decode().rpartition(":") for name in found]
+        return frozenset(int(pid) for theirs, _, pid in names if theirs == group)
+
+    async def held_by(self, worker_id: str, lane: Lane) -> frozenset[str]:
+        """Ids of the messages that a worker was given and has not acknowledged, as Redis has it."""
+        found = await self._redis.smembers(f"{self._ns}:__acks__.{worker_id}.{lane}")
+        return frozenset(cast("bytes", name).decode() for name in found)
+
+    async def give_back(self, worker_id: str, lane: Lane, message_ids: Sequence[str]) -> None:
+        """Put messages of a worker back on their lane."""
+        if message_ids:
+            now_ms = int(time.time() * 1000)
+            args: list[str | int] = [
+                "requeue",
+                now_ms,
+                lane.value,
+                worker_id,
+                self._heartbeat_timeout_ms,
+                0,
+                0,
+                1,
+            ]
+            await self._dispatch([self._ns], [*args, *message_ids])
 
     async def workers_alive(self) -> int:
         """How many worker processes gave a sign of life within the heartbeat timeout.

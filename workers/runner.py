@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -136,7 +137,8 @@ class BatchRunner:
         """
         batch = decode_batch(dict(wire))
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
-            deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id))
+            token = uuid.uuid4().hex
+            deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id, token))
             if deliveries > MAX_DELIVERIES:
                 await self._poison(batch, deliveries)
             else:
@@ -317,6 +319,7 @@ class BatchRunner:
         good = [item.key for item, result in results if _settles(result)]
         absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
         counts: Counter[tuple[str, str]] = Counter()
+        needed: Counter[str] = Counter()
         places: list[tuple[int, str, int]] = []
         for item, result in results:
             if isinstance(result, _Again):
@@ -325,6 +328,8 @@ class BatchRunner:
             size = result.size if isinstance(result, Stored) else 0
             counts[plan.rule, kind] += 1
             counts[plan.rule, "bytes"] += size
+            if not batch.scan and _was_needed(result):
+                needed[plan.rule] += 1
             places.append((item.position, kind, size))
 
         async def write() -> None:
@@ -341,7 +346,7 @@ class BatchRunner:
                 await self._ledger.claims.forget(
                     plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim
                 )
-            await self._ledger.outcomes.count(plan.bucket, counts)
+            await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
 
         await self._insist(write)
         self._leases.drop(plan.bucket, held)
@@ -371,6 +376,11 @@ def _was_held(result: _Result) -> bool:
     if isinstance(result, _Again):
         return not result.busy
     return not (isinstance(result, Skipped) and result.reason == "tombstone")
+
+
+def _was_needed(result: _Result) -> bool:
+    """Whether the store lacked what a client asked for and an origin had it."""
+    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason == "too_large")
 
 
 def _settles(result: _Result) -> bool:

@@ -200,9 +200,9 @@ async def test_events_are_remembered_and_deliveries_counted(ledger):
     assert await ledger.seen_events(["x", "y"]) == [False, False]
     await ledger.remember_events(["y"])
     assert await ledger.seen_events(["x", "y"]) == [False, True]
-    assert [await ledger.begin_delivery("m") for _ in range(3)] == [1, 2, 3]
+    assert [await ledger.begin_delivery("m", token) for token in ("1", "2", "2", "3")] == [1, 2, 2, 3]
     await ledger.end_delivery("m")
-    assert await ledger.begin_delivery("m") == 1
+    assert await ledger.begin_delivery("m", "4") == 1
 
 
 @pytest.mark.parametrize(

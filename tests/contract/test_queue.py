@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from queue import PriorityQueue
+from types import SimpleNamespace
 
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
+from scheduler.worker_health import WorkerGroup
 from workers.broker import make_broker
 from workers.errors import BrokerUnavailable
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup, decode_batch
 from workers.queue import JobQueue
 from workers.settings import BrokerSettings
+from workers.strays import Strays
 
 pytestmark = pytest.mark.real
 
@@ -104,12 +109,61 @@ async def test_messages_of_a_worker_that_never_speaks_again_return(settings, que
     got = []
     while not got:
         assert time.monotonic() < deadline
-        await queue.heartbeat(alive.broker_id)
+        await queue.heartbeat(alive.broker_id, member="alive:1")
         got = heir.do_fetch("hot", 10)
         await asyncio.sleep(0.02)
     assert len(got) == 1
     for broker in (silent, alive, heir):
         broker.close()
+
+
+class OneWorker:
+    """The memory of a dramatiq worker, as far as `Strays` looks into it."""
+
+    def __init__(self, broker):
+        self.work_queue = PriorityQueue()
+        self.consumer = broker.consume("hot", prefetch=10, timeout=50)
+        self.consumers = {"hot": SimpleNamespace(consumer=self.consumer)}
+
+
+async def test_what_redis_handed_out_and_nobody_got_returns_to_its_lane(settings, queue):
+    """The server was killed, or a connection broke, between the script and its answer."""
+    await queue.enqueue_many([batch(keys=(key,)) for key in ("lost", "cached", "waiting", "running", "done")])
+    broker = make_broker(settings)
+    worker = OneWorker(broker)
+    strays = Strays(Lane.HOT)
+    strays.watch(worker)
+    await asyncio.to_thread(broker.do_fetch, "hot", 1)  # its answer goes nowhere
+    worker.consumer.message_cache = await asyncio.to_thread(broker.do_fetch, "hot", 4)
+    waiting, running, done = (next(worker.consumer) for _ in range(3))
+    worker.consumer.message_cache.append(None)
+    worker.work_queue.put(SimpleNamespace(message=waiting))
+    strays.begins(running)
+    strays.begins(done)
+    strays.ends(done)
+    assert await strays.look(queue, broker.broker_id) == 0, "it may be on its way"
+    await asyncio.to_thread(broker.do_ack, "hot", done.options["redis_message_id"])
+    assert await strays.look(queue, broker.broker_id) == 1
+    assert await strays.look(queue, broker.broker_id) == 0
+    assert (await queue.depth(Lane.HOT)).waiting == 1
+    _, (again,) = await asyncio.to_thread(taken, make_broker(settings), Lane.HOT, 1)
+    assert [item.key for item in decode_batch(again.kwargs["batch"]).items] == ["lost"]
+    assert len(await queue.held_by(broker.broker_id, Lane.HOT)) == 3
+
+
+async def test_a_group_of_workers_is_well_while_all_its_processes_give_signs(settings, queue):
+    group = WorkerGroup(name="host:1:hot", processes=2, broker=settings)
+    assert await group.problem(queue) == "0 of 2 worker processes give signs of life"
+    await queue.heartbeat("w1", member=f"{group.name}:{os.getpid()}")
+    await queue.heartbeat("w2", member=f"host:1:cold:{os.getppid()}")
+    await queue.heartbeat("w3", member=f"{group.name}:{2**22 + 1}")
+    assert await group.problem(queue) == "1 of 2 worker processes give signs of life", "one is gone"
+    assert not await group.ready()
+    await queue.heartbeat("w4", member=f"{group.name}:{os.getppid()}")
+    assert await group.problem(queue) is None
+    assert await group.ready()
+    away = WorkerGroup(name="g", processes=1, broker=BrokerSettings(url="redis://127.0.0.1:1/0"))
+    assert await away.ready(), "a Redis that is away says nothing of workers"
 
 
 async def test_a_broker_that_is_away_is_said_so():

@@ -171,8 +171,8 @@ async def test_a_success_clears_an_older_failure(setup):
 
 
 async def test_p49_a_message_that_kills_its_worker_becomes_listed_failures(setup):
-    for _ in range(MAX_DELIVERIES):
-        await setup.ledger.begin_delivery("m1")
+    for number in range(MAX_DELIVERIES):
+        await setup.ledger.begin_delivery("m1", str(number))
     await setup.run("a", "b")
     assert setup.calls == []
     assert {(one.key, one.reason) async for one in setup.ledger.failures.iterate("site")} == {
@@ -182,7 +182,7 @@ async def test_p49_a_message_that_kills_its_worker_becomes_listed_failures(setup
 
 
 async def test_p42_a_redelivered_message_looks_before_it_fetches_under_the_same_attempt(setup):
-    await setup.ledger.begin_delivery("m1")
+    await setup.ledger.begin_delivery("m1", "0")
     await setup.run("a")
     assert setup.calls == [("a", 0, "m1-0", True)]
 
@@ -233,8 +233,8 @@ async def test_a_scan_batch_that_comes_twice_is_worked_off_once(setup):
 async def test_poison_lists_only_what_a_scan_still_lacks(setup):
     await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
     await setup.ledger.outcomes.set_places("scan", 0, [(0, "stored", 1)])
-    for _ in range(MAX_DELIVERIES):
-        await setup.ledger.begin_delivery("m1")
+    for number in range(MAX_DELIVERIES):
+        await setup.ledger.begin_delivery("m1", str(number))
     await setup.run("a", "b", scan="scan", batch=0, lane=Lane.COLD)
     assert [one.key async for one in setup.ledger.failures.iterate("site")] == ["b"]
 
@@ -268,8 +268,8 @@ async def test_a_message_that_is_dropped_leaves_no_claim_behind(setup, how):
     await claimed(setup, "a")
     if how == "tombstone":
         await setup.ledger.claims.add_tombstones("site", ["a"], ttl_s=60, reason="deleted")
-    for _ in range(MAX_DELIVERIES if how == "poison" else 0):
-        await setup.ledger.begin_delivery("m1")
+    for number in range(MAX_DELIVERIES if how == "poison" else 0):
+        await setup.ledger.begin_delivery("m1", str(number))
     setup.live = how != "withdrawn"
     await setup.run("a", claim="d")
     assert setup.calls == []

@@ -90,7 +90,7 @@ async def test_everything_is_read_at_once(services):
     plan = FetchPlan(bucket="site", rule="images", groups=(OriginGroup(primary=Origin(host=A)),))
     item = FetchItem(key="k", path="k")
     await services.queue.enqueue_many([Batch(plan=plan, items=(item,), lane=Lane.COLD)])
-    await services.queue.heartbeat("worker-1")
+    await services.queue.heartbeat("worker-1", member="host:1:hot:1")
     await services.ledger.outcomes.count("site", {("images", "stored"): 5, ("images", "bytes"): 1000})
     failure = Failure(bucket="site", key="x", reason="origin_timeout", message="m", rule="images")
     await services.ledger.failures.add([failure])

@@ -1,0 +1,59 @@
+"""Whether the worker processes that we started live, by the signs that they give in Redis.
+
+Owns the judgement: enough processes of a group that gave a sign within the heartbeat timeout and still exist.
+A Redis that is away says nothing about workers, so it never makes them unwell: they wait for it, and ending
+them would not bring it back.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.errors import BrokerUnavailable
+from workers.queue import JobQueue
+
+if TYPE_CHECKING:
+    from workers.settings import BrokerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerGroup:
+    """The processes of one dramatiq master on this machine."""
+
+    #: Name under which they give their signs.
+    name: str
+    processes: int
+    broker: BrokerSettings
+
+    async def problem(self, queue: JobQueue) -> str | None:
+        """What is wrong with the group, or None.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        alive = sum(_exists(pid) for pid in await queue.members(self.name))
+        if alive >= self.processes:
+            return None
+        return f"{alive} of {self.processes} worker processes give signs of life"
+
+    async def ready(self) -> bool:
+        """For a supervisor: whether all processes live; True as well when nobody can tell."""
+        queue = JobQueue.open(self.broker)
+        try:
+            return await self.problem(queue) is None
+        except BrokerUnavailable:
+            return True
+        finally:
+            await queue.close()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
