@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Counts of a summary, in the order in which they are told.
 _TOLD = (
     "lines", "misses", "repeats", "accepted", "duplicate", "absent", "unmatched", "tombstoned", "refused",
-    "tombstones",
+    "tombstones", "would_fetch",
     "gaps",
 )  # fmt: skip
 
@@ -231,7 +231,12 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
         echo_json(summary)
         return
     click.echo(
-        ", ".join(f"{name} {summary[name]:,}" for name in _TOLD if summary[name] or name == "lines"), err=True
+        ", ".join(
+            f"{name.replace('_', ' ')} {summary[name]:,}"
+            for name in _TOLD
+            if summary[name] or name == "lines"
+        ),
+        err=True,
     )
     for file in summary["files"]:
         notes = [f"{count} {reason}" for reason, count in (file["refused"] | file["ignored"]).items()]

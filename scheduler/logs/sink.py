@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from redis.exceptions import RedisError
 
+from workers import metrics
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.plan import Lane
 
@@ -31,6 +32,8 @@ TOMBSTONE_TTL_S = 90 * 86_400.0
 #: Events of one call, so that one dispatch never blocks the process for long.
 _CALL_EVENTS = 5_000
 _LONGEST_WAIT_S = 5.0
+#: What can become of a miss event, as metrics name it.
+_RESULTS = ("accepted", "duplicate", "unmatched", "absent", "tombstoned", "refused")
 
 
 class Stopped(Exception):
@@ -93,6 +96,8 @@ class QueueSink:
             for _, reason in report.refused:
                 counts["refused"] += 1
                 counts[f"refused:{reason}"] += 1
+        for result in _RESULTS:
+            metrics.events_taken("log", result, counts[result])
         return counts
 
     async def _dispatch(self, events: Sequence[MissEvent]) -> DispatchReport:
@@ -174,5 +179,5 @@ class DrySink:
                 continue
             self._seen.add(name)
             self._show(event)
-            counts["accepted"] += 1
+            counts["would_fetch"] += 1
         return counts

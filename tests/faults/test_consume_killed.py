@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -64,7 +65,8 @@ async def test_killed_again_and_again_over_rotations_no_miss_is_lost(tmp_path, c
             writer.start()
             time.sleep(1.0)
             first.send_signal(signal.SIGKILL)
-        for pause in (0.05, 0.4, 1.1):
+        pauses = (0.05, 0.4, 1.1)
+        for pause in pauses:
             with consuming(config, str(log), "--bucket", "site") as process:
                 time.sleep(2.0 + pause)
                 process.send_signal(signal.SIGKILL)
@@ -80,8 +82,9 @@ async def test_killed_again_and_again_over_rotations_no_miss_is_lost(tmp_path, c
                 time.sleep(0.2)
             last.send_signal(signal.SIGTERM)
             assert last.wait(30) == 0
-        queued = await queued_keys(services.queue)
-        assert len(queued) == len(set(queued)), "a repeated chunk met its own claims"
+        # Between the queue's word and the claim's, or the checkpoint's, a death costs one more message a key.
+        times = Counter(await queued_keys(services.queue))
+        assert max(times.values()) <= 2 + len(pauses), "each death repeats at most what it interrupted"
         assert b"log_gap" not in (tmp_path / "consume.log").read_bytes()
 
 

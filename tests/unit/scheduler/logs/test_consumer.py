@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import structlog
 
 from scheduler.logs import sources
 from scheduler.logs.checkpoint import Checkpoint
@@ -22,6 +23,7 @@ from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import nginx
 from scheduler.logs.sink import DrySink
 from support.log_lines import WRITERS, Wanted
+from workers import metrics
 from workers.errors import ConfigError
 
 FILTER = make_filter(bucket="site")
@@ -90,6 +92,30 @@ async def test_misses_of_many_files_reach_the_sink_once_each(tmp_path):
     assert consumer.totals["lines"] == 8
     assert consumer.totals["misses"] == 6
     assert consumer.totals["repeats"] == 3
+
+
+async def test_lines_are_counted_by_what_they_were(tmp_path):
+    log = tmp_path / "counted.log"
+    write(log, line("one"), line("hit", status=200), line("one"), b"no log line\n")
+    await once(tmp_path, spec(log))
+    text = metrics.render().decode()
+    found = {
+        result: f'ferryman_consumer_lines_total{{log="{log}",result="{result}"}} {number}.0' in text
+        for result, number in (("miss", 2), ("other", 1), ("unreadable", 1))
+    }
+    assert found == {"miss": True, "other": True, "unreadable": True}
+
+
+async def test_a_line_that_is_logged_as_a_sample_has_no_query_string(tmp_path):
+    log = tmp_path / "a.log"
+    broken = b'10.0.0.1 - - [21/Nov/2026] "GET /k?token=hidden HTTP/1.1" 404 x\n'
+    write(log, line("k"), broken, *(line(f"k{n}") for n in range(20)))
+    with structlog.testing.capture_logs() as logged:
+        _, consumer = await once(tmp_path, spec(log))
+    assert consumer.status()["files"][0]["broken"] == 1
+    assert [entry["event"] for entry in logged] == ["log_lines_broken"]
+    assert "GET /k?... HTTP/1.1" in logged[0]["sample"]
+    assert "hidden" not in str(logged) + str(consumer.status())
 
 
 async def test_a_second_run_goes_on_where_the_first_ended(tmp_path):
@@ -322,6 +348,7 @@ async def test_a_dry_run_shows_every_key_once(tmp_path):
     )  # fmt: skip
     await consumer.run(asyncio.Event())
     assert shown == ["one", "two"]
+    assert (consumer.totals["would_fetch"], consumer.totals["accepted"]) == (2, 0), "nothing was queued"
 
 
 def test_two_consumers_of_one_checkpoint_are_refused(tmp_path):
