@@ -17,7 +17,10 @@ Key schema (ledger database)::
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal, cast
+
+from workers.needed import note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,13 +90,21 @@ class Outcomes:
         self._open = redis.register_script(_OPEN)
         self._set = redis.register_script(_SET)
 
-    async def count(self, bucket: str, counts: Mapping[tuple[str, str], int]) -> None:
-        """Add to the counters of a bucket: (rule, outcome or `bytes`) -> number."""
+    async def count(
+        self, bucket: str, counts: Mapping[tuple[str, str], int], *, needed: Mapping[str, int] | None = None
+    ) -> None:
+        """Add to the counters of a bucket: (rule, outcome or `bytes`) -> number.
+
+        `needed`, rule -> number, are those that clients' misses asked for and an origin had: in the same
+        round they are noted with their time, for the gate.
+        """
         if not counts:
             return
         async with self._redis.pipeline(transaction=False) as pipe:
             for (rule, what), number in counts.items():
                 pipe.hincrby(f"{self._ns}:counts:{bucket}", f"{rule}\x00{what}", number)
+            if needed:
+                note(pipe, self._ns, bucket, needed, now=time.time())
             await pipe.execute()
 
     async def counts(self, bucket: str) -> dict[tuple[str, str], int]:

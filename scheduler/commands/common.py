@@ -105,20 +105,25 @@ def json_option(command: Command) -> Command:
 def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) -> Settings:
     """Settings for a command.
 
-    `implicit` reads ./config.yaml when `config` is None and it exists; `resolve` replaces `embedded` by the
+    `implicit` reads ./config.yaml when `config` is None and it exists, or the settings of the `ferryman up`
+    that runs here without one (`scheduler.run_settings`); `resolve` replaces `embedded` by the
     addresses of the embedded parts that `ferryman up` runs in this data_dir.
 
     Raises:
         CommandFailed: exit 2, with every problem of the configuration, or that `ferryman up` is not running.
     """
     from scheduler.embedded import resolve_running
+    from scheduler.run_settings import settings_of_up
     from scheduler.settings import load_settings
     from workers import log
 
-    if config is None and implicit and DEFAULT_CONFIG.is_file():
+    found = config is None and implicit
+    if found and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     try:
         settings = load_settings(config)
+        if found and resolve and (running := settings_of_up(settings.data_dir, config)) is not None:
+            settings = load_settings(running)
         # A command's own output is its result; commands that serve configure more.
         log.configure(form=settings.log.format, level="warning")
         return resolve_running(settings) if resolve else settings

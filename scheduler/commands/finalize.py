@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from scheduler.settings import Settings
 
+#: What the per-minute records (`workers.minutes`) can prove, with a day to spare.
+LONGEST_QUIET_S = 7 * 86_400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -32,7 +34,10 @@ class Period(click.ParamType[float]):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
         if found is None:
             self.fail(f"{value!r} is not a number with s, m, h or d, for example 24h", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
+        seconds = float(found[1]) * _UNITS[found[2]]
+        if seconds > LONGEST_QUIET_S:
+            self.fail(f"{value!r} is longer than 7d: misses are on record for 8 days", param, ctx)
+        return seconds
 
 
 @click.command("finalize")

@@ -1,13 +1,25 @@
-"""`ferryman scan`: start, status, pause, resume, cancel."""
+"""`ferryman scan`: start, status, pause, resume, cancel, serve."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.common import CommandFailed, config_option, echo_json, json_option, load, run_async
+from scheduler.commands.common import (
+    CommandFailed,
+    config_option,
+    echo_json,
+    json_option,
+    load,
+    run_async,
+    stop_event,
+)
+from scheduler.commands.rules_in_force import note_other_rules
+from scheduler.commands.scan_view import show, watch
+from workers import log, metric_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +28,8 @@ if TYPE_CHECKING:
     from scheduler.scan.state import Order
     from scheduler.settings import Settings
 
-_ENDED = frozenset({"done", "failed", "cancelled"})
+#: Seconds that a process needs before it can say that it runs scans.
+_STARTING_S = 5.0
 
 
 @click.group("scan")
@@ -103,75 +116,55 @@ def _absolute(place: str) -> str:
 async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: bool, as_json: bool) -> str:
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService, scan_options
-    from scheduler.startup import make_ready
+    from scheduler.startup import make_bucket
 
     options = scan_options(settings, name, given)
     async with open_services(settings) as services:
-        await make_ready(services, who="scan")
+        await note_other_rules(services, options.bucket)
+        await make_bucket(services, options.bucket)
         service = ScanService(services)
         state = await service.start(name, options)
         if not wait:
             if as_json:
                 echo_json(await service.report(state))
             else:
+                click.echo(f"scan {name} requested. See: ferryman scan status {name}")
+            if not await _runs_somewhere(service):
                 click.echo(
-                    f"scan {name} requested; a front process runs it. See: ferryman scan status {name}"
+                    "warning: no process is there that runs scans: start `ferryman up`, `ferryman front` or "
+                    f"`ferryman scan serve`, or stay yourself: ferryman scan start {name} … --wait",
+                    err=True,
                 )
             return ""
-        report = await _watch(service, name, quiet=as_json)
+        try:
+            report = await watch(service, name, quiet=as_json)
+        except asyncio.CancelledError:
+            click.echo(
+                f"scan {name} is not ended: it goes on where it was in `ferryman up`, `ferryman front` or "
+                "`ferryman scan serve`, or when the same command is given again; "
+                f"to end it: ferryman scan cancel {name}",
+                err=True,
+            )
+            raise
     if as_json:
         echo_json(report)
     else:
-        _print(report)
+        show(report)
     if report["phase"] != "done":
         return f"scan {name} {report['phase']}: {report['error'] or 'by an operator'}"
     failed = report["total"]["failed"]
     return f"{failed} keys failed: ferryman failures list --bucket {report['bucket']}" if failed else ""
 
 
-async def _watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, Any]:
-    """Coordinate the scan here unless somebody does, and show its progress until it ends."""
-    from redis.exceptions import RedisError
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} objects/s  {task.fields[size]}  {task.fields[failed]} failed"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True, quiet=quiet)
-    here = asyncio.create_task(service.coordinate(name))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=None, rate="0", size="0 B", failed=0)
-        while True:
-            if here.done():
-                here.result()
-                here = asyncio.create_task(service.coordinate(name))  # it, or another's, may have died
-            try:
-                state = await service.states.get(name)
-                assert state is not None
-                report = await service.report(state)
-            except (RedisError, OSError):
-                progress.update(task, description=f"{name}: Redis does not answer")
-                await asyncio.sleep(1)
-                continue
-            total = report["total"]
-            progress.update(
-                task,
-                description=f"{name}: {_standing(report)}",
-                completed=report["progress"]["settled"],
-                total=report["progress"]["expected"] or None,
-                rate=f"{report['progress']['objects_per_s']:.0f}",
-                size=_bytes(total["bytes"]),
-                failed=total["failed"],
-            )
-            if report["phase"] in _ENDED:
-                await here
-                return report
-            await asyncio.sleep(0.3)
+async def _runs_somewhere(service: ScanService) -> bool:
+    """Whether any process runs scans; one that is just being started gets its time."""
+    until = time.monotonic() + _STARTING_S
+    while True:
+        if await service.states.servers():
+            return True
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.2)
 
 
 @command.command("status")
@@ -187,7 +180,7 @@ def status(name: str | None, *, config: Path | None, as_json: bool) -> None:
     if not reports:
         click.echo("no scans yet: ferryman scan start NAME --bucket B --manifest FILE")
     for report in reports:
-        _print(report)
+        show(report)
 
 
 async def _status(settings: Settings, name: str | None) -> list[dict[str, Any]]:
@@ -202,6 +195,30 @@ async def _status(settings: Settings, name: str | None) -> list[dict[str, Any]]:
         if state is None:
             raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
         return [await service.report(state)]
+
+
+@command.command("serve")
+@config_option
+def serve(config: Path | None) -> None:
+    """Run the scans that are started, until Ctrl-C.
+
+    `ferryman up` and `ferryman front` keep one such process each, apart from the gateway. However many there
+    are, each scan is run by one of them, and taken up by another within 15 s when that one dies.
+    """
+    settings = load(config)
+    log.configure(form=settings.log.format, level=settings.log.level)
+    metric_files.use(settings.data_dir)
+    run_async(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from scheduler.processes import installation_id
+    from scheduler.runtime import open_services
+    from scheduler.scan.service import ScanService
+
+    stop = stop_event()
+    async with open_services(settings, installation=installation_id(settings)) as services:
+        await ScanService(services).serve(stop)
 
 
 def _order(order: Order) -> click.Command:
@@ -229,41 +246,3 @@ async def _give(settings: Settings, name: str, order: Order) -> None:
 
 for _name in ("pause", "resume", "cancel"):
     command.add_command(_order(_name))
-
-
-def _standing(report: dict[str, Any]) -> str:
-    if report["paused"]:
-        return "paused"
-    return (
-        f"{report['phase']}, waiting for {report['waiting']}" if report["waiting"] else str(report["phase"])
-    )
-
-
-def _print(report: dict[str, Any]) -> None:
-    total = report["total"]
-    state = _standing(report)
-    progress = report["progress"]
-    click.echo(f"scan {report['name']}  bucket {report['bucket']}  {state}  {progress['duration_s']:.1f} s")
-    if progress["eta_s"] is not None:
-        done = f"{progress['settled']} of {progress['expected']} keys"
-        click.echo(f"  {done}, {progress['objects_per_s']:.0f}/s, {progress['eta_s']:.0f} s to go")
-    if report["error"]:
-        click.echo(f"  {report['error']}")
-    terms = ("present", "stored", "absent", "differs", "excluded", "failed", "skipped", "pending")
-    click.echo(f"  found {total['found']} = " + " + ".join(f"{total[term]} {term}" for term in terms))
-    stored = _bytes(total["bytes"])
-    click.echo(f"  {stored} stored, {report['duplicates']} named twice, {report['extra']} only in the bucket")
-    if report["dry_run"]:
-        click.echo(f"  dry run: {report['would_fetch']} would be fetched")
-    if len(report["prefixes"]) > 1:
-        for prefix, row in report["prefixes"].items():
-            shown = ", ".join(f"{row[term]} {term}" for term in terms if row[term])
-            click.echo(f"    {prefix:<24} found {row['found']}: {shown}")
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"

@@ -22,6 +22,7 @@ import click
 import structlog
 
 from scheduler.commands.common import (
+    DEFAULT_CONFIG,
     EXIT_FAILED,
     EXIT_USAGE,
     CommandFailed,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from scheduler.supervise import Child, Supervisor
 
 DEFAULT_BUCKET = "site"
-#: Name of the file of settings that our children read.
-RUN_NAME = "up"
 logger = structlog.get_logger(__name__)
 #: Seconds for a front to import, connect and answer on a slow machine.
 _FRONT_START_S = 120.0
@@ -86,7 +85,8 @@ def command(
     except ConfigError as error:
         raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
     log.configure(form=settings.log.format, level=settings.log.level)
-    sys.exit(run_async(_Up(settings=settings, reread=read).run()))
+    source = config or (DEFAULT_CONFIG if origin is None and DEFAULT_CONFIG.is_file() else None)
+    sys.exit(run_async(_Up(settings=settings, source=source, reread=read).run()))
 
 
 def with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
@@ -116,6 +116,8 @@ class _Up:
     """One run of `ferryman up`."""
 
     settings: Settings
+    #: The configuration file, if there is one.
+    source: Path | None
     #: The configuration, read anew.
     reread: Callable[[], Settings]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,6 +125,8 @@ class _Up:
     signals: int = 0
     #: The settings that the parts run with, once the front is up.
     running: Settings | None = None
+    #: What this process itself serves: /metrics of the workers, where they have an address.
+    served: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def run(self) -> int:
         """Start, wait, stop; the exit code."""
@@ -176,7 +180,7 @@ class _Up:
 
     def _apply(self, supervisor: Supervisor) -> None:
         """Give the first front the rules of the configuration as it is now; a wrong one changes nothing."""
-        from scheduler.run_settings import write_run_settings
+        from scheduler.run_settings import UP, write_run_settings
 
         if self.running is None:
             return
@@ -186,15 +190,16 @@ class _Up:
             logger.error("file_rules_refused", problems=str(error).splitlines())  # noqa: TRY400 -- it says it all
             return
         self.running = self.running.model_copy(update={"buckets": buckets})
-        write_run_settings(self.running, RUN_NAME)
+        write_run_settings(self.running, UP)
         supervisor.signal("front", signal.SIGHUP)
 
     async def _start(self, supervisor: Supervisor, gateway: socket.socket, admin: socket.socket) -> None:
         from scheduler import embedded
+        from scheduler.front.admin.standalone import serving
         from scheduler.front.admin.token import token_of
         from scheduler.listen import bound
         from scheduler.processes import LaneSize, consumer_child, coordinator_child, worker_children
-        from scheduler.run_settings import write_run_settings
+        from scheduler.run_settings import UP, note_source, write_run_settings
 
         # The addresses as bound: nothing is fetched from ourselves.
         settings = with_listen(self.settings, gateway=bound(gateway), admin=bound(admin))
@@ -203,7 +208,9 @@ class _Up:
             settings, children = embedded.prepare(settings)
             await asyncio.gather(*(self._start_one(supervisor, child, settings) for child in children))
         token_of(settings)  # made before several processes could each make one
-        file = write_run_settings(settings, RUN_NAME)
+        await self.served.enter_async_context(serving(settings, "worker"))
+        file = write_run_settings(settings, UP)
+        note_source(settings, self.source)
         fronts = self._fronts(settings, file, gateway, admin)
         workers = worker_children(settings, list(Lane), LaneSize())
         # The first front makes buckets and publishes rules; workers import meanwhile.
@@ -292,6 +299,7 @@ class _Up:
     async def _stop(self, supervisor: Supervisor) -> None:
         for sock in self.sockets:
             sock.close()  # from now on nobody is let in; the fronts answer whom they have
+        await self.served.aclose()
         await supervisor.stop(on_stage=lambda names: click.echo(f"stopping {', '.join(names)}"))
         click.echo("stopped")
 

@@ -47,9 +47,19 @@ def command(config: Path | None, lane: str, processes: int | None, threads: int 
 async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
     from scheduler.front.admin.standalone import serving
     from scheduler.processes import worker_children
+    from scheduler.rules.repository import RulesRepository
+    from scheduler.startup import publish_first_rules
     from scheduler.supervise import Supervisor
+    from workers.ledger import Ledger
 
     stop = stop_event()
+    ledger = Ledger.open(settings.broker)
+    try:
+        # Where nothing but workers and commands runs, nobody else would.
+        rules = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
+        await publish_first_rules(rules, settings, who="worker")
+    finally:
+        await ledger.close()
     async with serving(settings, "worker"), Supervisor() as supervisor:
         for child in worker_children(settings, lanes, size):
             await supervisor.start(child)

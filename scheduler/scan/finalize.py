@@ -79,7 +79,7 @@ async def finalize(
     stamp = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"{state.name}-{stamp}"
     report = await _report(services, state, verdict, now=now, who=who, keep_rule=keep_rule, override=override)
-    report["name"] = name
+    report |= {"name": name, "quiet_s": quiet_s}
     _sign(report, services)
     reports = await _write(services, state.options.bucket, name, report)
     retired: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The finalize gate: is it proved that the origin is no longer needed?
 
-Owns the conditions, each with its evidence and what to do about it. Reads everything and changes nothing.
+Owns the conditions, each with its evidence and what to do about it; those of time are `scan.quiet`'s. It
+reads everything and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,35 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.rules.model import RuleType
+from scheduler.scan.quiet import Condition, ago, quiet, watched
 from scheduler.scan.state import account
 from scheduler.scan.verify import last_report
 from workers.errors import BrokerUnavailable
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from scheduler.rules.model import Rule, RuleSet
     from scheduler.runtime import Services
     from scheduler.scan.state import ScanState
     from scheduler.scan.verify import VerifyReport
-
-#: Minutes that the newest records may be behind: a minute is written when it has begun.
-_LATE_MINUTES = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One condition of the gate."""
-
-    name: str
-    ok: bool
-    #: What was found.
-    evidence: str
-    #: What to do when it does not hold.
-    remedy: str = ""
-    #: A warning does not close the gate.
-    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +92,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         Condition(
             name="scan_newer_than_switch",
             ok=state.started_at > changed_at,
-            evidence=f"scan began {_ago(now - state.started_at)}, the rules changed {_ago(now - changed_at)}",
+            evidence=f"scan began {ago(now - state.started_at)}, the rules changed {ago(now - changed_at)}",
             remedy=f"scan again: ferryman scan start {state.name} --wait",
         ),
         Condition(
@@ -131,8 +114,8 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
             remedy=f"ferryman failures list --bucket {bucket}, then retry, or waive with a reason",
         ),
         _verified(verified, state),
-        await _quiet(services, bucket, rules, quiet_s=quiet_s, now=now),
-        await _watched(services, quiet_s=quiet_s, now=now),
+        await quiet(services, bucket, rules, quiet_s=quiet_s, now=now),
+        await watched(services, state.name, quiet_s=quiet_s, now=now),
         await _queues(services),
         Condition(
             name="inventory_knew_all",
@@ -185,78 +168,6 @@ def _verified(report: VerifyReport | None, state: ScanState) -> Condition:
     )
 
 
-async def _quiet(
-    services: Services, bucket: str, rules: Iterable[Rule], *, quiet_s: float, now: float
-) -> Condition:
-    """No miss was served from an origin, in any front or log, during the quiet period."""
-    first = int((now - quiet_s) // 60)
-    names = [rule.name for rule in rules]
-    number = 0
-    last = 0
-    minutes = services.ledger.minutes
-    for watcher in await minutes.watchers():
-        for minute, counts in (await minutes.read(watcher)).items():
-            served = _served(watcher, counts, bucket, names)
-            if served:
-                moment = _last(watcher, counts, bucket, names) or (minute + 1) * 60
-                last = max(last, moment)
-                number += served if minute >= first and moment > now - quiet_s else 0
-    when = f"the last {_ago(now - last)}" if last else "none on record"
-    return Condition(
-        name="no_misses",
-        ok=number == 0,
-        evidence=f"{number} misses served from the origin in the last {quiet_s:.0f} s; {when}",
-        remedy="wait, and see who still asks: ferryman report",
-    )
-
-
-def _served(watcher: str, counts: Mapping[str, int], bucket: str, rules: Iterable[str]) -> int:
-    if watcher.startswith("front:"):
-        return sum(counts.get(f"origin|{bucket}|{rule}", 0) for rule in rules)
-    # Logs tell misses of all their buckets together: careful is right here.
-    return counts.get("accepted", 0)
-
-
-def _last(watcher: str, counts: Mapping[str, int], bucket: str, rules: Iterable[str]) -> int:
-    """Unix seconds by which the last miss of a minute's record had come; 0 when the record does not say."""
-    if watcher.startswith("front:"):
-        return max((counts.get(f"last|{bucket}|{rule}", 0) for rule in rules), default=0)
-    return counts.get("last", 0)
-
-
-async def _watched(services: Services, *, quiet_s: float, now: float) -> Condition:
-    """Somebody was watching all the time: every watcher's minutes are there, and the ledger is old enough."""
-    minutes = services.ledger.minutes
-    born = await minutes.born()
-    first, last = int((now - quiet_s) // 60), int(now // 60) - _LATE_MINUTES
-    problems: list[str] = []
-    if born > now - quiet_s:
-        problems.append(f"the ledger is only {now - born:.0f} s old")
-    watchers = await minutes.watchers()
-    ended = await minutes.ended()
-    if not set(watchers) - ended:
-        problems.append("no front and no consumer is watching")
-    for watcher in sorted(watchers):
-        written = await minutes.read(watcher)
-        if not written:
-            continue
-        begun = max(first, min(written))
-        until = max(written) if watcher in ended else last
-        gaps = [minute for minute in range(begun, until + 1) if minute not in written]
-        if gaps:
-            since = _ago(now - gaps[0] * 60)
-            problems.append(f"{watcher}: {len(gaps)} minutes without a record, the first {since}")
-        elif watcher not in ended and max(written) < last:
-            problems.append(f"{watcher}: silent, last seen {_ago(now - max(written) * 60)}")
-    return Condition(
-        name="watched_all_the_time",
-        ok=not problems,
-        evidence="; ".join(problems) or f"{len(watchers)} watchers without a gap for {quiet_s:.0f} s",
-        remedy="zero misses that nobody looked for prove nothing: wait for the quiet period again; "
-        "a watcher that is gone for good: ferryman finalize --forget WATCHER",
-    )
-
-
 async def _queues(services: Services) -> Condition:
     try:
         depths = {lane: await services.queue.depth(lane) for lane in Lane}
@@ -271,11 +182,3 @@ async def _queues(services: Services) -> Condition:
         evidence=", ".join(f"{lane} {number}" for lane, number in left.items()),
         remedy="wait until the workers are done; are there any? ferryman status",
     )
-
-
-def _ago(seconds: float) -> str:
-    if seconds > 10**9:
-        return "never"
-    if seconds < 120:
-        return f"{max(seconds, 0):.0f} s ago"
-    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.1f} h ago"

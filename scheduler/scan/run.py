@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import socket
 import time
 import uuid
 from dataclasses import replace
@@ -90,7 +92,8 @@ class Coordinator:
         self._services = services
         self._states = states
         self.state = state
-        self._token = uuid.uuid4().hex
+        # Says where it runs, for whoever looks who holds the lease.
+        self._token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._directory = directory
         self._groups = Groups(state.groups)
         self._selection = Selection(state.options, now=state.requested_at)
@@ -218,6 +221,8 @@ class Coordinator:
         if not state.started_at:
             await self._put(replace(state, started_at=time.time()))
         await self._services.ledger.outcomes.stop_scan(state.run, "pause" if state.paused else None)
+        # A process that began while Redis was away knows no rule yet: every key would seem to match none.
+        await self._services.rules.refresh()
         guarantees = await self._services.store.guarantees(state.options.bucket)
         collation = Collation(guarantees.collation)
         await self._send(await self._states.window(state.name))

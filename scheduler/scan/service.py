@@ -1,14 +1,16 @@
 """Starting scans and finding a coordinator for them.
 
 Owns what the command line and the admin API share: turning a request into a scan record, and the loop by
-which a front process (or `scan start --wait`) runs whatever scan has no coordinator.
+which `scan serve` (a child of `up` and of fronts) runs whatever scan has no coordinator.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import socket
 import time
 import uuid
 from dataclasses import asdict, replace
@@ -177,6 +179,7 @@ class ScanService:
             "paused": state.paused,
             "error": state.error,
             "waiting": state.waiting,
+            "coordinator": await self.states.coordinator(state.name) if state.phase in ACTIVE else "",
             "dry_run": state.options.dry_run,
             "read": state.read,
             "duplicates": state.duplicates,
@@ -198,8 +201,10 @@ class ScanService:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run scans that have no coordinator, until `stop`; another process goes on with them."""
+        here = f"{socket.gethostname()}:{os.getpid()}"
         while not stop.is_set():
             try:
+                await self.states.serve(here)
                 for state in await self.states.all():
                     running = self._running.get(state.name)
                     if running is not None and running.done():

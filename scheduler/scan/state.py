@@ -9,12 +9,14 @@ Key schema (ledger database)::
     ns:scans               hash    scan name -> JSON ScanState
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
-    ns:scan-lease:<name>   string  coordinator's token, 15 s, renewed
+    ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
+    ns:scan-servers        zset    `host:pid` of processes that run scans -> unix time of their last word
     ns:scan-order:<name>   string  `pause`, `resume` or `cancel`: what an operator asked for
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from workers.outcomes import Outcomes
 
 LEASE_MS = 15_000
+#: Seconds after which a process that said it runs scans is not counted on any more.
+SERVER_S = 15.0
 
 _WRITE = """
 -- KEYS: scans, lease, window; ARGV: token, name, record, window or nothing
@@ -261,6 +265,19 @@ class ScanStates:
         """The queue has this batch, and all before it."""
         await self._redis.set(f"{self._ns}:scan-sent:{name}", batch + 1)
 
+    async def serve(self, server: str) -> None:
+        """Say that this process (`host:pid`) runs scans; it is to be said every few seconds."""
+        now = time.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(f"{self._ns}:scan-servers", {server: now})
+            pipe.zremrangebyscore(f"{self._ns}:scan-servers", 0, now - 60)
+            await pipe.execute()
+
+    async def servers(self) -> list[str]:
+        """Processes (`host:pid`) that run scans and said so lately."""
+        found = await self._redis.zrangebyscore(f"{self._ns}:scan-servers", time.time() - SERVER_S, "inf")
+        return [str(server) for server in found]
+
     async def forget_run(self, name: str) -> None:
         """Drop what an earlier run left beside its record: its last window, and an order it did not see."""
         names = ("scan-window", "scan-sent", "scan-order")
@@ -286,6 +303,11 @@ class ScanStates:
     async def acquire(self, name: str, token: str) -> bool:
         """Become the coordinator; False while another one lives."""
         return bool(await self._redis.set(f"{self._ns}:scan-lease:{name}", token, nx=True, px=LEASE_MS))
+
+    async def coordinator(self, name: str) -> str:
+        """`host:pid` of whoever coordinates the scan now; empty when nobody does."""
+        token = await self._redis.get(f"{self._ns}:scan-lease:{name}")
+        return str(token).rpartition(":")[0] if token else ""
 
     async def renew(self, name: str, token: str) -> bool:
         """Stay the coordinator; False when the lease was lost to another one."""
