@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -18,6 +18,7 @@ from scheduler.commands.common import (
     load,
     run_async,
 )
+from scheduler.front.bucket_address import BucketLookup
 from scheduler.rules.hosts import HostError, normalise_host, split_host
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.rules.matching import RequestFacts
@@ -37,13 +38,13 @@ _MARKS = {"matched": "=>", "not_matched": "--", "not_asked": "  "}
 
 
 @click.command()
-@click.argument("url", required=False)
+@click.argument("words", nargs=-1, metavar="[METHOD] URL")
 @config_option
 @json_option
 @click.option(
     "-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of the client."
 )
-@click.option("--method", default="GET", show_default=True, help="GET or HEAD.")
+@click.option("--method", default="GET", show_default=True, help="The same as METHOD before the URL.")
 @click.option("--status", type=int, default=404, show_default=True, help="What the store answers.")
 @click.option("--bucket", metavar="B", help="The bucket; the whole path is the key then.")
 @click.option("--rules", "rules_file", type=_PATH, help="Rules of this file instead of those in force.")
@@ -53,7 +54,7 @@ _MARKS = {"matched": "=>", "not_matched": "--", "not_asked": "  "}
 @click.option("--format", "form", default="auto", show_default=True, help="With --replay: format of the log.")
 @guarded
 def command(
-    url: str | None,
+    words: tuple[str, ...],
     config: Path | None,
     as_json: bool,
     headers: tuple[str, ...],
@@ -68,22 +69,23 @@ def command(
 ) -> None:
     """Say which rule answers for URL and why the others do not, what the origin is asked, what is stored.
 
-    URL is http://host/bucket/key?query, /bucket/key, or with --bucket only the path of the key.
+    URL is http://host/bucket/key?query, /bucket/key, or with --bucket only the path of the key. The bucket is
+    found as the gateway finds it: in the host where gateway.domains or the bucket's hosts say so.
     """
-    # Rules of a file need no running parts, and not even a configuration.
-    offline = rules_file is not None
-    settings = load(config, resolve=not offline)
-    if log_file is not None:
-        if against is None or url is not None:
-            raise click.UsageError("--replay takes --against FILE and no URL")
+    if log_file is not None and (against is None or words):
+        raise click.UsageError("--replay takes --against FILE and no URL")
+    if log_file is None and not 1 <= len(words) <= 2:
+        raise click.UsageError("a URL, or --replay LOG --against FILE, is needed")
+    # Rules that stand in a file need no running parts; `_ruleset` looks for those only where they are needed.
+    settings = load(config, resolve=False)
+    if log_file is not None and against is not None:
         _print_replay(_replayed(settings, log_file, against, rules_file, bucket, form), as_json=as_json)
         return
-    if url is None:
-        raise click.UsageError("a URL, or --replay LOG --against FILE, is needed")
-    name, facts = _facts(url, settings, bucket, headers, method=method.upper(), status=status)
+    method = words[0] if len(words) > 1 else method
+    name, facts = _facts(words[-1], settings, bucket, headers, method=method.upper(), status=status)
     ruleset = _ruleset(settings, rules_file, name)
     if ruleset is None:
-        raise CommandFailed(f"bucket {name} has no rules")
+        raise CommandFailed(f"bucket {name!r} has no rules")
     from scheduler.rules.explain import explain
 
     found = explain(ruleset, name, facts, kind="event" if queued else "request")
@@ -107,13 +109,11 @@ def _facts(
     pairs = [_header(text) for text in headers]
     host = next((value.partition(":")[0] for name, value in pairs if name.lower() == "host"), host)
     path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
-    by_host = next((name for name, found in settings.buckets.items() if host and host in found.hosts), None)
-    found = bucket or by_host
-    strip = found is None
-    if found is None:
-        found = path[1:].partition("/")[0]
+    raw_path = quote(path, safe="/%!$&'()*+,;=:@~").encode()
+    address = BucketLookup.of(settings.gateway.domains, settings.buckets).find(host, raw_path)
+    found = bucket or address.bucket
     try:
-        named = client_path(path.encode(), strip_bucket=strip)
+        named = client_path(raw_path, strip_bucket=bucket is None and address.path_style)
     except KeyRefused as error:
         raise CommandFailed(f"400 {error.code}: {error}") from error
     return found, RequestFacts(
@@ -138,6 +138,7 @@ def _header(text: str) -> tuple[str, str]:
 def _ruleset(settings: Settings, rules_file: Path | None, bucket: str) -> RuleSet | None:
     """The rules of the file, of the configuration, or those in force."""
     from scheduler.commands.rules import open_repository, read_rules_file
+    from scheduler.embedded import resolve_running
     from scheduler.rules.apply import read_file_rules
 
     if rules_file is not None:
@@ -154,6 +155,10 @@ def _ruleset(settings: Settings, rules_file: Path | None, bucket: str) -> RuleSe
     own = settings.buckets.get(bucket)
     if own is not None and own.rules is not None:
         return read_file_rules(settings)[0][bucket]
+    if own is None and settings.buckets:
+        listed = ", ".join(sorted(settings.buckets))
+        raise ConfigError(f"bucket {bucket!r} is not in the configuration; there: {listed}")
+    settings = resolve_running(settings)
     return run_async(in_force())
 
 
@@ -211,6 +216,8 @@ def _print(found: Explanation) -> None:
     for verdict in found.rules:
         priority = "-" if verdict.priority is None else verdict.priority
         why = f"  because of {', '.join(verdict.reasons)}" if verdict.reasons else ""
+        if verdict.verdict == "matched" and verdict.reasons:
+            why = f", but {found.method} does not trigger it"
         state = verdict.verdict.replace("_", " ")
         click.echo(
             f"  {_MARKS[verdict.verdict]} {verdict.name} (priority {priority}, {verdict.type}): {state}{why}"

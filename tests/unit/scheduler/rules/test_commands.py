@@ -141,3 +141,55 @@ def test_replay_needs_rules_to_compare_with(here: Path) -> None:
     (here / "a.log").write_text(LOG, encoding="utf-8")
     run("explain", "--replay", "a.log", code=2)
     run("explain", code=2)
+
+
+CONFIG = """
+gateway: {domains: [cdn.example]}
+buckets:
+  site:
+    hosts: [img.example]
+    rules: [{name: all, origins: ["http://o.example"]}]
+  api: {}
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["http://gateway.example/site/a%20b"],
+        ["/site/a%20b"],
+        ["GET", "/site/a%20b"],
+        ["http://site.cdn.example/a%20b"],
+        ["http://IMG.example:8080/a%20b"],
+        ["http://site.cos.local.myqcloud.com/a%20b"],
+        ["http://site.oss-cn-x.aliyuncs.com/a%20b"],
+        ["http://127.0.0.1:8080/site/a%20b"],
+        ["/a%20b", "--bucket", "site"],
+    ],
+    ids=" ".join,
+)
+def test_explain_needs_nothing_running_for_rules_of_the_file(here: Path, words: list[str]) -> None:
+    """G11, and *Bucket lookup* of section 9: the bucket is found where the gateway finds it."""
+    (here / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    data = json.loads(run("explain", *words, "--json").output)
+    assert (data["bucket"], data["key"], data["url"]) == ("site", "a b", "http://o.example/a%20b")
+
+
+def test_explain_takes_the_method_before_the_url(here: Path) -> None:
+    (here / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    output = run("explain", "head", "/site/a").output
+    assert "matched, but HEAD does not trigger it" in output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "a URL, or --replay LOG"),
+        (["GET", "/site/a", "/site/b"], "a URL, or --replay LOG"),
+        (["/nope/a"], "bucket 'nope' is not in the configuration; there: api, site"),
+        (["/api/a"], "start `ferryman up` first"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_its_arguments(here: Path, args: list[str], message: str) -> None:
+    (here / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    assert message in run("explain", *args, code=2).output
