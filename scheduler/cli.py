@@ -68,7 +68,8 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx))
             if near and not args[0].startswith("-"):
-                error.message = f"{error.message} Did you mean {' or '.join(map(repr, near))}?"
+                hint = f"{error.message} Did you mean {' or '.join(map(repr, near))}?"
+                raise click.UsageError(hint, ctx) from error
             raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

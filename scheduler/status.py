@@ -10,7 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
@@ -25,8 +25,13 @@ from workers.plan import Lane
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from scheduler.runtime import Services
+    from redis.asyncio import Redis
+
+    from scheduler.rules.repository import RulesRepository
+    from scheduler.settings import Settings
+    from workers.ledger import Ledger
     from workers.origin.overview import OriginOverview
+    from workers.queue import JobQueue
 
 #: Seconds for one part to be read.
 PART_TIMEOUT_S: Final = 3.0
@@ -112,12 +117,36 @@ class Status:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-async def collect(services: Services, *, reasons: bool = True) -> Status:
+class Sources(Protocol):
+    """Where it is read: `scheduler.runtime.Services`, or less."""
+
+    @property
+    def settings(self) -> Settings:
+        """For the names of buckets."""
+
+    @property
+    def redis(self) -> Redis:
+        """The ledger's client."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Outcomes, failures, minutes."""
+
+    @property
+    def queue(self) -> JobQueue:
+        """Depths and workers."""
+
+    @property
+    def rules(self) -> RulesRepository:
+        """For buckets that only the API knows."""
+
+
+async def collect(services: Sources, *, reasons: bool = True) -> Status:
     """Read every part, each within 3 s; never raises for a server that is away.
 
     `reasons` reads the failures list for its sums by reason (at most 10,000 of them).
     """
-    parts: dict[str, Callable[[Services], Awaitable[dict[str, Any]]]] = {
+    parts: dict[str, Callable[[Sources], Awaitable[dict[str, Any]]]] = {
         "queues": _queues,
         "workers": _workers,
         "rules": _rules,
@@ -130,7 +159,7 @@ async def collect(services: Services, *, reasons: bool = True) -> Status:
     found: dict[str, Any] = {}
     problems: dict[str, str] = {}
 
-    async def one(name: str, read: Callable[[Services], Awaitable[dict[str, Any]]]) -> None:
+    async def one(name: str, read: Callable[[Sources], Awaitable[dict[str, Any]]]) -> None:
         try:
             async with asyncio.timeout(PART_TIMEOUT_S):
                 found.update(await read(services))
@@ -143,7 +172,7 @@ async def collect(services: Services, *, reasons: bool = True) -> Status:
     return Status(at=time.time(), **found, problems=problems)
 
 
-async def _queues(services: Services) -> dict[str, Any]:
+async def _queues(services: Sources) -> dict[str, Any]:
     found = []
     for lane in Lane:
         depth = await services.queue.depth(lane)
@@ -159,11 +188,11 @@ async def _queues(services: Services) -> dict[str, Any]:
     return {"queues": tuple(found)}
 
 
-async def _workers(services: Services) -> dict[str, Any]:
+async def _workers(services: Sources) -> dict[str, Any]:
     return {"workers": await services.queue.workers_alive()}
 
 
-async def _rules(services: Services) -> dict[str, Any]:
+async def _rules(services: Sources) -> dict[str, Any]:
     found = []
     for bucket in _buckets(services):
         by_rule: dict[str, dict[str, int]] = {}
@@ -173,7 +202,7 @@ async def _rules(services: Services) -> dict[str, Any]:
     return {"rules": tuple(found)}
 
 
-async def _failures(services: Services, *, reasons: bool) -> dict[str, Any]:
+async def _failures(services: Sources, *, reasons: bool) -> dict[str, Any]:
     counts: dict[str, int] = {}
     sums: dict[str, int] = {}
     seen = 0
@@ -188,12 +217,12 @@ async def _failures(services: Services, *, reasons: bool) -> dict[str, Any]:
     return {"failures": counts, "failure_reasons": dict(sorted(sums.items(), key=lambda pair: -pair[1]))}
 
 
-async def _origins(services: Services) -> dict[str, Any]:
+async def _origins(services: Sources) -> dict[str, Any]:
     fleet = Fleet(services.redis, namespace=services.ledger.namespace, process="status")
     return {"origins": tuple(await overview.read(fleet))}
 
 
-async def _consumers(services: Services) -> dict[str, Any]:
+async def _consumers(services: Sources) -> dict[str, Any]:
     now = time.time()
     found = []
     known = await consumers(services.redis, namespace=services.ledger.namespace)
@@ -212,7 +241,7 @@ async def _consumers(services: Services) -> dict[str, Any]:
     return {"consumers": tuple(found)}
 
 
-async def _scans(services: Services) -> dict[str, Any]:
+async def _scans(services: Sources) -> dict[str, Any]:
     found = []
     for state in await ScanStates(services.redis, namespace=services.ledger.namespace).all():
         total = (await account(state, services.ledger.outcomes)).get("", Account())
@@ -231,7 +260,7 @@ async def _scans(services: Services) -> dict[str, Any]:
     return {"scans": tuple(found)}
 
 
-async def _watchers(services: Services) -> dict[str, Any]:
+async def _watchers(services: Sources) -> dict[str, Any]:
     minute = int(time.time()) // 60
     known = await services.ledger.minutes.watchers()
     return {
@@ -242,7 +271,7 @@ async def _watchers(services: Services) -> dict[str, Any]:
     }
 
 
-def _buckets(services: Services) -> list[str]:
+def _buckets(services: Sources) -> list[str]:
     return sorted({*services.settings.buckets, *services.rules.buckets()})
 
 

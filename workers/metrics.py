@@ -212,13 +212,16 @@ class WorkerObserver:
 
 
 def claimed(result: str, n: int = 1) -> None:
-    """Keys were claimed with this result: `claimed`, `duplicate`, `absent`, `tombstone`."""
+    """Keys were claimed with this result: `claimed`, `duplicate`, `stored`, `absent`, `tombstone`.
+
+    `unknown`: Redis did not answer, and a front went on without.
+    """
     if n:
         _CLAIMS.add(result, n=n)
 
 
 def events_taken(source: str, result: str, n: int = 1) -> None:
-    """Miss events came from `source` (`log`, `http`, `gateway`, `scan`) with this result."""
+    """Miss events came from `source` (`log`, `http`) with this result: `accepted`, `duplicate`, …."""
     if n:
         _EVENTS.add(source, result, n=n)
 

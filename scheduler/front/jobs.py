@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from workers import metrics
 from workers.claims import ClaimState
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.plan import Lane
@@ -113,6 +114,7 @@ class Jobs:
             log.warning("enqueue_failed", bucket=plan.bucket, key=item.key, error=str(error))
             result = Queued.UNKNOWN
         else:
+            metrics.claimed(state.value)
             return _STATES[state]
         self._stats.answered("enqueue_failed", plan.bucket, plan.rule)
         if refused is not None:

@@ -81,14 +81,19 @@ class GatewayStats:
                 user_agent=headers.get("user-agent", ""),
             )
 
-    def outcome(self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0) -> None:
-        """One pull of this front ended with an outcome of `workers.outcomes.CODES`."""
+    def outcome(
+        self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0, duration_s: float | None = None
+    ) -> None:
+        """One pull of this front ended with an outcome of `workers.outcomes.CODES`, after `duration_s`."""
         counts = self._outcomes.setdefault(bucket, Counter())
         counts[rule, outcome] += 1
         if n_bytes and outcome == "stored":
             counts[rule, "bytes"] += n_bytes
         self.totals[f"outcome_{outcome}", bucket, rule] += 1
         metrics.outcome(rule, outcome)
+        if duration_s is not None:
+            stored = n_bytes if outcome == "stored" else 0
+            metrics.transferred("front", seconds=duration_s, size_bytes=stored)
 
     def failed(self, bucket: str, rule: str, reason: str) -> None:
         """One pull of this front failed; the queue has the key."""

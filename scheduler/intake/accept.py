@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from scheduler.events import MissEvent
 from scheduler.intake.model import Deletion, Ignored, Refused, Taken
 from scheduler.logs.sink import TOMBSTONE_TTL_S
+from workers import metrics
 from workers.errors import BrokerUnavailable, QueueFull
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Intake:
             account.last_line = rows[-1][0]
         for line, state, reason, detail in told:
             account.note(line, state, reason, detail)
+        for state, number in Counter(state for _, state, _, _ in told).items():
+            metrics.events_taken("http", state, number)
 
     async def _dispatch(
         self, events: Sequence[MissEvent], places: Sequence[int]

@@ -6,6 +6,7 @@ a miss is never parsed and what was just seen is never decoded. Does no I/O; the
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ _SAMPLED_LINES = 4
 #: Broken lines that are kept, and how much of each.
 KEPT_SAMPLES = 20
 _SAMPLE_BYTES = 300
+_QUERY = re.compile(rb"\?[^\s\"]*")
 #: Requests remembered as just dispatched.
 _RECENT_SIZE = 200_000
 
@@ -195,4 +197,5 @@ class Collector:
 
 
 def _show(line: bytes) -> str:
-    return line[:_SAMPLE_BYTES].decode("utf-8", "backslashreplace")
+    """A line as a sample: samples are logged, so no query string is in them."""
+    return _QUERY.sub(b"?...", line[:_SAMPLE_BYTES]).decode("utf-8", "backslashreplace")

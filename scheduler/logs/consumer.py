@@ -21,6 +21,7 @@ from scheduler.logs.formats.record import parse
 from scheduler.logs.sink import Stopped
 from scheduler.logs.sources import FileSet, FileStream, Source, StdinStream, SyslogStream, is_socket
 from scheduler.logs.syslog import strip_header
+from workers import metrics
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class _Stream:
     gaps: int = 0
     warned_at: float = float("-inf")
     warned_broken: int = 0
+    #: What metrics were told: lines, misses and broken ones.
+    told: tuple[int, int, int] = (0, 0, 0)
     learn_at: float = 0.0
 
 
@@ -119,6 +122,7 @@ class Consumer:
         self._sets: list[tuple[InputSpec, FileSet]] = []
         self._pending: _Delivery | None = None
         self._saved_at = 0.0
+        self._save_warned_at = float("-inf")
         self.totals: Counter[str] = Counter()
         claimed: set[Path] = set()
         now = time.monotonic()
@@ -197,6 +201,7 @@ class Consumer:
             if stream.collector is None and not self._learn(stream):
                 stream.tally.lines += data.count(b"\n")
                 stream.tally.broken += data.count(b"\n")
+                _tell_metrics(stream)
                 stream.source.accept(token)
                 continue
             assert stream.collector is not None
@@ -206,6 +211,7 @@ class Consumer:
             self.totals["repeats"] += harvest.repeats
             self.totals["refused"] += harvest.refused
             self._warn_broken(stream)
+            _tell_metrics(stream)
             await self._settle()
             if harvest.events or harvest.deletions:
                 task = asyncio.ensure_future(self._sink.deliver(harvest.events, harvest.deletions))
@@ -237,7 +243,13 @@ class Consumer:
         now = time.monotonic()
         if force or now - self._saved_at >= _QUIET_SAVE_S:
             self._saved_at = now
-            self._checkpoint.save()
+            try:
+                self._checkpoint.save()
+            except OSError as error:
+                # A full disk: what was accepted is in the queue, and the next save says so.
+                if now - self._save_warned_at >= _WARN_S:
+                    self._save_warned_at = now
+                    log.warning("checkpoint_not_written", path=str(self._checkpoint.path), error=str(error))
 
     def _finished(self) -> bool:
         """Whether everything that can be read once was read."""
@@ -353,3 +365,15 @@ class Consumer:
                 "samples": [{"reason": one.reason, "line": one.line} for one in tally.samples],
             })  # fmt: skip
         return {"waiting_for": getattr(self._sink, "waiting_for", ""), "files": files}
+
+
+def _tell_metrics(stream: _Stream) -> None:
+    """Count the lines that were read since the last time."""
+    tally = stream.tally
+    told = (tally.lines, tally.misses, tally.broken)
+    lines, misses, broken = (new - old for new, old in zip(told, stream.told, strict=True))
+    stream.told = told
+    name = stream.source.name
+    metrics.log_lines(name, "miss", misses)
+    metrics.log_lines(name, "unreadable", broken)
+    metrics.log_lines(name, "other", max(0, lines - misses - broken))

@@ -50,6 +50,18 @@ async def test_a_worker_answers_and_is_ready_while_an_origin_is_well(tmp_path, v
         assert "a.example" in answer.json()["problems"]["origins"]
 
 
+async def test_an_installation_without_a_front_tells_its_queues_here(tmp_path, valkey_url):
+    settings = settings_of(tmp_path, valkey_url)
+    async with (
+        serving(settings, "worker") as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        text = (await client.get("/metrics")).text
+    assert 'ferryman_queue_depth{queue="hot"} 0.0' in text
+    assert 'ferryman_queue_oldest_age_seconds{queue="cold"} 0.0' in text
+    assert "\nferryman_workers 0.0" in text
+
+
 async def test_nothing_is_served_where_no_address_is_set(tmp_path, valkey_url):
     async with serving(settings_of(tmp_path, valkey_url, None), "worker") as address:
         assert address is None

@@ -51,6 +51,55 @@ def test_an_event_makes_a_worker_fetch(shared, origin):
     assert origin.asked.count("k2") == 1
 
 
+def test_metrics_say_what_was_done_and_nothing_else(shared, origin):
+    """Each figure against what the clients did; counts of processes arrive within a second."""
+    origin.bodies.update({f"metered/{n}": b"x" * 1000 for n in range(6)})
+    host = origin.url.removeprefix("http://")
+    before = figures(shared)
+    for n in range(5):
+        assert shared.get(f"/site/metered/{n}")[0] == 200
+    for n in range(5):
+        until(lambda n=n: shared.stored("site", f"metered/{n}"), "it is in the store")
+        assert shared.get(f"/site/metered/{n}")[0] == 200
+    nowhere = f'ferryman_origin_requests_total{{origin="{host}",status="404"}}'
+    assert shared.get("/site/metered/never")[0] == 404
+    until(lambda: figures(shared).get(nowhere, 0) == before.get(nowhere, 0) + 1, "the pull has ended")
+    assert shared.get("/site/metered/never")[0] == 404
+    assert shared.post_event("site", "metered/5")[0] == 202
+    expected = {
+        f'ferryman_origin_requests_total{{origin="{host}",status="200"}}': 6,
+        nowhere: 1,
+        'ferryman_gateway_requests_total{kind="origin",status="200"}': 5,
+        'ferryman_gateway_requests_total{kind="hit",status="200"}': 5,
+        'ferryman_gateway_requests_total{kind="absent",status="404"}': 2,
+        "ferryman_negative_cache_hits_total": 1,
+        'ferryman_transfer_bytes_sum{lane="front"}': 5000,
+        'ferryman_transfer_bytes_sum{lane="hot"}': 1000,
+        'ferryman_transfer_seconds_count{lane="front"}': 5,
+        'ferryman_outcomes_total{outcome="stored",rule="rule-1"}': 6,
+        # Six pulls of the front (one key was nowhere), one event.
+        'ferryman_claims_total{result="claimed"}': 7,
+        'ferryman_miss_events_total{result="accepted",source="http"}': 1,
+    }
+
+    def grown() -> dict[str, float]:
+        now = figures(shared)
+        return {name: now.get(name, 0) - before.get(name, 0) for name in expected}
+
+    deadline = time.monotonic() + PATIENCE_S
+    while grown() != expected and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert grown() == expected
+
+
+def figures(up) -> dict[str, float]:
+    """Every sample of /metrics."""
+    lines = up.ask("/metrics", token=up.token)[2].decode().splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
+
+
 def test_a_client_reads_the_first_bytes_before_the_origin_has_sent_the_last(shared, origin):
     origin.bodies["streamed"] = os.urandom(400_000)
     half_sent, go_on = origin.gate("streamed")
@@ -226,7 +275,7 @@ def test_ctrl_c_lets_a_running_answer_end_and_stops_everything_in_order(tmp_path
         assert up.process.wait(PATIENCE_S) == 0
         order = [line for line in up.output.splitlines() if line.startswith("stop")]
         assert order == [
-            "stopping front",
+            "stopping front, scans",
             "stopping worker hot, worker cold",
             "stopping valkey, store",
             "stopped",

@@ -1,4 +1,4 @@
-"""/metrics of the admin side, with the states that only Redis knows brought up to date first.
+"""/metrics, with the states that only Redis knows brought up to date first.
 
 Owns which states those are: queues, workers, listed failures, scans, consumers. A Redis that is away
 leaves them as they were: the counters of this machine are answered all the same. Brings /healthz and
@@ -21,26 +21,35 @@ from workers import metrics
 from workers.metric_types import flush
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from scheduler.runtime import Services
-    from scheduler.status import Status
+    from scheduler.status import Sources, Status
 
 log = structlog.get_logger(__name__)
 
 
 def routes(services: Services) -> list[Route]:
     """/metrics, /healthz and /readyz."""
+    return [metrics_route(services), *health.routes(services)]
+
+
+def metrics_route(sources: Sources, own: Callable[[], None] | None = None) -> Route:
+    """/metrics: of all processes of the machine, and the states; `own` sets gauges that only we know."""
 
     async def answer(_: Request) -> Response:
-        status = await collect(services, reasons=False)
+        status = await collect(sources, reasons=False)
         if status.problems:
             log.warning("metrics_states_not_read", problems=status.problems)
         take_over(status)
+        if own is not None:
+            own()
         flush()
         return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
 
-    return [Route("/metrics", answer), *health.routes(services)]
+    return Route("/metrics", answer)
 
 
 def take_over(status: Status) -> None:

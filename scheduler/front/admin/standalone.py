@@ -1,7 +1,8 @@
 """/metrics, /healthz and /readyz for processes that serve nothing else: workers and consumers.
 
 Owns the small application and its serving. It is started by the process that supervises workers, or
-inside a consumer; metrics are those of all processes of the machine. Open to whoever reaches the
+inside a consumer; metrics are those of all processes of the machine, and the states that Redis knows: an
+installation without a front has its queues' depths from here. Open to whoever reaches the
 address: it tells counts and host names of origins, never keys.
 """
 
@@ -9,30 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
 
 from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
+from scheduler.front.admin.metrics import metrics_route
 from scheduler.front.serve import serve
 from scheduler.listen import address_of, bind
-from workers import metrics
+from scheduler.rules.repository import RulesRepository
 from workers.errors import ConfigError
 from workers.ledger import Ledger
-from workers.metric_types import flush
 from workers.origin import overview
 from workers.origin.fleet import Fleet
 from workers.origin.health import State
+from workers.queue import JobQueue
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from redis.asyncio import Redis
 
     from scheduler.front.admin.health import Check
     from scheduler.settings import Settings
@@ -40,23 +40,24 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def application(ready: Readiness, before: Callable[[], None] | None = None) -> ASGIApp:
-    """The three paths, without a token; `before` sets gauges of states before they are read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """What the states are read from, in a process that serves nothing (`scheduler.status.Sources`)."""
 
-    async def answer(_: Request) -> Response:
-        if before is not None:
-            before()
-        flush()
-        return Response(await asyncio.to_thread(metrics.collect), media_type=metrics.CONTENT_TYPE)
-
-    return Starlette(routes=[Route("/metrics", answer), *health_routes(ready)])
+    settings: Settings
+    redis: Redis
+    ledger: Ledger
+    queue: JobQueue
+    rules: RulesRepository
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, kind: Literal["worker", "consumer"], before: Callable[[], None] | None = None
+    settings: Settings, kind: Literal["worker", "consumer"], own: Callable[[], None] | None = None
 ) -> AsyncIterator[str | None]:
     """Serve on `metrics.<kind>_listen` while the block runs; nothing when it is unset. Yields `host:port`.
+
+    `own` sets gauges that only this process knows, before each answer.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -72,6 +73,9 @@ async def serving(
             raise ConfigError(f"metrics.{kind}_listen: {listen} cannot be listened on") from error
         ledger = Ledger.open(settings.broker)
         stack.push_async_callback(ledger.close)
+        queue = JobQueue.open(settings.broker)
+        stack.push_async_callback(queue.close)
+        rules = RulesRepository(ledger.redis, namespace=ledger.namespace)
         store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
         ready = Readiness(
             {
@@ -81,7 +85,8 @@ async def serving(
             }
         )
         stop = asyncio.Event()
-        app = application(ready, before)
+        sources = _Sources(settings=settings, redis=ledger.redis, ledger=ledger, queue=queue, rules=rules)
+        app = Starlette(routes=[metrics_route(sources, own), *health_routes(ready)])
         task = asyncio.create_task(serve(app, [sock], stop, drain_s=1.0), name="standalone")
         log.info("metrics_served", address=address_of(sock))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -91,6 +92,21 @@ def test_every_metric_has_our_prefix_a_unit_and_a_help_text():
         assert family.name.startswith("ferryman_")
         assert family.documentation.endswith(".")
         assert family.type == "counter" or family.name.endswith(units), family.name
+
+
+def test_every_function_that_counts_is_called_by_somebody():
+    root = Path(metrics.__file__).parents[1]
+    code = {
+        path: path.read_text(encoding="utf-8")
+        for package in ("workers", "scheduler")
+        for path in (root / package).rglob("*.py")
+        if path != Path(metrics.__file__)
+    }
+    tree = ast.parse(Path(metrics.__file__).read_text(encoding="utf-8"))
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    unused = [name for name in names if not any(f"metrics.{name}(" in text for text in code.values())]
+    # `collect` is handed to a thread, `render` is for a process that serves nothing.
+    assert set(unused) <= {"collect", "render"}
 
 
 async def test_what_is_counted_on_a_loop_is_delivered_within_a_second(monkeypatch):
