@@ -67,8 +67,17 @@ class Minutes:
         return {int(minute): orjson.loads(counts) for minute, counts in rows.items()}
 
     async def retire(self, watcher: str) -> None:
-        """Say that a watcher was stopped on purpose: its silence from now on is no gap, its record stays."""
+        """Say that a watcher was stopped on purpose: its silence from now on is no gap, its record stays.
+
+        Those that were stopped before any minute that is still kept are forgotten.
+        """
         await self._redis.sadd(f"{self._ns}:watchers-ended", watcher)
+        oldest = int(time.time()) // 60 - KEPT_MINUTES
+        known = await self.watchers()
+        gone = [name for name in await self.ended() if known.get(name, 0) < oldest and name != watcher]
+        if gone:
+            await self._redis.hdel(f"{self._ns}:watchers", *gone)
+            await self._redis.srem(f"{self._ns}:watchers-ended", *gone)
 
     async def ended(self) -> frozenset[str]:
         """Watchers that were stopped on purpose."""

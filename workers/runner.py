@@ -193,7 +193,9 @@ class BatchRunner:
             elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
                 # By another process, or by this one for a message that came twice.
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
-                ready.append((item, _Again(item=item, delay_s=delay_s, reason="busy", busy=True)))
+                # A dead process's lease, perhaps: what it wrote under this message is ours (S11).
+                again = replace(item, tried_as=item.tried_as or f"{batch.id}-{index}")
+                ready.append((item, _Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
                 look_first = old or item.attempt > 0 or state is RunState.LOOK

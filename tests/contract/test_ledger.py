@@ -196,6 +196,17 @@ async def test_a_zero_minute_is_a_record_too(ledger):
     assert await ledger.minutes.born() == await ledger.minutes.born()
 
 
+async def test_watchers_that_ended_long_ago_are_forgotten(ledger):
+    """Every front that is restarted is another one."""
+    now = int(time.time()) // 60
+    for name, minute in (("old", now - 9 * 1440), ("young", now - 60), ("killed", now - 9 * 1440)):
+        await ledger.minutes.write("front", name, minute, {"misses": 0})
+    for name in ("old", "young"):
+        await ledger.minutes.retire(f"front:{name}")
+    assert set(await ledger.minutes.watchers()) == {"front:young", "front:killed"}, "a gap stays one"
+    assert await ledger.minutes.ended() == {"front:young"}
+
+
 async def test_events_are_remembered_and_deliveries_counted(ledger):
     assert await ledger.seen_events(["x", "y"]) == [False, False]
     await ledger.remember_events(["y"])

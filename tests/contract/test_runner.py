@@ -289,7 +289,7 @@ async def test_keys_that_somebody_else_moves_wait_and_spend_nothing(setup):
     await setup.run("a", "b")
     assert [call[0] for call in setup.calls] == ["b"]
     (again,) = await setup.delayed()
-    assert [(item.key, item.attempt) for item in again.items] == [("a", 0)]
+    assert [(item.key, item.attempt, item.tried_as) for item in again.items] == [("a", 0, "m1-0")]
     assert await setup.ledger.claims.is_running("site", "a")
 
 
