@@ -100,6 +100,8 @@ class Coordinator:
         self._windows = [parse_window(text) for text in state.options.windows]
         self._clock = clock
         self._local_time = local_time
+        #: Unix time before which the listing behind the next window was asked for.
+        self._listed_at = time.time()
         self._accrued_at = clock()
         self._accounted_at = float("-inf")
         self._account_s = 0.0
@@ -317,8 +319,11 @@ class Coordinator:
         ended = False
         while not ended:
             await self._obey()
+            began = time.time()
             window = await asyncio.to_thread(comparison.next_window)
             ended = await self._take(window, feed.continuation)
+            # A page is read ahead, so what the next window says of the store may be as old as this one.
+            self._listed_at = began
 
     async def _take(self, window: Window, continuation: str | None) -> bool:
         """Count a window and send what is missing; True when that was the last."""
@@ -339,7 +344,11 @@ class Coordinator:
             wanted = wanted[:room]
             ended = ended or len(wanted) == room
         first = state.checkpoint.batch if state.checkpoint else 0
-        batches = [] if options.dry_run else list(_batches(wanted, run=state.run, first=first))
+        batches = (
+            []
+            if options.dry_run
+            else list(_batches(wanted, run=state.run, first=first, missing_at=self._listed_at))
+        )
         counts = window.counts
         for group, _ in failures:
             counts[group, "refused"] += 1
@@ -472,17 +481,27 @@ def _added(groups: dict[str, Counts], counts: dict[tuple[str, str], int]) -> dic
     return result
 
 
-def _batches(wanted: list[_Wanted], *, run: str, first: int) -> Iterator[Batch]:
-    """Cut into batches of one group and one plan, at most 100 items each, numbered from `first`."""
+def _batches(wanted: list[_Wanted], *, run: str, first: int, missing_at: float) -> Iterator[Batch]:
+    """Cut into batches of one group and one plan, at most 100 items each, numbered from `first`.
+
+    `missing_at`: Unix time at which the listing lacked the keys.
+    """
+
+    def made() -> Batch:
+        assert held is not None
+        return Batch(
+            plan=held[1], items=tuple(items), lane=Lane.COLD, scan=run, batch=number, missing_at=missing_at
+        )
+
     items: list[FetchItem] = []
     held: tuple[str, FetchPlan] | None = None
     number = first
     for group, fetch_plan, item in wanted:
         if held is not None and (held[0] != group or held[1] is not fetch_plan or len(items) >= BATCH_ITEMS):
-            yield Batch(plan=held[1], items=tuple(items), lane=Lane.COLD, scan=run, batch=number)
+            yield made()
             number += 1
             items = []
         held = (group, fetch_plan)
         items.append(replace(item, position=len(items)))
     if held is not None and items:
-        yield Batch(plan=held[1], items=tuple(items), lane=Lane.COLD, scan=run, batch=number)
+        yield made()
