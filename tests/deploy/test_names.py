@@ -154,8 +154,9 @@ def parse(arguments: list[str]) -> None:
     values, left, _ = parser.parse_args(list(arguments))
     assert not left, f"too much: {left}"
     for parameter in command.params:
-        if isinstance(parameter.type, click.Choice) and (given := values.get(parameter.name)):
-            for one in given if isinstance(given, list) else [given]:
+        given = values.get(parameter.name)
+        if isinstance(parameter.type, click.Choice) and isinstance(given, str | list | tuple):
+            for one in [given] if isinstance(given, str) else given:
                 assert str(one) in {str(choice) for choice in parameter.type.choices}, one
 
 
