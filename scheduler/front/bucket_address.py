@@ -36,6 +36,12 @@ class BucketAddress:
         """Whether the bucket itself is asked for, and no object in it."""
         return self.object_path in {b"", b"/"}
 
+    @property
+    def resource(self) -> str:
+        """As error documents name it: `/bucket/key`, or `/bucket`; also for a path that names no object."""
+        name = unquote_to_bytes(self.object_path).decode("utf-8", "replace").lstrip("/")
+        return f"/{self.bucket}/{name}" if name else f"/{self.bucket}"
+
 
 class NamesHosts(Protocol):
     """A bucket's settings, as far as they name hosts."""

@@ -167,7 +167,8 @@ class Gateway:
             if answer.started:
                 answer.cut()
             else:
-                await answer.error(s3_error.INTERNAL_ERROR, resource="/")
+                address = self._lookup.find(request.client.host, request.raw_path)
+                await answer.error(s3_error.INTERNAL_ERROR, resource=address.resource)
         finally:
             if answer.started:
                 self.parts.stats.request_done(answer.status, first_byte_s=answer.started_at - began)
@@ -186,18 +187,18 @@ class Gateway:
         if request.method not in {"GET", "HEAD"}:
             await answer.error(
                 s3_error.METHOD_NOT_ALLOWED,
-                resource=f"/{address.bucket}",
+                resource=address.resource,
                 headers=[(b"allow", b"GET, HEAD"), (b"connection", b"close")],
             )
             return
         bucket = self._settings.buckets.get(address.bucket)
         if bucket is None:
-            await answer.error(s3_error.NO_SUCH_BUCKET, resource=f"/{address.bucket}")
+            await answer.error(s3_error.NO_SUCH_BUCKET, resource=address.resource)
             return
         try:
             path = client_path(address.object_path)
         except KeyRefused as error:
-            await answer.error(_KEY_REFUSALS[error.code], resource=f"/{address.bucket}", message=f"{error}.")
+            await answer.error(_KEY_REFUSALS[error.code], resource=address.resource, message=f"{error}.")
             return
         refusal = (
             may_read(bucket, path.key, _signed(request, address), self._keys, time.time())
@@ -228,7 +229,9 @@ class Gateway:
             async with asyncio.timeout(self._settings.gateway.client_stall_s):
                 body = await read_body(receive, request.by_name.get("content-length", ""))
         except TimeoutError:
-            await answer.error(s3_error.REQUEST_TIMEOUT, resource="/", headers=[(b"connection", b"close")])
+            await answer.error(
+                s3_error.REQUEST_TIMEOUT, resource=address.resource, headers=[(b"connection", b"close")]
+            )
             return
         peer, listener = scope.get("client"), scope.get("server")
         response = await wire_api(

@@ -40,6 +40,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: CR, LF, NUL and other controls but TAB may not stand in a value; llhttp lets some of them pass.
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_TARGET = re.compile(rb"[^\x21-\x7e]")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 #: `struct linger`: on, zero seconds.
 _LINGER_NOT = struct.pack("ii", 1, 0)
 #: Stands for "the body ends with the connection" where uvicorn counts bytes.
@@ -54,6 +55,15 @@ class HeadLimits:
     max_target_bytes: int = MAX_TARGET_BYTES
     #: Seconds from the first byte (of the connection, or of a later request) to the end of the head.
     timeout_s: float = 10.0
+
+
+def _escaped(data: bytes) -> bytes:
+    """`data` with the bytes above ASCII of its first line escaped: some clients send keys as they stand (3.1).
+
+    llhttp refuses such a request line, and they name the same object.
+    """
+    line, end, rest = data.partition(b"\n")
+    return _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -174,6 +184,8 @@ class StrictProtocol(HttpToolsProtocol):
             return
         began_in_head = self._in_head
         if began_in_head:
+            if not self._head_bytes and not data.isascii():
+                data = _escaped(data)
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)

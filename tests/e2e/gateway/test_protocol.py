@@ -235,3 +235,54 @@ async def test_every_error_carries_the_same_id_in_head_and_body(front):
         root = ET.fromstring(reply.body)
         ids = {reply.headers[f"x-{vendor}-request-id"] for vendor in ("oss", "cos", "amz")}
         assert ids == {root.findtext("RequestId")}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "resource"),
+    [
+        ("PUT", "/a%20b/c.txt", 405, "/a b/c.txt"),
+        ("DELETE", "//c.txt", 405, "/c.txt"),
+        ("GET", "/" + "k" * 1025, 400, "/" + "k" * 1025),
+        ("GET", "/%ff", 400, "/\ufffd"),
+        ("GET", "/", 400, ""),
+    ],
+)
+async def test_an_error_names_bucket_and_key(start, mirror, method, path, status, resource):
+    """Section 5: Resource is /bucket/key."""
+    front = await start(mirror())
+    reply = await front.request(method, path)
+    assert reply.status == status
+    assert f"<Resource>/{front.bucket}{resource}</Resource>" in reply.text
+
+
+async def test_an_unknown_bucket_is_named_with_the_key(start, mirror):
+    """Section 5."""
+    front = await start(mirror())
+    reply = await front.get("/a/b", bucket="nobody")
+    assert reply.status == 404
+    assert "<Resource>/nobody/a/b</Resource>" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/\u4e2d.txt".encode(), "/%E4%B8%AD.txt"),
+        ("/e\u0301?v=\u4e2d".encode(), "/e%CC%81?v=%E4%B8%AD"),
+    ],
+)
+async def test_a_key_may_come_unescaped(start, mirror, chaos, path, asked):
+    """3.1: what is not escaped is the key as it stands."""
+    front = await start(mirror(request={"follow_query": True}))
+    raw = await front.raw(
+        b"GET /" + front.bucket.encode() + path + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    )
+    assert raw.status == 404
+    assert [request.target for request in chaos.requests] == [asked]
+
+
+async def test_unescaped_bytes_that_are_no_utf8_are_no_key(start, mirror, chaos):
+    """3.1: 400 InvalidURI, as for escaped ones."""
+    front = await start(mirror())
+    raw = await front.raw_get("/caf\xe9")
+    assert (raw.status, b"<Code>InvalidURI</Code>" in raw.body) == (400, True)
+    assert chaos.count() == 0
