@@ -20,6 +20,7 @@ from scheduler.front.fill import Failed, NotFound, PassedOn, for_queue
 from scheduler.front.follow import follow, new_fill
 from scheduler.front.miss_answer import keeps_error_body, root, send_opening
 from scheduler.front.object_headers import from_origin, origin_validators, raw
+from scheduler.front.pump import worth_queueing
 from scheduler.front.range_header import header_value, parse_content_range
 from workers.errors import OriginError, OriginsExhausted, TransferError
 from workers.origin.answers import Absent, PassedRedirect
@@ -187,9 +188,12 @@ async def _failed(
     error: TransferError,
 ) -> None:
     kept = error.answer if isinstance(error, OriginsExhausted) else None
-    if kept is not None and kept.status == 416:
-        # A18: the range is wrong, the object is there.
+    wrong_range = kept is not None and kept.status == 416
+    asynchronous = kept is not None and kept.status == plan.async_status
+    if plan.store.save and (wrong_range or asynchronous or worth_queueing(error)):
         parts.jobs.offer(for_queue(plan), item)
+    if kept is not None and wrong_range:
+        # A18: the range is wrong, the object is there.
         parts.stats.answered("origin", target.bucket, rule.name)
         content_range = kept.header("content-range") or ""
         parsed = parse_content_range(content_range)

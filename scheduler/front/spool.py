@@ -129,6 +129,11 @@ class Reader:
             self._body.moved()
             yield chunk
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why what was read may not be kept, also when all of it was given."""
+        return self._body.failure
+
     def close(self) -> None:
         """Hold nothing back for this reader any more."""
         self._body.leave(self)
@@ -202,6 +207,11 @@ class Body:
         """The body will never be whole; readers get what they may have, then `BodyFailed`."""
         self.failure = cause
         self._wake()
+
+    def finish_wrong(self, cause: BaseException) -> None:
+        """All bytes are there, and readers get them; whoever wants to keep them looks at `failure` first."""
+        self.failure = cause
+        self.finish()
 
     async def _make_room(self) -> None:
         if not self.base and await self._spill():

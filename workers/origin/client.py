@@ -57,6 +57,18 @@ if TYPE_CHECKING:
 MAX_LOOP_BODY_BYTES = 4096
 
 
+#: Only stored and passed on (S3 to S5, S16): every byte is kept, as a lone surrogate if need be.
+_KEPT_BYTES = frozenset(
+    {
+        "access-control-allow-origin",
+        "cache-control",
+        "content-disposition",
+        "content-language",
+        "expires",
+    }
+)
+
+
 class OriginClient:
     """Asks origins; one per process. `async with`.
 
@@ -111,13 +123,14 @@ class OriginClient:
         before_hop: Callable[[str], Awaitable[None]] | None = None,
         follow_redirects: bool | None = None,
         start_url: str | None = None,
+        stop_at: int | None = None,
     ) -> Answer:
         """Send one request and follow its redirects by hand (A7); `extra` are headers such as Range.
 
         `first_byte_s` bounds each hop's wait beside the plan's own. `before_hop` is awaited with
         `host[:port]` before a redirect to another host is followed. `start_url` is where the candidate was
         first asked, when `url` is where its redirects had led: headers and trust are then those of a
-        redirect.
+        redirect. A redirect with the status `stop_at` is not followed (F28).
 
         Raises:
             OriginError: no usable head of an answer; any status is an answer.
@@ -156,7 +169,7 @@ class OriginClient:
                     f"{origin.host} leads back to this installation ({without_query(url)})",
                     origin=origin.host,
                 )
-            if not following or answer.status not in FOLLOWED:
+            if not following or answer.status not in FOLLOWED or answer.status == stop_at:
                 return answer
             try:
                 await answer.drain()
@@ -282,12 +295,19 @@ def _is_named(plan: FetchPlan, authority: str) -> bool:
 
 
 def _texts(items: Any) -> Headers:
-    """Header pairs as text without lone surrogates: UTF-8 where it is, else Latin-1."""
+    """Header pairs as text: UTF-8 where it is, else Latin-1, but for those of which every byte is kept."""
     pairs = tuple(items)
     for _, value in pairs:
         if not value.isascii():
-            return tuple((name, value if value.isascii() else _latin(value)) for name, value in pairs)
+            return tuple(
+                (name, value if value.isascii() or _is_kept(name.lower()) else _latin(value))
+                for name, value in pairs
+            )
     return pairs
+
+
+def _is_kept(name: str) -> bool:
+    return name in _KEPT_BYTES or "-meta-" in name
 
 
 def _latin(value: str) -> str:

@@ -65,7 +65,8 @@ def judge(status: int, plan: FetchPlan, *, part: ContentRange | None, range_aske
     if status == 206 and part is not None and (range_asked or part.covers_all):
         return Verdict.SUCCESS
     if 300 <= status < 400:
-        return Verdict.REDIRECT
+        # Redirects that are followed do not come here (F25).
+        return Verdict.SWITCH if plan.switch_all else Verdict.REDIRECT
     if status in plan.switch_codes or status >= 500:
         return Verdict.SWITCH
     if status == 404:

@@ -144,6 +144,8 @@ class FetchSession:
                 self._failed(origin, error, took_s)
                 if isinstance(error, OriginLoop):
                     raise
+                if error.status is not None and self._ends_asynchronously(error.status):
+                    raise self._way.exhausted() from error
                 if not self._switches(error):
                     break
                 continue
@@ -156,6 +158,10 @@ class FetchSession:
         if self._way.all_say_absent():
             return Absent(attempts=self.attempts, answer=self._way.answer)
         raise self._way.exhausted()
+
+    def discard(self, error: OriginError) -> None:
+        """The caller cannot use the latest answer; says why, should no other candidate have a better one."""
+        self._way.broke(error)
 
     # ------------------------------------------------------------ one candidate
 
@@ -178,6 +184,7 @@ class FetchSession:
             extra=() if self._range is None else (("Range", self._range),),
             first_byte_s=total_s - self._opening_s,
             before_hop=self._take_slot,
+            stop_at=plan.async_status if self._keep_error_body else None,
         )
         try:
             if self._method == "HEAD" and answer.status in {405, 501}:
@@ -199,6 +206,8 @@ class FetchSession:
             verdict = Verdict.FINAL
         if self._method == "HEAD" and _is_empty(answer):
             verdict = Verdict.SUCCESS
+        if 300 <= answer.status < 400 and verdict is Verdict.SWITCH and not self._left:
+            verdict = Verdict.REDIRECT  # the last candidate's is passed on (A8)
         if verdict is Verdict.SUCCESS:
             return await self._success(origin, url, answer, part, took_s, page)
         if verdict is Verdict.REDIRECT:
@@ -230,6 +239,8 @@ class FetchSession:
     ) -> Fetched:
         plan, item, host = self._plan, self._item, origin.host
         framing, length = framing_of(answer, method=self._method, origin=host)
+        if part is not None and length is None:
+            length = part.last + 1 - part.first  # a chunked part must still be all of it
         if self._method == "HEAD":
             answer.close()
             if answer.status == 416:
@@ -348,8 +359,6 @@ class FetchSession:
     def _switches(self, error: OriginError) -> bool:
         if error.status is None:
             return error.switch
-        if self._ends_asynchronously(error.status):
-            return False
         return judge(error.status, self._plan, part=None, range_asked=False) is Verdict.SWITCH
 
     def _ends_asynchronously(self, status: int) -> bool:
