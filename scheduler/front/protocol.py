@@ -58,9 +58,9 @@ class HeadLimits:
 
 
 def _escaped(data: bytes) -> bytes:
-    """`data` with the bytes above ASCII of its first line escaped: some clients send keys as they stand (3.1).
+    """`data` with its first line in ASCII: some clients send a key without escaping it (3.1).
 
-    llhttp refuses such a request line, and they name the same object.
+    llhttp refuses such a request line, though it names an object.
     """
     line, end, rest = data.partition(b"\n")
     return _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
