@@ -1,4 +1,4 @@
-"""deploy/prometheus: promtool takes the files; each alert fires in the situation that it names, and only then."""
+"""deploy/prometheus: promtool takes the files; an alert fires in the situation it names, and in no other."""
 
 from __future__ import annotations
 

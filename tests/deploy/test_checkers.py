@@ -1,4 +1,4 @@
-"""deploy/ before the checkers of others (tests/gateways.lock): hadolint, the compose schema, Kubernetes' schemas.
+"""deploy/ before the checkers of others (tests/gateways.lock): hadolint, compose schema, Kubernetes schemas.
 
 A checker that is not there is skipped, or a failure with FERRYMAN_REQUIRE_REAL=1.
 """
