@@ -137,7 +137,7 @@ def _header(text: str) -> tuple[str, str]:
 
 def _ruleset(settings: Settings, rules_file: Path | None, bucket: str) -> RuleSet | None:
     """The rules of the file, of the configuration, or those in force."""
-    from scheduler.commands.rules import open_repository, read_rules_file
+    from scheduler.commands.rule_files import open_repository, read_rules_file
     from scheduler.embedded import resolve_running
     from scheduler.rules.apply import read_file_rules
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import socket
 from pathlib import Path
@@ -19,15 +18,22 @@ from scheduler.commands.common import (
     load,
     run_async,
 )
-from scheduler.rules.problems import DocumentError, NotExpressible, ReadOptions
+from scheduler.commands.rule_files import (
+    file_name,
+    host_notes,
+    only_set,
+    open_repository,
+    read_rules_file,
+    settings_for,
+)
+from scheduler.rules.problems import DocumentError, NotExpressible
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Sequence
 
     from scheduler.rules.formats import Form, Found
-    from scheduler.rules.lint import LintNote
-    from scheduler.rules.model import Owner, RuleSet
+    from scheduler.rules.model import RuleSet
     from scheduler.rules.repository import RulesRepository
     from scheduler.rules.stored import Change
     from scheduler.settings import Settings
@@ -54,14 +60,8 @@ def check(
     file: Path, config: Path | None, as_json: bool, bucket: str | None, no_resolve: bool, strict: bool
 ) -> None:
     """Read FILE (YAML, JSON, COS or OSS XML, or a whole config.yaml) and say what is wrong or doubtful."""
-    settings = _settings_for(file, config)
-    try:
-        found = read_rules_file(file, settings, bucket)
-    except DocumentError as error:
-        if as_json:
-            echo_json({"ok": False, "problems": [_problem_data(problem) for problem in error.problems]})
-            raise SystemExit(2) from error
-        raise
+    settings = settings_for(file, config)
+    found = _read(file, settings, bucket, as_json=as_json)
     warnings: list[dict[str, Any]] = []
     for name, (ruleset, notes) in found.items():
         warnings += [{"bucket": name, **_problem_data(note)} for note in notes]
@@ -69,21 +69,24 @@ def check(
             warnings += [
                 {
                     "bucket": name,
-                    "path": f"{_rule_name(ruleset, note)}: {note.field}",
+                    "path": f"{ruleset.rules[note.index].name}: {note.field}",
+                    "line": 0,
+                    "kind": "warning",
                     "message": note.message,
                 }
-                for note in _host_notes(ruleset, settings)
+                for note in host_notes(ruleset, settings)
             ]
     if as_json:
         counts = {name: len(ruleset.rules) for name, (ruleset, _) in found.items()}
-        echo_json({"ok": True, "rules": counts, "warnings": warnings})
+        echo_json({"ok": True, "file": file_name(file), "rules": counts, "warnings": warnings})
     else:
         for warning in warnings:
-            line = f"line {warning['line']}: " if warning.get("line") else ""
-            click.echo(f"warning: {line}{warning['path']}: {warning['message']}")
+            line = f":{warning['line']}" if warning["line"] else ""
+            click.echo(f"warning: {file_name(file)}{line}: {warning['path']}: {warning['message']}")
         for name, (ruleset, _) in found.items():
             where = f"bucket {name}: " if name else ""
-            click.echo(f"{where}{len(ruleset.rules)} rules, {len(warnings)} warnings")
+            own = sum(warning["bucket"] == name for warning in warnings)
+            click.echo(f"{where}{_count(len(ruleset.rules), 'rule')}, {_count(own, 'warning')}")
     if warnings and strict:
         raise SystemExit(1)
 
@@ -91,20 +94,35 @@ def check(
 @command.command()
 @_file
 @config_option
+@json_option
 @click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form to write.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File; default: stdout.")
 @click.option("--lossy", is_flag=True, help="Write what can be said, and list on stderr what cannot.")
 @_bucket
 @guarded
 def convert(
-    file: Path, config: Path | None, form: str, out: Path | None, lossy: bool, bucket: str | None
+    file: Path,
+    config: Path | None,
+    as_json: bool,
+    form: str,
+    out: Path | None,
+    lossy: bool,
+    bucket: str | None,
 ) -> None:
     """Write the rules of FILE in another form; what that form cannot express is listed (exit 1)."""
     from scheduler.rules.formats import Form, losses
 
-    found = read_rules_file(file, _settings_for(file, config), bucket)
-    ruleset = _only(found, bucket)[0]
+    ruleset = only_set(_read(file, settings_for(file, config), bucket, as_json=as_json))[0]
     lost = losses(ruleset, Form(form))
+    if as_json:
+        text = _text(ruleset, Form(form), lossy=True) if lossy or not lost else None
+        if text is not None and out is not None:
+            _write(text, out)
+        written = {"out": str(out)} if out is not None else {"document": text}
+        echo_json({"ok": text is not None, "form": form, "lost": lost, **written})
+        if text is None:
+            raise SystemExit(1)
+        return
     if lost:
         lines = "\n".join(f"  {field}" for field in lost)
         if not lossy:
@@ -231,83 +249,37 @@ def rollback(bucket: str, version: int, config: Path | None, as_json: bool) -> N
         )
 
 
-# -------------------------------------------------------------------- shared with `ferryman explain`
-
-
-def read_rules_file(file: Path, settings: Settings | None, bucket: str | None) -> Found:
-    """Rule sets of a document of any form, by bucket; `-` is stdin.
-
-    Raises:
-        ConfigError: the file cannot be read, or (DocumentError) the document is wrong.
-    """
-    from scheduler.rules.apply import read_options
-    from scheduler.rules.formats import is_xml, read_any
-
+def _read(file: Path, settings: Settings | None, bucket: str | None, *, as_json: bool) -> Found:
+    """The document, or its problems as JSON where JSON was asked for (exit 2)."""
     try:
-        with click.open_file(str(file), encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from error
-    owner: Owner = "api" if is_xml(text) else "file"
-    name = bucket or ""
-    options = ReadOptions(bucket=name, owner=owner)
-    if settings is not None:
-        options = read_options(settings, name, owner=owner)
-    found = read_any(text, options)
-    if bucket is not None and bucket in found:
-        return {bucket: found[bucket]}
-    return found
+        return read_rules_file(file, settings, bucket)
+    except DocumentError as error:
+        if not as_json:
+            raise
+        problems = [_problem_data(problem) for problem in error.problems]
+        echo_json({"ok": False, "file": file_name(file), "problems": problems, "more": error.more})
+        raise SystemExit(2) from error
 
 
-def _settings_for(file: Path, config: Path | None) -> Settings | None:
-    """Settings that the check of a document needs; None when there are none, which checks less.
-
-    A FILE that is a configuration is its own.
-    """
-    from scheduler.commands.common import DEFAULT_CONFIG
-    from scheduler.settings import load_settings
-
-    if config is not None:
-        return load(config, resolve=False)
-    if file.suffix in {".yaml", ".yml"} and file.is_file():
-        with contextlib.suppress(ConfigError):
-            own = load_settings(file)
-            if own.buckets:
-                return own
-    return load(DEFAULT_CONFIG, resolve=False) if DEFAULT_CONFIG.is_file() else None
-
-
-def _only(found: Found, bucket: str | None) -> tuple[RuleSet, Any]:
-    if bucket is not None and bucket not in found and "" not in found:
-        raise ConfigError(f"no rules for bucket {bucket}; the document has {', '.join(sorted(found))}")
-    if len(found) != 1:
-        raise ConfigError(f"--bucket: which one? the document has {', '.join(sorted(found)) or 'none'}")
-    return next(iter(found.values()))
-
-
-@contextlib.asynccontextmanager
-async def open_repository(settings: Settings) -> AsyncIterator[RulesRepository]:
-    """The repository, read once; nothing watches it."""
-    from scheduler.rules.repository import RulesRepository
-    from workers.ledger import Ledger
-
-    ledger = Ledger.open(settings.broker)
-    try:
-        repository = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
-        await repository.refresh()
-        yield repository
-    finally:
-        await ledger.close()
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 async def _put(
     repository: RulesRepository, settings: Settings, file: Path, bucket: str | None
 ) -> dict[str, Any]:
-    found = read_rules_file(file, settings, bucket)
-    ruleset, warnings = _only(found, bucket)
+    from scheduler.rules.repository import OwnedByFile
+
+    ruleset, warnings = only_set(read_rules_file(file, settings, bucket))
     name = bucket or ruleset.bucket
     if not name:
         raise ConfigError("--bucket is needed: the document does not name one")
+    own = settings.buckets.get(name)
+    if own is not None and own.rules is not None:
+        raise OwnedByFile(f"the rules of bucket {name} stand in the configuration file; change them there")
+    if own is None and settings.buckets:
+        listed = ", ".join(sorted(settings.buckets))
+        raise ConfigError(f"bucket {name!r} is not in the configuration; there: {listed}")
     replaced = await repository.replace(
         name,
         ruleset.rules,
@@ -331,43 +303,6 @@ def _who() -> str:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):
         return "operator"
-
-
-def _host_notes(ruleset: RuleSet, settings: Settings | None) -> Iterable[LintNote]:
-    from scheduler.rules.lint import lint_hosts
-
-    listens = () if settings is None else (settings.gateway.listen, settings.admin.listen)
-    own = [address for listen in listens for address in _listening(listen)]
-    public = () if settings is None else settings.gateway.public_hosts
-    return lint_hosts(
-        ruleset.rules,
-        _resolve,
-        public_hosts=public,
-        own_addresses=own,
-        from_file=ruleset.owner == "file",
-    )
-
-
-def _listening(listen: str) -> list[str]:
-    """`address:port` of a listening address; of every address of this machine when it is a wildcard."""
-    from scheduler.settings import split_listen
-
-    host, port = split_listen(listen)
-    if host not in {"0.0.0.0", "::", ""}:
-        return [f"{host}:{port}"]
-    addresses = {"127.0.0.1", "::1"}
-    with contextlib.suppress(OSError):
-        addresses.update(_resolve(socket.gethostname()))
-    return [f"{address}:{port}" for address in sorted(addresses)]
-
-
-def _resolve(name: str) -> list[str]:
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return sorted({str(entry[4][0]) for entry in found})
-
-
-def _rule_name(ruleset: RuleSet, note: LintNote) -> str:
-    return ruleset.rules[note.index].name
 
 
 def _text(ruleset: RuleSet, form: Form, *, lossy: bool) -> str:

@@ -66,7 +66,16 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line else ""
-        return f"{place}{self.path}: {self.message}" if self.path else f"{place}{self.message}"
+        return f"{place}{self._told}"
+
+    def of_file(self, name: str) -> str:
+        """The same as `name:line: …`, as compilers and the settings write it."""
+        place = f"{name}:{self.line}" if self.line else name
+        return f"{place}: {self._told}"
+
+    @property
+    def _told(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 #: Order in which one code is chosen for a document with several problems.
@@ -80,13 +89,17 @@ class DocumentError(ConfigError):
     are what the vendors' APIs answer: the most basic of the problems decides.
     """
 
-    def __init__(self, problems: Sequence[Problem], *, more: int = 0) -> None:
-        self.problems = tuple(problems)
-        self.more = more
-        lines = [str(problem) for problem in self.problems]
-        if more:
-            lines.append(f"and {more} more")
+    def __init__(self, problems: Sequence[Problem], *, more: int = 0, file: str = "") -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        self.more = more + len(problems) - len(self.problems)
+        lines = [problem.of_file(file) if file else str(problem) for problem in self.problems]
+        if self.more:
+            lines.append(f"and {self.more} more")
         super().__init__("\n".join(lines))
+
+    def of_file(self, name: str) -> DocumentError:
+        """The same refusal, with the name of the file before every problem."""
+        return DocumentError(self.problems, more=self.more, file=name)
 
     @property
     def code(self) -> str:

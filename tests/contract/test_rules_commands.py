@@ -63,14 +63,20 @@ def test_a_vendor_document_is_applied_shown_and_rolled_back(config: Path) -> Non
     assert "<OriginType>Proxy</OriginType>" in run(config, "show", "api", "--as", "cos").output
 
 
-def test_what_the_file_owns_is_not_replaced_by_a_document(config: Path) -> None:
-    run(config, "apply")
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "not-yet"])
+def test_what_the_file_owns_is_not_replaced_by_a_document(config: Path, applied: bool) -> None:
+    if applied:
+        run(config, "apply")
     other = config.parent / "other.yaml"
     other.write_text("rules: [{origins: [http://other.example]}]", encoding="utf-8")
     assert "configuration file" in run(config, "apply", str(other), "--bucket", "site", code=1).output
 
 
 def test_an_unknown_bucket_and_version_are_told(config: Path) -> None:
+    other = config.parent / "other.yaml"
+    other.write_text("rules: [{origins: [http://other.example]}]", encoding="utf-8")
+    output = run(config, "apply", str(other), "--bucket", "nope", code=2).output
+    assert "bucket 'nope' is not in the configuration; there: api, site" in output
     assert "never had rules" in run(config, "history", "api").output
     assert "has no rules" in run(config, "show", "api", code=1).output
     assert "no version 7" in run(config, "rollback", "api", "7", code=1).output

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,11 @@ def test_check_takes_a_whole_configuration(here: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cos_sample.xml", "cos_structure.xml", "oss_full.xml"])
 def test_check_takes_vendor_documents(here: Path, name: str) -> None:
-    assert "rules, " in run("rules", "check", str(DATA / name), "--no-resolve").output
+    assert re.search(
+        r"^\d+ rules?, \d+ warnings?$",
+        run("rules", "check", str(DATA / name), "--no-resolve").output,
+        re.MULTILINE,
+    )
 
 
 def test_check_lists_all_problems_and_exits_with_2(here: Path) -> None:
@@ -56,7 +61,7 @@ def test_check_lists_all_problems_and_exits_with_2(here: Path) -> None:
         "rules:\n- prefx: a\n  origins: ['http://u@o.example']\n", encoding="utf-8"
     )
     output = run("rules", "check", "bad.yaml", code=2).output
-    assert "line 2: rules[0].prefx: unknown key 'prefx'; did you mean 'prefix'?" in output
+    assert "bad.yaml:2: rules[0].prefx: unknown key 'prefx'; did you mean 'prefix'?" in output
     assert "user info" in output
     data = json.loads(run("rules", "check", "bad.yaml", "--json", code=2).output)
     assert {problem["kind"] for problem in data["problems"]} == {"unknown_element", "unsafe_origin"}
@@ -141,6 +146,47 @@ def test_replay_needs_rules_to_compare_with(here: Path) -> None:
     (here / "a.log").write_text(LOG, encoding="utf-8")
     run("explain", "--replay", "a.log", code=2)
     run("explain", code=2)
+
+
+def test_every_problem_of_a_file_has_file_and_line(here: Path) -> None:
+    text = "buckets:\n  site:\n    rules:\n    - {origins: [//o.example]}\n    - {type: redirct, origins: [http://o.example]}\n"
+    (here / "config.yaml").write_text(text, encoding="utf-8")
+    lines = run("rules", "check", "config.yaml", code=2).output.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["Error", "config.yaml:5"]
+    assert lines[0].startswith("Error: config.yaml:4: buckets.site.rules[0].origins[0]: ")
+    assert (
+        run("explain", "/a", "--rules", "config.yaml", "--bucket", "site", code=2).output.splitlines()
+        == lines
+    )
+
+
+def test_a_file_that_cannot_be_read_is_named_once(here: Path) -> None:
+    assert run("rules", "check", "no.yaml", code=2).output == "Error: no.yaml: No such file or directory\n"
+    (here / "latin.yaml").write_bytes(b"rules: [\xe9]")
+    assert run("rules", "check", "latin.yaml", code=2).output == "Error: latin.yaml: not UTF-8\n"
+
+
+def test_a_bucket_that_a_document_does_not_have_is_a_usage_error(here: Path) -> None:
+    for command in (["check"], ["convert", "--to", "cos"]):
+        output = run("rules", *command, "rules.yaml", "--bucket", "nope", code=2).output
+        assert "no rules for bucket 'nope'; the document has site" in output
+
+
+def test_convert_as_json_has_the_document_and_what_is_lost(here: Path) -> None:
+    data = json.loads(run("rules", "convert", "rules.yaml", "--to", "cos", "--json").output)
+    assert (data["ok"], data["form"], data["lost"]) == (True, "cos", [])
+    assert "<OriginConfiguration>" in data["document"]
+    sample = str(DATA / "cos_sample.xml")
+    data = json.loads(run("rules", "convert", sample, "--to", "oss", "--json", code=1).output)
+    assert (data["ok"], data["document"]) == (False, None)
+    assert "rule-1: type" in data["lost"]
+    args = ("rules", "convert", sample, "--to", "oss", "--json", "--lossy", "--out", "o.xml")
+    data = json.loads(run(*args).output)
+    assert (data["ok"], data["out"]) == (True, "o.xml")
+    assert "<WebsiteConfiguration>" in (here / "o.xml").read_text(encoding="utf-8")
+    (here / "bad.yaml").write_text("rules: [{}]", encoding="utf-8")
+    data = json.loads(run("rules", "convert", "bad.yaml", "--to", "cos", "--json", code=2).output)
+    assert [problem["path"] for problem in data["problems"]] == ["rules[0].type", "rules[0].origin.hosts"]
 
 
 CONFIG = """
