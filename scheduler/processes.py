@@ -79,6 +79,7 @@ def worker_group(settings: Settings, lane: Lane, size: LaneSize) -> WorkerGroup:
     """Where the signs of life of a lane's processes, started by this process, are found."""
     return WorkerGroup(
         name=f"{socket.gethostname()}:{os.getpid()}:{lane}",
+        lane=lane,
         processes=size.processes or max(1, (os.cpu_count() or 2) // 2),
         broker=settings.broker,
     )

@@ -15,6 +15,7 @@ from workers.errors import BrokerUnavailable
 from workers.queue import JobQueue
 
 if TYPE_CHECKING:
+    from workers.plan import Lane
     from workers.settings import BrokerSettings
 
 
@@ -24,6 +25,7 @@ class WorkerGroup:
 
     #: Name under which they give their signs.
     name: str
+    lane: Lane
     processes: int
     broker: BrokerSettings
 

@@ -198,7 +198,13 @@ class _Up:
         from scheduler.front.admin.standalone import serving
         from scheduler.front.admin.token import token_of
         from scheduler.listen import bound
-        from scheduler.processes import LaneSize, consumer_child, coordinator_child, worker_children
+        from scheduler.processes import (
+            LaneSize,
+            consumer_child,
+            coordinator_child,
+            worker_children,
+            worker_group,
+        )
         from scheduler.run_settings import UP, note_source, write_run_settings
 
         # The addresses as bound: nothing is fetched from ourselves.
@@ -208,7 +214,8 @@ class _Up:
             settings, children = embedded.prepare(settings)
             await asyncio.gather(*(self._start_one(supervisor, child, settings) for child in children))
         token_of(settings)  # made before several processes could each make one
-        await self.served.enter_async_context(serving(settings, "worker"))
+        groups = [worker_group(settings, lane, LaneSize()) for lane in Lane]
+        await self.served.enter_async_context(serving(settings, "worker", workers=groups))
         file = write_run_settings(settings, UP)
         note_source(settings, self.source)
         fronts = self._fronts(settings, file, gateway, admin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -46,7 +47,7 @@ def command(config: Path | None, lane: str, processes: int | None, threads: int 
 
 async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
     from scheduler.front.admin.standalone import serving
-    from scheduler.processes import worker_children
+    from scheduler.processes import worker_children, worker_group
     from scheduler.rules.repository import RulesRepository
     from scheduler.startup import publish_first_rules
     from scheduler.supervise import Supervisor
@@ -60,7 +61,7 @@ async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> Non
         await publish_first_rules(rules, settings, who="worker")
     finally:
         await ledger.close()
-    async with serving(settings, "worker"), Supervisor() as supervisor:
-        for child in worker_children(settings, lanes, size):
-            await supervisor.start(child)
+    groups = [worker_group(settings, lane, size) for lane in lanes]
+    async with serving(settings, "worker", workers=groups), Supervisor() as supervisor:
+        await asyncio.gather(*(supervisor.start(child) for child in worker_children(settings, lanes, size)))
         await stop.wait()

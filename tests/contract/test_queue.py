@@ -152,7 +152,7 @@ async def test_what_redis_handed_out_and_nobody_got_returns_to_its_lane(settings
 
 
 async def test_a_group_of_workers_is_well_while_all_its_processes_give_signs(settings, queue):
-    group = WorkerGroup(name="host:1:hot", processes=2, broker=settings)
+    group = WorkerGroup(name="host:1:hot", lane=Lane.HOT, processes=2, broker=settings)
     assert await group.problem(queue) == "0 of 2 worker processes give signs of life"
     await queue.heartbeat("w1", member=f"{group.name}:{os.getpid()}")
     await queue.heartbeat("w2", member=f"host:1:cold:{os.getppid()}")
@@ -162,7 +162,9 @@ async def test_a_group_of_workers_is_well_while_all_its_processes_give_signs(set
     await queue.heartbeat("w4", member=f"{group.name}:{os.getppid()}")
     assert await group.problem(queue) is None
     assert await group.ready()
-    away = WorkerGroup(name="g", processes=1, broker=BrokerSettings(url="redis://127.0.0.1:1/0"))
+    away = WorkerGroup(
+        name="g", lane=Lane.HOT, processes=1, broker=BrokerSettings(url="redis://127.0.0.1:1/0")
+    )
     assert await away.ready(), "a Redis that is away says nothing of workers"
 
 

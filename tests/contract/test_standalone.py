@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import httpx
 import pytest
 
 from scheduler.front.admin.standalone import serving
+from scheduler.processes import LaneSize, worker_group
 from scheduler.settings import load_settings
 from workers.errors import ConfigError, OriginUnreachable
 from workers.ledger import Ledger
 from workers.origin.control import OriginControl
+from workers.plan import Lane
+from workers.queue import JobQueue
 from workers.settings import OriginSettings
 
 pytestmark = pytest.mark.real
@@ -48,6 +52,24 @@ async def test_a_worker_answers_and_is_ready_while_an_origin_is_well(tmp_path, v
                 await asyncio.sleep(0.1)
         await ledger.close()
         assert "a.example" in answer.json()["problems"]["origins"]
+
+
+async def test_workers_that_give_no_signs_of_life_make_it_unready(tmp_path, valkey_url):
+    settings = settings_of(tmp_path, valkey_url)
+    group = worker_group(settings, Lane.HOT, LaneSize(processes=1))
+    queue = JobQueue.open(settings.broker)
+    async with (
+        serving(settings, "worker", workers=[group]) as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["problems"] == {"workers hot": "0 of 1 worker processes give signs of life"}
+        await queue.heartbeat("w", member=f"{group.name}:{os.getpid()}")
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - over HTTP
+                await asyncio.sleep(0.1)
+    await queue.close()
 
 
 async def test_an_installation_without_a_front_tells_its_queues_here(tmp_path, valkey_url):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -30,12 +31,13 @@ from workers.queue import JobQueue
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from redis.asyncio import Redis
 
     from scheduler.front.admin.health import Check
     from scheduler.settings import Settings
+    from scheduler.worker_health import WorkerGroup
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +55,16 @@ class _Sources:
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, kind: Literal["worker", "consumer"], own: Callable[[], None] | None = None
+    settings: Settings,
+    kind: Literal["worker", "consumer"],
+    own: Callable[[], None] | None = None,
+    *,
+    workers: Sequence[WorkerGroup] = (),
 ) -> AsyncIterator[str | None]:
     """Serve on `metrics.<kind>_listen` while the block runs; nothing when it is unset. Yields `host:port`.
 
-    `own` sets gauges that only this process knows, before each answer.
+    `own` sets gauges that only this process knows, before each answer. Not ready while one of `workers`
+    gives no signs of life.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -82,6 +89,7 @@ async def serving(
                 "redis": redis_check(ledger.redis),
                 "store": store_check(store, settings.buckets),
                 "origins": _fleet_check(Fleet(ledger.redis, namespace=ledger.namespace, process="readyz")),
+                **{f"workers {group.lane}": partial(group.problem, queue) for group in workers},
             }
         )
         stop = asyncio.Event()
