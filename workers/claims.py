@@ -25,7 +25,7 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from workers.plan import Lane
 
@@ -57,6 +57,15 @@ class ClaimState(StrEnum):
     DUPLICATE = "duplicate"
     ABSENT = "absent"
     TOMBSTONE = "tombstone"
+
+
+class WantedKey(NamedTuple):
+    """A key that a client waits for."""
+
+    bucket: str
+    key: str
+    #: Whether STORED is an answer; without it the mark of a pull that has just ended is passed over.
+    heed_stored: bool = True
 
 
 class RunState(StrEnum):
@@ -173,14 +182,25 @@ return n
 """
 
 _START_WANTED = """
--- KEYS: claim, tomb, absent of one key; ARGV: value, lease ms, heed a stored mark (1/0)
-if redis.call('exists', KEYS[2]) == 1 then return 'tombstone' end
-if redis.call('exists', KEYS[3]) == 1 then return 'absent' end
-local held = redis.call('get', KEYS[1])
-if held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then return 'busy' end
-if held and ARGV[3] == '1' and string.sub(held, 1, 7) == 'stored|' then return 'stored' end
-redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
-return 'started'
+-- KEYS: claim, tomb, absent of each key; ARGV: value, lease ms, then for each key: heed a stored mark (1/0)
+local out = {}
+for i = 1, #KEYS, 3 do
+  local held = redis.call('get', KEYS[i])
+  local heed = ARGV[3 + (i - 1) / 3] == '1'
+  if redis.call('exists', KEYS[i + 1]) == 1 then
+    out[#out + 1] = 'tombstone'
+  elseif redis.call('exists', KEYS[i + 2]) == 1 then
+    out[#out + 1] = 'absent'
+  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then
+    out[#out + 1] = 'busy'
+  elseif held and heed and string.sub(held, 1, 7) == 'stored|' then
+    out[#out + 1] = 'stored'
+  else
+    redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
+    out[#out + 1] = 'started'
+  end
+end
+return out
 """
 
 _RENEW = """
@@ -263,15 +283,21 @@ class Claims:
             out += [RunState(state) for state in answer]
         return out
 
-    async def start_wanted(self, bucket: str, key: str, *, owner: str, heed_stored: bool = True) -> RunState:
-        """As `start` for one key that a client waits for.
+    async def start_wanted(self, wanted: Sequence[WantedKey], *, owner: str) -> list[RunState]:
+        """As `start` for keys that clients wait for, of any buckets; answers in their order.
 
-        ABSENT when no origin had it lately. STORED (unless `heed_stored` is off) when a pull has just ended
+        ABSENT when no origin had it lately. STORED (unless the mark is not heeded) when a pull has just ended
         well: whoever saw the store without the key before that looks again. Neither takes a claim.
         """
-        names = [self._name(kind, bucket, key) for kind in ("claim", "tomb", "absent")]
-        args: list[str | int] = [f"running||{owner}", LEASE_MS, int(heed_stored)]
-        return RunState(await self._start_wanted(names, args))
+        out: list[RunState] = []
+        for at in range(0, len(wanted), CHUNK):
+            some = wanted[at : at + CHUNK]
+            names = [
+                self._name(kind, one.bucket, one.key) for one in some for kind in ("claim", "tomb", "absent")
+            ]
+            args: list[str | int] = [f"running||{owner}", LEASE_MS, *(int(one.heed_stored) for one in some)]
+            out += [RunState(state) for state in await self._start_wanted(names, args)]
+        return out
 
     async def renew(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
         """Extend the leases of keys that are still being moved."""
@@ -319,6 +345,11 @@ class Claims:
     async def absent(self, bucket: str, key: str) -> bool:
         """Whether the key was recently found absent at every origin."""
         return bool(await self._redis.exists(self._name("absent", bucket, key)))
+
+    async def withheld(self, bucket: str, key: str) -> bool:
+        """Whether the key is not asked for at any origin: lately absent (L14), or deleted here (S15)."""
+        names = [self._name(kind, bucket, key) for kind in ("absent", "tomb")]
+        return bool(await self._redis.exists(*names))
 
     async def add_tombstones(self, bucket: str, keys: Sequence[str], *, ttl_s: float, reason: str) -> None:
         """Keys deleted at the store during the migration are not pulled until `ttl_s` has passed (S15)."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.front.gathered import Gathered
 from workers import metrics
-from workers.claims import RunState
+from workers.claims import RunState, WantedKey
 from workers.leases import LeaseKeeper
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class FrontClaims:
         self._claims = claims
         self._leases = LeaseKeeper(claims, owner=owner)
         self._owner = owner
+        self._starts = Gathered(self._start)
         self._away_until = 0.0
         self._keeper: asyncio.Task[None] | None = None
         self._finished: dict[str, list[str]] = {}
@@ -107,9 +109,7 @@ class FrontClaims:
 
     async def claim(self, bucket: str, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
-        state = await self._ask(
-            lambda: self._claims.start_wanted(bucket, key, owner=self._owner, heed_stored=heed_stored)
-        )
+        state = await self._starts.ask(WantedKey(bucket, key, heed_stored))
         metrics.claimed("unknown" if state is None else _RESULTS[state])
         match state:
             case None:
@@ -127,6 +127,11 @@ class FrontClaims:
                 return Claimed.MINE
             case _:
                 assert_never(state)
+
+    async def _start(self, wanted: list[WantedKey]) -> list[RunState | None]:
+        """The ledger's answers for all that asked together; None for each when there is none in time."""
+        states = await self._ask(lambda: self._claims.start_wanted(wanted, owner=self._owner))
+        return [None] * len(wanted) if states is None else [*states]
 
     async def release(self, bucket: str, key: str) -> None:
         """The key is done with, one way or the other."""
@@ -151,9 +156,9 @@ class FrontClaims:
         """Tell the others that no origin has the key."""
         await self._ask(lambda: self._claims.mark_absent(bucket, [key], ttl_s=ttl_s))
 
-    async def absent(self, bucket: str, key: str) -> bool:
-        """Whether some process found no origin with the key lately; False when the ledger does not answer."""
-        return bool(await self._ask(lambda: self._claims.absent(bucket, key)))
+    async def withheld(self, bucket: str, key: str) -> bool:
+        """Whether a client gets 404 without an origin being asked; False when the ledger does not answer."""
+        return bool(await self._ask(lambda: self._claims.withheld(bucket, key)))
 
     async def wait_for_other(self, store: ObjectStore, bucket: str, key: str, *, timeout_s: float) -> Waited:
         """Wait for another process's pull of the key to reach the store (A24).

@@ -7,7 +7,7 @@ import uuid
 import fakeredis
 import pytest
 
-from workers.claims import Claims, ClaimState, RunState
+from workers.claims import Claims, ClaimState, RunState, WantedKey
 from workers.ledger import connect
 from workers.plan import Lane
 
@@ -25,22 +25,24 @@ async def claims(request):
 async def test_a_client_takes_a_key_that_only_waits_in_the_queue(claims):
     await claims.claim_many("b", ["k"], lane=Lane.HOT, owner="d")
     await claims.mark_queued("b", ["k"], lane=Lane.HOT, owner="d")
-    assert await claims.start_wanted("b", "k", owner="front") is RunState.STARTED
-    assert await claims.start_wanted("b", "k", owner="other") is RunState.BUSY
+    assert await claims.start_wanted([WantedKey("b", "k")], owner="front") == [RunState.STARTED]
+    assert await claims.start_wanted([WantedKey("b", "k")], owner="other") == [RunState.BUSY]
     await claims.release("b", ["k"], owner="front")
-    assert await claims.start_wanted("b", "k", owner="other") is RunState.STARTED
+    assert await claims.start_wanted([WantedKey("b", "k")], owner="other") == [RunState.STARTED]
 
 
 async def test_a_pull_that_ended_well_tells_those_who_looked_just_before(claims):
-    await claims.start_wanted("b", "k", owner="front")
+    await claims.start_wanted([WantedKey("b", "k")], owner="front")
     await claims.finish("b", ["k"], owner="front")
     assert not await claims.is_running("b", "k")
-    assert await claims.start_wanted("b", "k", owner="other") is RunState.STORED
+    assert await claims.start_wanted([WantedKey("b", "k")], owner="other") == [RunState.STORED]
     assert await claims.claim_many("b", ["k"], lane=Lane.COLD, owner="d") == [ClaimState.CLAIMED]
     await claims.forget("b", ["k"], lane=Lane.COLD, claim="d")
-    await claims.start_wanted("b", "k", owner="front")
+    await claims.start_wanted([WantedKey("b", "k")], owner="front")
     await claims.finish("b", ["k"], owner="front")
-    assert await claims.start_wanted("b", "k", owner="other", heed_stored=False) is RunState.STARTED
+    assert await claims.start_wanted([WantedKey("b", "k", heed_stored=False)], owner="other") == [
+        RunState.STARTED
+    ]
     await claims.finish("b", ["k"], owner="front")
     assert await claims.is_running("b", "k"), "only the owner finishes"
 
@@ -48,6 +50,23 @@ async def test_a_pull_that_ended_well_tells_those_who_looked_just_before(claims)
 async def test_absent_keys_and_tombstones_are_not_taken(claims):
     await claims.mark_absent("b", ["a"], ttl_s=10)
     await claims.add_tombstones("b", ["t"], ttl_s=10, reason="deleted")
-    assert await claims.start_wanted("b", "a", owner="front") is RunState.ABSENT
-    assert await claims.start_wanted("b", "t", owner="front") is RunState.TOMBSTONE
+    assert await claims.start_wanted([WantedKey("b", "a")], owner="front") == [RunState.ABSENT]
+    assert await claims.start_wanted([WantedKey("b", "t")], owner="front") == [RunState.TOMBSTONE]
     assert not await claims.is_running("b", "a")
+
+
+async def test_keys_of_several_buckets_are_asked_for_together_each_with_its_own_answer(claims):
+    await claims.add_tombstones("b", ["t"], ttl_s=10, reason="deleted")
+    for bucket in ("b", "c"):
+        await claims.start_wanted([WantedKey(bucket, "s")], owner="front")
+        await claims.finish(bucket, ["s"], owner="front")
+    wanted = [
+        WantedKey("b", "t"),
+        WantedKey("b", "s"),
+        WantedKey("c", "s", heed_stored=False),
+        WantedKey("c", "n"),
+    ]
+    wanted += [WantedKey("b", f"many/{number}") for number in range(600)]
+    states = await claims.start_wanted(wanted, owner="front")
+    assert states[:4] == [RunState.TOMBSTONE, RunState.STORED, RunState.STARTED, RunState.STARTED]
+    assert states[4:] == [RunState.STARTED] * 600

@@ -8,7 +8,7 @@ import time
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from workers.claims import ClaimState, RunState
+from workers.claims import ClaimState, RunState, WantedKey
 from workers.failures import Failure
 from workers.ledger import Ledger, connect, ledger_url
 from workers.plan import Lane
@@ -89,7 +89,7 @@ async def test_whoever_starts_on_a_key_that_was_just_stored_looks_first(ledger):
     await ledger.claims.mark_queued(B, keys, lane=Lane.HOT, owner="d1")
     assert await claim(ledger, ["stored"]) == [ClaimState.DUPLICATE]
     for key in ("pulled", "failed"):
-        assert await ledger.claims.start_wanted(B, key, owner="front-1") is RunState.STARTED
+        assert await ledger.claims.start_wanted([WantedKey(B, key)], owner="front-1") == [RunState.STARTED]
     await ledger.claims.finish(B, ["pulled"], owner="front-1")
     await ledger.claims.release(B, ["failed"], owner="front-1")
     look = RunState.LOOK
@@ -99,7 +99,7 @@ async def test_whoever_starts_on_a_key_that_was_just_stored_looks_first(ledger):
 
 async def test_one_message_follows_the_pull_of_a_front_that_might_die(ledger):
     """A front's claim has no message behind it: nothing would come of the event if the front were killed."""
-    assert await ledger.claims.start_wanted(B, "a", owner="front-1") is RunState.STARTED
+    assert await ledger.claims.start_wanted([WantedKey(B, "a")], owner="front-1") == [RunState.STARTED]
     states = [await claim(ledger, ["a"]) for _ in range(2)]
     assert states == [[ClaimState.CLAIMED], [ClaimState.DUPLICATE]]
     assert await ledger.claims.is_running(B, "a"), "the front's claim is left alone"

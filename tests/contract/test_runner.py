@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from workers import runner as running
-from workers.claims import ClaimState, RunState
+from workers.claims import ClaimState, RunState, WantedKey
 from workers.errors import (
     DigestMismatch,
     OriginsExhausted,
@@ -197,12 +197,14 @@ async def test_a_visitor_and_a_message_never_both_ask_the_origin(setup):
     """Whichever comes first; also when the message waited longer than the mark of what is stored lasts."""
     await claimed(setup, "a", "b", "c")
     for key in "bc":
-        await setup.ledger.claims.start_wanted("site", key, owner="front-1")
+        await setup.ledger.claims.start_wanted([WantedKey("site", key)], owner="front-1")
     await setup.ledger.claims.finish("site", ["b"], owner="front-1")
     await setup.ledger.claims.release("site", ["c"], owner="front-1")
     await setup.run("a", "b", "c", claim="d")
     assert [(key, look) for key, _, _, look in setup.calls] == [("a", False), ("b", True), ("c", True)]
-    assert await setup.ledger.claims.start_wanted("site", "a", owner="front-1") is RunState.STORED
+    assert await setup.ledger.claims.start_wanted([WantedKey("site", "a")], owner="front-1") == [
+        RunState.STORED
+    ]
     await setup.ledger.claims.finish("site", ["a"], owner="front-1")
     setup.calls.clear()
     await setup.run("a", scan="scan", batch=0, lane=Lane.COLD)
