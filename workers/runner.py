@@ -198,7 +198,7 @@ class BatchRunner:
                 ready.append((item, _Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
-                look_first = old or item.attempt > 0 or state is RunState.LOOK
+                look_first = old or item.attempt > 0 or item.tried_as != "" or state is RunState.LOOK
                 tasks[asyncio.create_task(self._item(batch, item, index, look_first=look_first))] = item
         pending = set(tasks)
         while pending or ready:
