@@ -99,6 +99,8 @@ async def _there(plan: FetchPlan, item: FetchItem, store: ObjectStore, attempt: 
         )
     theirs = meta.get(KEY_SHA256)
     collapsed = theirs is not None and theirs != sha256(item.key.encode()).hexdigest()
+    known = store.known(plan.bucket) or await store.guarantees(plan.bucket)
+    collapsed = collapsed or known.refuses(item.key, found.size) is not None
     if item.replace_etag is not None or collapsed:
         return None  # the upload tells what stands in its way
     return AlreadyPresent(key=item.key, etag=found.etag, size=found.size)
@@ -118,7 +120,9 @@ async def _store(
     try:
         if answer.framing == "close" and not plan.store.accept_close_delimited:
             msg = f"{answer.origin}: neither length nor chunked: nobody can know whether the body is whole"
-            raise OriginNoLength(msg, origin=answer.origin)
+            no_length = OriginNoLength(msg, origin=answer.origin)
+            session.discard(no_length)
+            raise no_length
         if limit is not None and answer.length is not None and answer.length > limit:
             msg = f"{item.key}: {answer.length} bytes, the limit is {limit}"
             raise ObjectTooLarge(msg)

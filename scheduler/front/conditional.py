@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from workers.http_dates import http_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,17 +38,6 @@ class Validators:
     last_modified: float | None = None
 
 
-def parse_http_date(value: str) -> float | None:
-    """Unix seconds of an HTTP date in any of its three forms, or None."""
-    try:
-        moment = parsedate_to_datetime(value.strip())
-    except (ValueError, TypeError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
-
-
 def has_conditions(headers: Mapping[str, str]) -> bool:
     """Whether any precondition header is present (names lower-case); `If-Range` is none of them."""
     return (
@@ -69,7 +58,7 @@ def evaluate(headers: Mapping[str, str], validators: Validators) -> Verdict:
         return Verdict.NOT_MODIFIED if matched else Verdict.PROCEED
     since = headers.get("if-modified-since")
     if since is not None and validators.last_modified is not None:
-        limit = parse_http_date(since)
+        limit = http_seconds(since)
         if limit is not None and int(validators.last_modified) <= limit:
             return Verdict.NOT_MODIFIED
     return Verdict.PROCEED
@@ -85,7 +74,7 @@ def precondition_holds(headers: Mapping[str, str], validators: Validators) -> bo
         return _in_list(match, validators.etag, weak=False, exists=True)
     unmodified = headers.get("if-unmodified-since")
     if unmodified is not None:
-        limit = parse_http_date(unmodified)
+        limit = http_seconds(unmodified)
         if limit is None:
             return True
         return validators.last_modified is not None and int(validators.last_modified) <= limit
@@ -97,7 +86,7 @@ def if_range_holds(value: str, validators: Validators) -> bool:
     text = value.strip()
     if text.startswith(('"', "W/")):
         return _strong_equal(text, validators.etag)
-    moment = parse_http_date(text)
+    moment = http_seconds(text)
     return (
         moment is not None
         and validators.last_modified is not None

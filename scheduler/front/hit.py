@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scheduler.front.parts import Parts, Target
     from scheduler.front.range_header import RangeSpec
     from scheduler.front.request import Request
-    from workers.store.client import StoreResponse
+    from workers.store.response import StoreResponse
     from workers.store.model import ObjectInfo
 
 log = structlog.get_logger()

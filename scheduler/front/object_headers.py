@@ -10,7 +10,8 @@ import re
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from scheduler.front.conditional import Validators, parse_http_date
+from scheduler.front.conditional import Validators
+from workers.http_dates import http_seconds
 from workers.store.metadata import decode_value, is_mirrored, replay_headers
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def store_validators(info: ObjectInfo, headers: RawHeaders) -> Validators:
     modified = next((value for name, value in headers if name == b"last-modified"), b"")
     return Validators(
         etag=f'"{info.etag}"' if info.etag else None,
-        last_modified=parse_http_date(modified.decode("latin-1")) if modified else None,
+        last_modified=http_seconds(modified.decode("latin-1")) if modified else None,
     )
 
 
@@ -141,7 +142,7 @@ def origin_validators(headers: Iterable[tuple[str, str]]) -> Validators:
         if lower == "etag":
             etag = value.strip()
         elif lower == "last-modified":
-            modified = parse_http_date(value)
+            modified = http_seconds(value)
     return Validators(etag=etag, last_modified=modified)
 
 

@@ -7,55 +7,23 @@ import contextlib
 
 import pytest
 
+from support.scripted import CLOSE, scripted
 from workers.store.wire import Wire
 
 
 @contextlib.asynccontextmanager
-async def server(*answers: bytes, then: str = "keep"):
-    """Gives one scripted answer a request, over as many connections as come; records them."""
-    script = list(answers)
-    seen: list[tuple[int, bytes]] = []
-    writers: list[asyncio.StreamWriter] = []
-    tasks: set[asyncio.Task] = set()
-
-    async def serve(reader, writer):
-        tasks.add(asyncio.current_task())
-        number = len(writers)
-        writers.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = 0
-                for line in head.lower().split(b"\r\n"):
-                    if line.startswith(b"content-length:"):
-                        length = int(line[15:])
-                seen.append((number, head + await reader.readexactly(length)))
-                answer = script.pop(0)
-                if answer == b"silence":
-                    await asyncio.sleep(60)
-                writer.write(answer)
-                await writer.drain()
-                if then == "close" or not answer:
-                    break
-        writer.close()
-
-    running = await asyncio.start_server(serve, "127.0.0.1", 0)
-    host = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
-    wire = Wire(limit=4, connect_s=2, idle_s=0.3, tls=None)
-    wire.open()
-    try:
-        yield wire, host, seen
-    finally:
-        await wire.close()
-        running.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
+async def server(*steps: bytes | list):
+    """A wire to a server of scripted answers, the server's host, and what it saw."""
+    async with scripted(*steps) as told:
+        wire = Wire(limit=4, connect_s=2, idle_s=0.3, tls=None)
+        wire.open()
+        try:
+            yield wire, told.host, told.seen
+        finally:
+            await wire.close()
 
 
+SILENCE = [60.0]
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "x"\r\n\r\nok'
 
 
@@ -88,13 +56,13 @@ async def test_length_chunks_head_and_no_content_are_read_to_their_end():
     ],
 )
 async def test_broken_answer_is_an_error_and_never_a_short_body(answer):
-    async with server(answer, then="close") as (wire, host, _):
+    async with server([answer, CLOSE]) as (wire, host, _):
         with pytest.raises(OSError):
             await wire.exchange("GET", host, "/", {}, b"")
 
 
 async def test_silence_ends_after_the_idle_time():
-    async with server(b"silence") as (wire, host, _):
+    async with server(SILENCE) as (wire, host, _):
         with pytest.raises(TimeoutError):
             await wire.exchange("GET", host, "/", {}, b"")
 
@@ -105,7 +73,7 @@ async def test_request_on_a_connection_that_the_server_closed_is_repeated_unless
 ):
     """A POST may have begun an upload, so its sender must know (P41)."""
     answer = OK if method != "HEAD" else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
-    async with server(OK, b"", answer) as (wire, host, seen):
+    async with server(OK, [CLOSE], answer) as (wire, host, seen):
         await wire.exchange("GET", host, "/", {}, b"")
         if repeated:
             assert (await wire.exchange(method, host, "/", {}, b"")).status == 200
@@ -117,7 +85,7 @@ async def test_request_on_a_connection_that_the_server_closed_is_repeated_unless
 
 
 async def test_cancelled_exchange_gives_its_connection_to_nobody():
-    async with server(b"silence", OK) as (wire, host, seen):
+    async with server(SILENCE, OK) as (wire, host, seen):
         task = asyncio.create_task(wire.exchange("GET", host, "/one", {}, b""))
         async with asyncio.timeout(5):
             while not seen:  # noqa: ASYNC110 -- the server's list is all there is to look at

@@ -335,6 +335,9 @@ def _translated(error: Exception, host: str, refused: list[Refusal]) -> OriginEr
         return OriginUnreachable(f"{host}: no address found", origin=host)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | ssl.SSLError):
         return OriginUnreachable(f"{host}: {_short(error)}", origin=host)
+    if isinstance(error, aiohttp.InvalidUrlClientError):
+        # A literal such as 2130706433 or 0177.0.0.1, which the system would take for an address (B11).
+        return AddressRefused(f"{host}: no address in its usual form", origin=host)
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return OriginMalformed(f"{host}: unusable URL ({type(error).__name__})", origin=host)
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -197,7 +197,7 @@ def _read(name: str, value: str, said: dict[str, str]) -> list[Offered]:
         )
     if name.endswith("-hash-crc64ecma"):
         text = value.strip()
-        if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 64:
+        if not (text.isascii() and text.isdigit() and len(text) <= 20) or int(text) >= 1 << 64:
             return []
         return [Offered(name, "crc64ecma", f"{int(text):016x}")]
     if said.get("x-amz-checksum-type", "FULL_OBJECT").upper() != "FULL_OBJECT":

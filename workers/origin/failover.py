@@ -8,18 +8,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from workers.errors import OriginError, OriginPartial, OriginStatus, OriginThrottled
+from workers.http_dates import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.plan import FetchPlan
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\Z", re.IGNORECASE | re.ASCII)
+#: Positions of more than 18 digits are nobody's, and Python refuses to read thousands of them.
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\Z", re.IGNORECASE | re.ASCII)
+
+#: No wait is longer, so that whoever calculates with one stays within what a clock can show; in seconds.
+MAX_RETRY_AFTER_S = 365 * 86400.0
 
 
 class Verdict(Enum):
@@ -89,19 +93,14 @@ def status_error(
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait, from a number or an HTTP date; None where it is absent or makes no sense."""
+    """Seconds to wait, at most a year, from a number or an HTTP date; None where it makes no sense."""
     if not value:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - now).total_seconds())
+        return min(float(text), MAX_RETRY_AFTER_S)
+    until = http_date(text)
+    return None if until is None else min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER_S)
 
 
 def all_say_absent(statuses: Sequence[int | None]) -> bool:

@@ -39,7 +39,14 @@ METADATA = frozenset(
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+#: IPv4 seen through a stateless translator (RFC 2765).
+_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+#: Not reachable from everywhere (IANA's registries), which Python tells only in its later versions.
+_NOT_GLOBAL = tuple(
+    ipaddress.ip_network(text)
+    for text in ("192.0.0.0/29", "192.0.0.8/32", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
+)
 
 
 class Kind(StrEnum):
@@ -72,7 +79,7 @@ current_dial: ContextVar[Dial | None] = ContextVar("current_dial", default=None)
 
 
 def embedded_addresses(address: IPAddress) -> list[IPAddress]:
-    """The address itself and every IPv4 address that it stands for (mapped, 6to4, Teredo, NAT64)."""
+    """The address itself and every IPv4 address that it stands for (mapped, 6to4, Teredo, NAT64 …)."""
     found: list[IPAddress] = [address]
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -81,7 +88,7 @@ def embedded_addresses(address: IPAddress) -> list[IPAddress]:
             found.append(address.sixtofour)
         if address.teredo is not None:
             found.extend(address.teredo)
-        if address in _NAT64 or address in _NAT64_LOCAL:
+        if address in _NAT64 or address in _NAT64_LOCAL or address in _TRANSLATED:
             found.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
         if 1 < int(address) <= 0xFFFF_FFFF:
             found.append(ipaddress.IPv4Address(int(address)))
@@ -107,7 +114,9 @@ def _kind(address: IPAddress) -> Kind:
         return Kind.LOOPBACK
     if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
         return Kind.PRIVATE
-    return Kind.PUBLIC if address.is_global else Kind.PRIVATE
+    if not address.is_global or any(address in network for network in _NOT_GLOBAL):
+        return Kind.PRIVATE
+    return Kind.PUBLIC
 
 
 @dataclass(frozen=True, slots=True)

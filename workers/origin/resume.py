@@ -7,9 +7,9 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from workers.http_dates import http_date
 from workers.origin.answers import first_header
 from workers.origin.failover import parse_content_range
 
@@ -42,8 +42,9 @@ class Resumption:
         part = parse_content_range(first_header(headers, "content-range"))
         if part is None or part.total != self.total:
             return False
-        etag = first_header(headers, "etag")
-        if self.validator.startswith('"') and etag is not None and etag != self.validator:
+        # An origin may know Range and not If-Range: what it says of the object now counts, too.
+        name = "etag" if self.validator.startswith('"') else "last-modified"
+        if first_header(headers, name) not in {None, self.validator}:
             return False
         return part.first == self.first + got and part.last == self.end - 1
 
@@ -53,14 +54,11 @@ def strong_validator(headers: Headers) -> str | None:
     etag = first_header(headers, "etag")
     if etag is not None and len(etag) > 2 and etag.startswith('"') and etag.endswith('"'):
         return etag
-    modified, date = first_header(headers, "last-modified"), first_header(headers, "date")
-    if modified is None or date is None:
+    modified = first_header(headers, "last-modified")
+    changed, answered = http_date(modified or ""), http_date(first_header(headers, "date") or "")
+    if changed is None or answered is None:
         return None
-    try:
-        age_s = (parsedate_to_datetime(date) - parsedate_to_datetime(modified)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return modified if age_s >= SAFE_AGE_S else None
+    return modified if (answered - changed).total_seconds() >= SAFE_AGE_S else None
 
 
 def resumption(status: int, headers: Headers, length: int | None) -> Resumption | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers.errors import OriginError, OriginTimeout, OriginTruncated
-from workers.origin.body import BODY_ERRORS, body_error, was_reset
+from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
+from workers.origin.body import BODY_ERRORS, body_error, framing_of, was_reset
 from workers.origin.resume import resumption
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class BodyStream:
 
         Raises:
             OriginTruncated, OriginTimeout: it broke and could not be continued.
+            OriginMalformed: more bytes came than were promised.
         """
         if self._ahead:
             chunk, self._ahead = self._ahead, b""
@@ -109,8 +110,12 @@ class BodyStream:
         if not chunk:
             chunk = await self._end()
         self.got += len(chunk)
-        if self.got == self.length:
-            self._ended = True
+        if self.length is not None and self.got >= self.length:
+            if self.got > self.length:
+                raise OriginMalformed(
+                    f"{self.origin}: more than the {self.length} bytes that were promised", origin=self.origin
+                )
+            self._ended = self.framing == "length"
         if self._waited_s >= JOB_S or self._timeouts.total_s is not None:
             self._check_deadline()
         return chunk
@@ -126,9 +131,10 @@ class BodyStream:
         return self._ahead
 
     async def _end(self) -> bytes:
-        if self.length is not None and self.got != self.length:
-            return await self._mend(self._truncated())
-        if self.framing == "close" and was_reset(self.answer):
+        if self.length is not None:
+            if self.got != self.length:
+                return await self._mend(self._truncated())
+        elif self.framing == "close" and was_reset(self.answer):
             raise self._truncated()
         self._ended = True
         return b""
@@ -188,9 +194,13 @@ class BodyStream:
         assert plan is not None
         self._resumes += 1
         self.answer.close()
+        answer = None
         try:
             answer = await self._ask_again(self.answer.url, plan.request(self.got))
+            framing, _ = framing_of(answer, method="GET", origin=self.origin)
         except OriginError as again:
+            if answer is not None:
+                answer.close()
             log.info("origin_not_resumed", origin=self.origin, got=self.got, reason=again.reason)
             return False
         if not plan.continues(answer.status, answer.headers, self.got):
@@ -198,7 +208,7 @@ class BodyStream:
             log.info("origin_not_resumed", origin=self.origin, got=self.got, status=answer.status)
             return False
         log.info("origin_resumed", origin=self.origin, got=self.got, of=self.length, reason=error.reason)
-        self.answer = answer
+        self.answer, self.framing = answer, framing
         return True
 
     def _check_deadline(self) -> None:

@@ -5,7 +5,6 @@ Owns the translation of S3's statuses, codes and headers. Pure: gets finished an
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from lxml import etree
@@ -19,6 +18,7 @@ from workers.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
+from workers.http_dates import http_seconds
 from workers.store.model import ObjectInfo
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ def _text(root: etree._Element, name: str) -> str:
 
 def error_code(body: bytes) -> tuple[str, str]:
     """Code and message of an S3 error document; both empty when there is none."""
-    if not body or body.lstrip()[:1] != b"<":
+    text = body.strip()
+    if text[:1] != b"<":
         return "", ""
     try:
-        root = etree.fromstring(body, _PARSER)
+        root = etree.fromstring(text, _PARSER)
     except etree.XMLSyntaxError:
         return "", ""
     if etree.QName(root).localname != "Error":
@@ -103,7 +104,7 @@ def failure(answer: StoreAnswer, *, what: str) -> StoreError:
         kind = StoreUnavailable
     error = kind(text, status=status, code=code or None)
     after = answer.headers.get("Retry-After", "")
-    if after.isdecimal():
+    if after.isdecimal() and len(after) <= 9:
         error.retry_after_s = float(after)
     return error
 
@@ -120,12 +121,7 @@ def unquote_etag(value: str) -> str:
 
 def http_date(value: str) -> float:
     """Unix time of an HTTP date; 0 when it is none."""
-    if not value:
-        return 0.0
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except ValueError:
-        return 0.0
+    return (http_seconds(value) or 0.0) if value else 0.0
 
 
 def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
@@ -150,7 +146,7 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
             modified = http_date(value)
         elif lower == "content-range":
             after = value.rpartition("/")[2]
-            total = int(after) if after.isdecimal() else None
+            total = int(after) if after.isdecimal() and len(after) <= 18 else None
     return ObjectInfo(
         key=key,
         size=size if total is None else total,
@@ -162,13 +158,13 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
 
 
 def parse(answer: StoreAnswer, *, what: str) -> etree._Element:
-    """The root of an XML answer.
+    """The root of an XML answer; blanks before it are a store's way of saying that it still works.
 
     Raises:
         StoreUnavailable: it is not well-formed (cut short, or a proxy's page).
     """
     try:
-        return etree.fromstring(answer.body, _PARSER)
+        return etree.fromstring(answer.body.strip(), _PARSER)
     except etree.XMLSyntaxError as error:
         raise StoreUnavailable(f"{what}: unreadable answer: {error}", status=answer.status) from error
 

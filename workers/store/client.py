@@ -1,15 +1,13 @@
 """ObjectStore: everything the program asks of the destination.
 
-Owns what is sent with every request of a kind (encryption, storage class, ACL, expected owner) and what was
-learnt about the store. Must not know rules, queues or origins. How bytes travel is `transport`'s, how an
-object is committed is `upload`'s.
+Owns the requests about whole objects and buckets, and what was learnt about the store. Must not know rules,
+queues or origins. How bytes travel is `transport`'s, how an object is committed is `upload`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from hashlib import md5
 from typing import TYPE_CHECKING, Final, Self
 
@@ -17,13 +15,14 @@ import structlog
 
 from workers.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
 from workers.store.answers import failure, object_info
-from workers.store.credentials import read_secret
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.journal import StoreJournal
 from workers.store.listing import list_objects
 from workers.store.memory import MemoryBudget
 from workers.store.model import StoreAnswer
+from workers.store.response import StoreResponse, ends_visibly
 from workers.store.signing import sha256_hex
+from workers.store.standing_headers import creation_headers, customer_headers, owner_headers
 from workers.store.transport import TRANSLATED, Transport, unavailable
 from workers.store.upload import Upload
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from aiohttp import ClientResponse
-
     from workers.settings import LimitSettings, StoreSettings
     from workers.store.journal import UploadJournal
     from workers.store.memory import Reservation
@@ -41,60 +38,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of a body read at once.
-_READ_BYTES: Final = 256 * 1024
-
 #: Statuses of a GET that the caller interprets.
 _GET_STATUSES: Final = frozenset({200, 206, 304, 404, 412, 416})
-
-
-class StoreResponse:
-    """An answer to a GET whose body is read as it comes; use as an async context."""
-
-    __slots__ = ("_response", "_what", "headers", "info", "status")
-
-    def __init__(self, response: ClientResponse, key: str, what: str) -> None:
-        self._response = response
-        self._what = what
-        #: One of 200, 206, 304, 404, 412, 416.
-        self.status = response.status
-        #: As the store sent them, order kept.
-        self.headers: list[tuple[str, str]] = list(response.headers.items())
-        #: The object's record; None unless the status is 200, 206 or 304.
-        self.info: ObjectInfo | None = (
-            object_info(key, self.headers) if self.status in {200, 206, 304} else None
-        )
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
-
-        Raises:
-            StoreUnavailable: it broke off; a clean end means that it is whole.
-        """
-        try:
-            async for chunk in self._response.content.iter_chunked(_READ_BYTES):
-                yield chunk
-        except TRANSLATED as error:
-            raise unavailable(error, self._what) from error
-
-    async def read(self) -> bytes:
-        """The whole body; raises like `chunks`."""
-        return b"".join([chunk async for chunk in self.chunks()])
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # A body that was not read to its end costs the connection, not the time to read it.
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+#: Of these, the ones with bytes of an object.
+_WITH_BODY: Final = frozenset({200, 206})
 
 
 class ObjectStore:
@@ -128,14 +75,10 @@ class ObjectStore:
         self.journal: UploadJournal = journal or StoreJournal(self)
         self._guarantees: dict[str, StoreGuarantees] = {}
         self._learning = asyncio.Lock()
-        owner = settings.expected_bucket_owner
-        #: Sent with every request.
-        self.common_headers: dict[str, str] = {"x-amz-expected-bucket-owner": owner} if owner else {}
-        self._customer = _customer_key(settings)
-        #: Sent with every request about an object's bytes.
-        self.read_headers: dict[str, str] = {**self.common_headers, **self._customer}
-        #: Sent when an object is created, in one PUT or as a multipart upload.
-        self.create_headers: dict[str, str] = {**self.read_headers, **_create_headers(settings)}
+        #: Sent with every request; with every one about an object's bytes; with those that create an object.
+        self.common_headers = owner_headers(settings)
+        self.read_headers = {**self.common_headers, **customer_headers(settings)}
+        self.create_headers = {**self.read_headers, **creation_headers(settings)}
 
     async def __aenter__(self) -> Self:
         await self.transport.open()
@@ -181,6 +124,9 @@ class ObjectStore:
             try:
                 response = await self.transport.start("GET", bucket, key, sent)
                 if response.status in _GET_STATUSES:
+                    if response.status in _WITH_BODY and not ends_visibly(response):
+                        response.close()
+                        raise StoreUnavailable(f"{what}: neither length nor chunked", status=response.status)
                     return StoreResponse(response, key, what)
                 try:
                     body = await response.read()
@@ -383,39 +329,3 @@ class ObjectStore:
         self._guarantees[bucket] = guarantees
         for line in guarantees.warnings():
             log.warning("store_guarantee", bucket=bucket, warning=line)
-
-
-def _create_headers(settings: StoreSettings) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    if settings.storage_class:
-        headers["x-amz-storage-class"] = settings.storage_class
-    if settings.acl:
-        headers["x-amz-acl"] = settings.acl
-    if settings.sse in {"AES256", "aws:kms"}:
-        headers["x-amz-server-side-encryption"] = settings.sse
-    if settings.sse == "aws:kms" and settings.sse_kms_key_id:
-        headers["x-amz-server-side-encryption-aws-kms-key-id"] = settings.sse_kms_key_id
-    return headers
-
-
-def _customer_key(settings: StoreSettings) -> dict[str, str]:
-    """The SSE-C headers; empty without a customer key."""
-    if settings.sse != "customer":
-        return {}
-    text = read_secret(
-        settings.sse_customer_key,
-        settings.sse_customer_key_file,
-        name="store.sse_customer_key_file",
-    )
-    try:
-        raw = base64.b64decode(text or "", validate=True)
-    except binascii.Error as error:
-        raise ConfigError("store.sse_customer_key is not base64") from error
-    if len(raw) != 32:
-        raise ConfigError(f"store.sse_customer_key has {len(raw)} bytes; 32 are needed")
-    prefix = "x-amz-server-side-encryption-customer"
-    return {
-        f"{prefix}-algorithm": "AES256",
-        f"{prefix}-key": base64.b64encode(raw).decode(),
-        f"{prefix}-key-md5": base64.b64encode(md5(raw).digest()).decode(),
-    }

@@ -57,8 +57,11 @@ class _Connection(asyncio.Protocol):
         self._head = False
         self._begun = False
         self._headers: CIMultiDict[str] = CIMultiDict()
+        self._headed = False
         self._body: list[bytes] = []
+        #: Bytes of the answer so far, and those of its headers.
         self._n_bytes = 0
+        self._header_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
 
     # ------------------------------------------------------------------ asyncio
@@ -73,10 +76,15 @@ class _Connection(asyncio.Protocol):
             self.close()  # nobody asked
             return
         self._begun = True
+        self._n_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(WireError(f"unreadable answer: {error}"))
+            return
+        # The parser keeps a line until it ends, however long that takes.
+        if self._n_bytes > (_MAX_ANSWER_BYTES if self._headed else _MAX_HEADER_BYTES):
+            self._fail(WireError("the answer is too long"))
 
     def eof_received(self) -> bool:
         return False
@@ -92,27 +100,31 @@ class _Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ httptools
 
+    def on_message_begin(self) -> None:
+        if self.answer is None or self.answer.done():
+            self.keep = False  # an answer that nobody asked for must not become the next request's
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._n_bytes += len(name) + len(value)
-        if self._n_bytes > _MAX_HEADER_BYTES and not self._body:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MAX_HEADER_BYTES:
             raise httptools.HttpParserError("headers too long")
         self._headers.add(name.decode("ascii", "replace"), value.decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
+        self._headed = True
         if self._head and self._parser.get_status_code() >= 200:
             # A HEAD announces a length and sends no body, which the parser cannot know.
             self._finish(keep=self._parser.should_keep_alive())
             self._parser = httptools.HttpResponseParser(self)
 
     def on_body(self, body: bytes) -> None:
-        self._n_bytes += len(body)
-        if self._n_bytes > _MAX_ANSWER_BYTES:
-            raise httptools.HttpParserError("answer too long")
         self._body.append(body)
+        if self._head:
+            self.keep = False  # a HEAD has none; the rest of it may still come
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < 200:
-            self._headers = CIMultiDict()  # 100 Continue and the like
+            self._headers, self._headed = CIMultiDict(), False  # 100 Continue and the like
             return
         self._finish(keep=self._parser.should_keep_alive())
 
@@ -150,9 +162,9 @@ class _Connection(asyncio.Protocol):
         assert self.transport is not None
         self._head = head
         self._begun = False
-        self._headers = CIMultiDict()
+        self._headers, self._headed = CIMultiDict(), False
         self._body = []
-        self._n_bytes = 0
+        self._n_bytes = self._header_bytes = 0
         self.moved_at = time.monotonic()
         self.answer = loop.create_future()
         self.transport.write(data)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from workers.http_dates import http_seconds
 
 #: What every scheme leaves unencoded; letters and digits always are.
 _UNRESERVED = "-_.~"
@@ -100,12 +101,7 @@ def compact_time(text: str) -> float | None:
 def http_time(text: str) -> float | None:
     """An HTTP date, or the compact form, as Unix seconds; None when it is neither."""
     compact = compact_time(text)
-    if compact is not None:
-        return compact
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
+    return http_seconds(text) if compact is None else compact
 
 
 def integer(text: str | None) -> int | None:

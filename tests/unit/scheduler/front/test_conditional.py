@@ -12,7 +12,6 @@ from scheduler.front.conditional import (
     evaluate,
     has_conditions,
     if_range_holds,
-    parse_http_date,
     precondition_holds,
 )
 
@@ -71,11 +70,6 @@ def test_if_range_needs_the_very_same_representation(value, holds):
 
 def test_if_range_never_holds_for_a_weak_etag():
     assert not if_range_holds('W/"abc"', Validators(etag='W/"abc"'))
-
-
-@pytest.mark.parametrize("value", [DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"])
-def test_all_three_forms_of_a_date_are_read(value):
-    assert parse_http_date(value) == STAMP
 
 
 def test_if_range_is_no_precondition():

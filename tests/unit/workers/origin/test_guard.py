@@ -49,6 +49,15 @@ NOTHING = Guard.of([])
         ("64:ff9b::a00:1", Kind.PRIVATE),
         ("64:ff9b::169.254.169.254", Kind.METADATA),
         ("::127.0.0.1", Kind.LOOPBACK),
+        ("::ffff:0:127.0.0.1", Kind.LOOPBACK),
+        ("::ffff:0:169.254.169.254", Kind.METADATA),
+        ("64:ff9b::808:808", Kind.PUBLIC),
+        ("64:ff9b:1::808:808", Kind.PRIVATE),
+        ("192.0.0.8", Kind.PRIVATE),
+        ("192.0.0.192", Kind.METADATA),
+        ("192.88.99.1", Kind.PRIVATE),
+        ("3fff::1", Kind.PRIVATE),
+        ("5f00::1", Kind.PRIVATE),
     ],
 )
 def test_an_address_is_what_it_leads_to(address, kind):

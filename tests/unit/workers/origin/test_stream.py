@@ -34,6 +34,9 @@ class FakeAnswer:
             raise piece
         return piece
 
+    def header(self, name):
+        return {"content-length": "1"}.get(name)
+
     def close(self):
         self.closed += 1
 

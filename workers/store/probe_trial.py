@@ -1,0 +1,102 @@
+"""The requests of one probe: everything happens under `.ferryman/probe/<token>/`, and is removed afterwards.
+
+Owns what was written and its removal. What the answers prove is judged beside it, in `probe_writes`,
+`probe_keys` and `probe_parts`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from workers.errors import StoreDenied, StoreError
+from workers.store.answers import failure
+from workers.store.signing import sha256_hex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workers.store.client import ObjectStore
+    from workers.store.model import StoreAnswer
+
+log = structlog.get_logger(__name__)
+
+#: Two bodies that can be told apart.
+FIRST: Final = b"first"
+SECOND: Final = b"second"
+
+#: Statuses that are findings; the others are tried again.
+_ANY_REFUSAL: Final = frozenset(range(300, 500)) - {429}
+
+
+class Trial:
+    """One probe of one bucket; remembers what to remove."""
+
+    def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
+        self.store = store
+        self.bucket = bucket
+        self.prefix = prefix
+        #: Keys that may be there now.
+        self.written: set[str] = set()
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        headers: Iterable[tuple[str, str]] = (),
+        *,
+        payload_sha256: str | None = None,
+    ) -> int:
+        """Status of one PUT, whatever it is; 5xx and lost connections are tried again."""
+        key = self.prefix + name
+        self.written.add(key)
+        answer = await self.ask(
+            "PUT",
+            key,
+            headers={**self.store.create_headers, **dict(headers)},
+            body=body,
+            payload_sha256=payload_sha256 or sha256_hex(body),
+        )
+        return answer.status
+
+    async def ask(self, method: str, key: str, **request: Any) -> StoreAnswer:
+        """The answer to one request, any refusal included; `request` as `Transport.exchange` takes it."""
+        transport = self.store.transport
+        return await transport.exchange(method, self.bucket, key, accept=_ANY_REFUSAL, **request)
+
+    async def body(self, name: str) -> bytes | None:
+        """What is under a name; None when nothing is, or nobody can tell."""
+        try:
+            async with await self.store.get(self.bucket, self.prefix + name) as response:
+                return await response.read() if response.status == 200 else None
+        except StoreError:
+            return None
+
+    async def writable(self) -> None:
+        """A plain PUT works; all other findings rest on it."""
+        key = self.prefix + "writable"
+        self.written.add(key)
+        answer = await self.ask(
+            "PUT",
+            key,
+            headers=dict(self.store.create_headers),
+            body=FIRST,
+            payload_sha256=sha256_hex(FIRST),
+        )
+        if answer.status >= 300:
+            raise failure(answer, what=f"PUT {self.bucket}/{key}")
+
+    async def clean_up(self) -> None:
+        """Remove everything that was written; what cannot be removed is harmless and logged."""
+        failed = 0
+        for key in sorted(self.written, key=len, reverse=True):
+            try:
+                with contextlib.suppress(StoreDenied):
+                    answer = await self.ask("DELETE", key, headers=self.store.common_headers)
+                    failed += answer.status >= 500
+            except StoreError:
+                failed += 1
+        if failed:
+            log.warning("probe_objects_left", bucket=self.bucket, prefix=self.prefix, count=failed)
