@@ -362,6 +362,15 @@ def test_logrotate_itself_loses_no_miss(place, mode):
     asked: set[str] = set()
     state = {}
 
+    def lost() -> set[str]:
+        missing = asked - found
+        if mode == "copytruncate" and missing:
+            # What is written between copying and truncating exists nowhere, in logrotate's own words; how much
+            # that is depends on the machine. What any of the files holds must be found.
+            kept = b"".join(one.read_bytes() for one in place.glob("access.log*"))
+            return {key for key in missing if f"GET /{key} ".encode() in kept}
+        return missing
+
     async def main():
         stop = asyncio.Event()
         spec = InputSpec(path=str(log), format=None, filter=make_filter(bucket="site"), fresh="start")
@@ -369,7 +378,7 @@ def test_logrotate_itself_loses_no_miss(place, mode):
         task = asyncio.create_task(consumer.run(stop))
         await asyncio.to_thread(gateway)
         deadline = time.monotonic() + 20
-        while found != asked and time.monotonic() < deadline:
+        while lost() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         stop.set()
         await task
@@ -405,11 +414,7 @@ def test_logrotate_itself_loses_no_miss(place, mode):
                 one.join()
 
     asyncio.run(main())
-    missing = asked - found
-    if mode == "copytruncate":
-        # What is written between copying and truncating exists nowhere: logrotate's own words.
-        assert len(missing) <= 10, f"{len(missing)} of {len(asked)}"
-    else:
-        assert not missing, f"{len(missing)} of {len(asked)}: {sorted(missing)[:5]}"
+    missing = lost()
+    assert not missing, f"{len(missing)} of {len(asked)}: {sorted(missing)[:5]}"
     assert state["gaps"] == 0
     assert len(list(place.glob("access.log*"))) > 5
