@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from scheduler.front.parts import Parts, Target
     from scheduler.front.range_header import RangeSpec
     from scheduler.front.request import Request
-    from workers.store.response import StoreResponse
     from workers.store.model import ObjectInfo
+    from workers.store.response import StoreResponse
 
 log = structlog.get_logger()
 
