@@ -26,7 +26,7 @@ from support.processes import die_with_parent
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 #: Generous, because machines that run tests are busy; nothing waits for it to pass.
 PATIENCE_S = 60.0
@@ -40,6 +40,14 @@ def until(condition: Callable[[], bool], what: str, *, timeout_s: float = PATIEN
         time.sleep(0.05)
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str, *, timeout_s: float = 90.0) -> None:
+    """As `until`, on an event loop."""
+    deadline = time.monotonic() + timeout_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        await asyncio.sleep(0.05)
+
+
 class Origin(http.server.ThreadingHTTPServer):
     """Serves `bodies` by path; a path in `gates` sends half, then waits for its event."""
 
@@ -51,6 +59,7 @@ class Origin(http.server.ThreadingHTTPServer):
         self.gates: dict[str, threading.Event] = {}
         self.half_sent: dict[str, threading.Event] = {}
         self.asked: list[str] = []
+        self.content_type = "text/plain"
 
     @property
     def url(self) -> str:
@@ -74,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", self.server.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(ConnectionError):

@@ -112,8 +112,15 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
                             seen.add(target)
                             pending.append(target)
                     else:
-                        key = unquote_to_bytes(target.removeprefix(root)).decode("utf-8", "strict")
-                        yield entry._replace(key=prefix + key)
+                        yield entry._replace(key=prefix + _key(url, target.removeprefix(root)))
+
+
+def _key(page: str, path: str) -> str:
+    try:
+        return unquote_to_bytes(path).decode("utf-8", "strict")
+    except UnicodeDecodeError as error:
+        msg = f"{page}: the name {path!r} is not UTF-8"
+        raise ManifestBroken(msg) from error
 
 
 async def _read(client: httpx.AsyncClient, url: str) -> list[tuple[str, str, Entry]]:
@@ -134,10 +141,15 @@ async def _read(client: httpx.AsyncClient, url: str) -> list[tuple[str, str, Ent
         raise ManifestBroken(msg) from error
     rows: list[tuple[str, str, Entry]] = []
     for link in page.links:
-        parts = urlsplit(link.href)
+        try:
+            parts = urlsplit(link.href)
+            target = urljoin(url, link.href)
+        except ValueError as error:
+            msg = f"{url}: the link {link.href!r}: {error}"
+            raise ManifestBroken(msg) from error
         if parts.query or parts.fragment or parts.scheme not in {"", "http", "https"}:
             continue
-        rows.append((parts.path, urljoin(url, link.href), _html_entry(link.tail)))
+        rows.append((parts.path, target, _html_entry(link.tail)))
     return rows
 
 

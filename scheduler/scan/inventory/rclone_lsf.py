@@ -7,10 +7,12 @@ Lines of directories (a trailing slash) are passed over: they are no objects.
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.manifest import ManifestBroken
 from workers.errors import ConfigError
@@ -32,9 +34,12 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
     letters = str(options.get("format", "p"))
     separator = str(options.get("separator", ";"))
     unknown = sorted(set(options) - {"format", "separator"})
-    if unknown or "p" not in letters or set(letters) - set("psth"):
+    if unknown or "p" not in letters or set(letters) - set("psth") or len(set(letters)) < len(letters):
         what = f"unknown option {unknown[0]!r}" if unknown else f"format {letters!r}"
         msg = f"rclone_lsf: {what}; known: format (of p, s, t, h; with p), separator"
+        raise ConfigError(msg)
+    if not separator:
+        msg = "rclone_lsf: separator: it cannot be empty"
         raise ConfigError(msg)
     for entry in _read(Path(str(argument)), letters, separator):
         yield entry
@@ -42,7 +47,7 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
 
 def _read(path: Path, letters: str, separator: str) -> Iterator[Entry]:
     try:
-        file = path.open(encoding="utf-8", newline="\n")
+        file = path.open("rb")
     except OSError as error:
         msg = f"rclone_lsf {path}: {error.strerror}"
         raise ConfigError(msg) from error
@@ -51,7 +56,11 @@ def _read(path: Path, letters: str, separator: str) -> Iterator[Entry]:
     after = len(letters) - before - 1
     with file:
         for number, line in enumerate(file, 1):
-            text = line.rstrip("\r\n")
+            try:
+                text = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                msg = f"{path}:{number}: not UTF-8"
+                raise ManifestBroken(msg) from error
             if not text:
                 continue
             head = text.split(separator, before)
@@ -67,8 +76,8 @@ def _read(path: Path, letters: str, separator: str) -> Iterator[Entry]:
             try:
                 yield Entry(
                     cells["p"],
-                    int(cells["s"]) if cells.get("s", "-1") not in {"", "-1"} else None,
-                    f"md5:{cells['h'].lower()}" if cells.get("h") else None,
+                    rows.size(cells["s"]) if cells.get("s", "-1") not in {"", "-1"} else None,
+                    rows.digest("md5", cells["h"]) if cells.get("h") else None,
                     _time(cells["t"]) if cells.get("t") else None,
                 )
             except ValueError as error:

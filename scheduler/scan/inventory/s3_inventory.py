@@ -12,6 +12,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -19,7 +20,8 @@ from urllib.parse import unquote_plus
 import orjson
 
 from scheduler.scan.inventory.entry import Entry
-from scheduler.scan.inventory.manifest import ManifestBroken, unix_time
+from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.rows import unix_time
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
         try:
             for entry in _latest(reader(body, names)):
                 yield entry
-        except (ValueError, KeyError, OSError, EOFError, csv.Error) as error:
+        except (ValueError, KeyError, OSError, EOFError, zlib.error, csv.Error) as error:
             msg = f"{key}: {error}"
             raise ManifestBroken(msg) from error
 

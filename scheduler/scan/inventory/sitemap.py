@@ -8,15 +8,18 @@ the path), `host` (only URLs of this host; default: that of the sitemap).
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.scan.inventory.entry import Entry
-from scheduler.scan.inventory.manifest import ManifestBroken, unix_time
+from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.rows import unix_time
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +65,13 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
                 parts = urlsplit(target)
                 if host and (parts.hostname or "") != host:
                     continue
+                if parts.path in {"", "/"}:
+                    continue  # the site's front page: no object
                 try:
                     key = client_path(parts.path.encode()).key
-                except KeyRefused:
-                    continue  # the site's front page: no object
+                except KeyRefused as error:
+                    msg = f"{url}: {location!r}: {error}"
+                    raise ManifestBroken(msg) from error
                 yield Entry(key.removeprefix(strip), None, None, changed)
 
 
@@ -80,8 +86,11 @@ async def _read(client: httpx.AsyncClient, url: str) -> list[tuple[bool, str, fl
             msg = f"{url}: more than {MAX_BYTES} bytes"
             raise ManifestBroken(msg)
         root = fromstring(body)
-    except (httpx.HTTPError, OSError, EOFError, ParseError, ValueError) as error:
-        msg = f"{url}: {error}"
+    except (
+        httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
+        ValueError,
+    ) as error:  # fmt: skip
+        msg = f"{url}: {error or type(error).__name__}"
         raise ManifestBroken(msg) from error
     is_index = _name(root.tag) == "sitemapindex"
     rows: list[tuple[bool, str, float | None]] = []

@@ -114,3 +114,25 @@ async def test_sitemaps_are_read_through_indexes_and_gzip(tmp_path):
         origin.bodies["b.xml"] = b"<urlset><url>"
         with pytest.raises(ManifestBroken, match=r"b\.xml"):
             await crawl({"sitemap": origin.url + "/sitemap.xml"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "what"),
+    [
+        ("sitemap.xml", "<urlset><url><loc>{}/a%ff</loc></url></urlset>", "not UTF-8"),
+        ("sitemap.xml", '<!DOCTYPE x [<!ENTITY a "b">]><urlset><url><loc>&a;</loc></url></urlset>', "Entit"),
+        ("sitemap.xml", "<urlset><url>", r"sitemap\.xml: no element found"),
+        ("index.html", "<a href='a%ff.txt'>a</a>", "'a%ff.txt' is not UTF-8"),
+        ("index.html", "<a href='http://[/x'>a</a>", "the link 'http://\\[/x'"),
+    ],
+)
+async def test_a_page_that_cannot_be_read_fails_with_its_address(tmp_path, path, body, what):
+    with running_origin() as origin:
+        origin.content_type = "text/html"
+        text = body.replace("{}", origin.url)
+        origin.bodies[path] = text.encode()
+        origin.bodies[""] = text.encode()
+        source = "sitemap" if path.endswith("xml") else "http_index"
+        place = origin.url + ("/sitemap.xml" if source == "sitemap" else "/")
+        with pytest.raises(ManifestBroken, match=f"^http://127.0.0.1:[0-9]+/.*{what}"):
+            await crawl({source: place}, tmp_path)

@@ -85,7 +85,23 @@ def test_httplist_of_ossimport(tmp_path):
     ("text", "name", "line", "what"),
     [
         (b"a\n\xff\xfe\n", "k.txt", 2, "not UTF-8"),
-        ("key,size\na,1\nb,x\n", "k.csv", 3, "invalid literal"),
+        ("key,size\na,1\nb,x\n", "k.csv", 3, "size 'x' is no whole number of bytes"),
+        ("key,size\na,-1\n", "k.csv", 2, "size '-1' is no whole number"),
+        ("key,size\na,1.5\n", "k.csv", 2, "size '1.5' is no whole number"),
+        ("key,size\na,b.jpg,5\n", "k.csv", 2, "3 cells where 2 are expected"),
+        ("file,bytes\na,1\n", "k.csv", 1, "a header with one of key, url"),
+        ('key,size\n"a,1\nb,2\nc,3\n', "k.csv", 4, "a quote left open. This row begins in line 2"),
+        ("key,mtime\na,yesterday\n", "k.csv", 2, "neither Unix seconds nor ISO 8601"),
+        ("key,mtime\na,nan\n", "k.csv", 2, "is no time"),
+        ('{"key": "a"}\n[1]\n', "k.jsonl", 2, "one JSON object a line"),
+        ('{"key": 5}\n', "k.jsonl", 1, "is no text"),
+        ('{"key": "a", "size": [1]}\n', "k.jsonl", 1, "no whole number"),
+        ('{"key": "a", "size": true}\n', "k.jsonl", 1, "no whole number"),
+        ('{"key": "a", "etag": "x\\ty"}\n', "k.jsonl", 1, "characters that no ETag has"),
+        ('[{"key": "a"}]\n', "k.json", 1, "a JSON array"),
+        ("key\n".encode("utf-16"), "k.csv", 1, "UTF-16; UTF-8 is expected"),
+        ("http://o/ a\nhttp://o/b\n", "k.txt", 2, "a URL, white space and a name"),
+        ("ok\nhttp://[::1/x\n", "k.txt", 2, "IPv6"),
         ('{"key": "a"}\n{"key": \n', "k.jsonl", 2, "unexpected end|EOF|expect"),
         ('{"size": 1}\n', "k.jsonl", 1, "no key"),
         (f"key,md5\na,{MD5[:-1]}\n", "k.csv", 2, "neither hex nor base64"),
@@ -95,6 +111,50 @@ def test_httplist_of_ossimport(tmp_path):
 def test_a_broken_line_fails_with_file_and_line(tmp_path, text, name, line, what):
     with pytest.raises(ManifestBroken, match=rf"{name}:{line}: .*({what})"):
         manifest(tmp_path, text, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("\ufeffa\nb\n", "k.txt"),
+        ("\ufeffkey,size\r\na,\r\nb,\r\n", "k.csv"),
+        ('\ufeff"key","size"\na,\nb,\n', "k.csv"),
+        ('\ufeff{"key": "a"}\n{"key": "b"}\n', "k.jsonl"),
+        ("key;size\na;\nb;\n", "k.csv"),
+        ("size\tkey\n\ta\n\tb\n", "k.txt"),
+    ],
+)
+def test_marks_of_byte_order_and_other_separators_are_no_part_of_a_key(tmp_path, text, name):
+    assert manifest(tmp_path, text, name) == [Entry("a"), Entry("b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("", "k.txt"), ("", "k.csv"), ("key,size\n", "k.csv"), ("\n\n", "k")]
+)
+def test_an_empty_list_names_nothing(tmp_path, text, name):
+    assert manifest(tmp_path, text, name) == []
+
+
+def test_a_damaged_gzip_is_told_with_its_file(tmp_path):
+    path = tmp_path / "k.gz"
+    path.write_bytes(gzip.compress(bytes(range(97, 122)) * 500)[:40] + b"zzzz")
+    with pytest.raises(ManifestBroken, match=r"k\.gz:0: "):
+        list(read(path, shown="k.gz"))
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "what"),
+    [
+        (b"a\ncaf\xe9\n", {}, "2: not UTF-8"),
+        (b"1;a\n-3;b\n", {"format": "sp"}, "2: size '-3'"),
+        (b"zz;a\n", {"format": "hp"}, "1: md5 'zz' is neither hex nor base64"),
+    ],
+)
+async def test_a_broken_line_of_rclone_fails_with_file_and_line(tmp_path, line, options, what):
+    path = tmp_path / "lsf"
+    path.write_bytes(line)
+    with pytest.raises(ManifestBroken, match=f"lsf:{what}"):
+        await collected({"rclone_lsf": str(path), **options}, tmp_path)
 
 
 def test_a_cut_gzip_is_no_short_list(tmp_path):
@@ -148,6 +208,9 @@ async def test_s3_inventory_csv_takes_latest_versions_only(tmp_path):
         ({"manifest": "/nowhere/list"}, "No such file"),
         ({"manifest": "/nowhere", "formt": "csv"}, "unknown option 'formt'"),
         ({"directory": "/nowhere"}, "no such directory"),
+        ({"manifest": "/nowhere", "strip_prefix": 5}, "strip_prefix 5: a text"),
+        ({"rclone_lsf": "/nowhere", "format": "pp"}, "format 'pp'"),
+        ({"rclone_lsf": "/nowhere", "separator": ""}, "separator: it cannot be empty"),
         ({"sitemap": "x"}, r"no http\(s\) URL"),
         ({"http_index": "x"}, r"no http\(s\) URL"),
         ({"rclone_lsf": "/nowhere"}, "No such file"),
