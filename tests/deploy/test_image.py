@@ -1,8 +1,15 @@
-"""deploy/docker: what the image is made of. No container engine is needed: files and locks are compared."""
+"""deploy/docker: what the image is made of. No container engine is needed: files and locks are compared.
+
+The steps of its first stage are run in a plain folder (slow).
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,3 +66,59 @@ def test_every_file_that_is_copied_is_in_the_build_context():
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert source in allowed, source
+
+
+def steps(stage: str) -> list[tuple[str, str]]:
+    """(instruction, arguments) of a stage, with continued lines joined and comments gone."""
+    text = re.sub(r"^#.*\n", "", stage, flags=re.MULTILINE)
+    return re.findall(r"^([A-Z]+) (.*)$", re.sub(r"\\\n\s*", " ", text), flags=re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_steps_of_the_build_stage_make_a_ferryman_that_runs_without_the_checkout(tmp_path):
+    """COPY and RUN as they stand, with the image's folders below a plain one."""
+    build = (DOCKER / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")[1]
+    source = tmp_path / "src"
+    source.mkdir()
+    moved = {name: str(tmp_path / name.strip("/")) for name in ("/opt/ferryman", "/build", "/wheels")}
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+    for instruction, arguments in steps(build):
+        if instruction == "COPY":
+            *names, target = arguments.split()
+            for name in names:
+                to = source / (target if len(names) == 1 else Path(name).name)
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, to, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(ROOT / name, to)
+        elif instruction == "ENV":
+            environment |= dict(one.split("=", 1) for one in arguments.split())
+        elif instruction == "RUN":
+            command = arguments
+            for old, new in moved.items():
+                command = re.sub(rf"(?<![\w.]){old}(?=[/ ]|$)", new, command)
+            done = subprocess.run(
+                ["sh", "-euc", command],
+                cwd=source,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
+    shutil.rmtree(source)
+    ferryman = tmp_path / "opt" / "ferryman" / "bin" / "ferryman"
+    assert not list(ferryman.parent.glob("pip*"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run(
+        [ferryman, "rules", "check", "--help"], cwd=empty, capture_output=True, text=True, check=False, env={}
+    )
+    assert done.returncode == 0, done.stderr
+    where = subprocess.run(
+        [ferryman.parent / "python", "-c", "import scheduler; print(scheduler.__file__)"],
+        cwd=empty, capture_output=True, text=True, check=True, env={},
+    )  # fmt: skip
+    assert where.stdout.startswith(str(tmp_path))
