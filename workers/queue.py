@@ -108,12 +108,20 @@ class JobQueue:
             BrokerUnavailable: Redis does not answer. Some of the batches may have been taken all the same:
                 sending them again is harmless.
         """
+        await self.enqueue_each([(batch, delay_s) for batch in batches])
+
+    async def enqueue_each(self, batches: Sequence[tuple[Batch, float]]) -> None:
+        """As `enqueue_many`, each after so many seconds of its own.
+
+        Raises:
+            BrokerUnavailable: as `enqueue_many`.
+        """
         if not batches:
             return
         now_ms = int(time.time() * 1000)
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for batch in batches:
+                for batch, delay_s in batches:
                     message_id, data = self._encode(batch)
                     if delay_s > 0:
                         await self._delay(

@@ -271,6 +271,8 @@ class BatchRunner:
                 self._moving.discard(task)
             size = outcome.size if isinstance(outcome, Stored) else 0
             self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
+            if item.request_id:  # somebody asked for this very key: a scan's items have none
+                log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, attempt=attempt, **_asked(item))
             return outcome
 
     def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> _Result:
@@ -279,7 +281,7 @@ class BatchRunner:
         self._observer.failed(batch.plan.rule, cause.reason, listed=again is None)
         attempts = error.attempts if isinstance(error, OriginsExhausted) else ()
         if again is None:
-            log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error))
+            log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error), **_asked(item))
             return self._failure(batch, item, cause.reason, str(error), attempts)
         return _Again(
             item=replace(item, attempt=again.attempt, pick=None), delay_s=again.delay_s, reason=cause.reason
@@ -335,7 +337,6 @@ class BatchRunner:
             places.append((item.position, kind, size))
 
         async def write() -> None:
-            await self._requeue(batch, again)
             await self._ledger.failures.add(failures)
             if batch.scan:
                 await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
@@ -350,6 +351,8 @@ class BatchRunner:
                 )
             await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
 
+        # Apart from the rest, which may be told twice: each repetition of this is one more message.
+        await self._insist(lambda: self._requeue(batch, again))
         await self._insist(write)
         self._leases.drop(plan.bucket, held)
 
@@ -360,17 +363,24 @@ class BatchRunner:
             await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])
             keys = [item.key for item in at_once]
             await self._hand_over(batch, keys, delay_s=QUEUED_AGAIN_S)
-        for entry in again:
-            if entry.delay_s > 0:
-                single = replace(batch, id="", items=(entry.item,))
-                await self._queue.enqueue_many([single], delay_s=entry.delay_s)
-                if not entry.busy:
-                    await self._hand_over(batch, [entry.item.key], delay_s=entry.delay_s + QUEUED_AGAIN_S)
+        later = [entry for entry in again if entry.delay_s > 0]
+        await self._queue.enqueue_each(
+            [(replace(batch, id="", items=(entry.item,)), entry.delay_s) for entry in later]
+        )
+        keys = [entry.item.key for entry in later if not entry.busy]
+        if keys:
+            delay_s = max(entry.delay_s for entry in later) + QUEUED_AGAIN_S
+            await self._hand_over(batch, keys, delay_s=delay_s)
 
     async def _hand_over(self, batch: Batch, keys: list[str], *, delay_s: float) -> None:
         await self._ledger.claims.requeue(
             batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
         )
+
+
+def _asked(item: FetchItem) -> dict[str, str]:
+    """For a log line: the request that wanted the item, when there is one."""
+    return {"request_id": item.request_id} if item.request_id else {}
 
 
 def _was_held(result: _Result) -> bool:
