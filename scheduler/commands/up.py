@@ -195,8 +195,8 @@ class _Up:
 
     async def _start(self, supervisor: Supervisor, gateway: socket.socket, admin: socket.socket) -> None:
         from scheduler import embedded
+        from scheduler.admin_token import token_of
         from scheduler.front.admin.standalone import serving
-        from scheduler.front.admin.token import token_of
         from scheduler.listen import bound
         from scheduler.processes import (
             LaneSize,
@@ -272,7 +272,7 @@ class _Up:
         click.echo(f"  {child.name:<12} pid {pid:<8} {time.monotonic() - began:5.1f} s  {what}")
 
     def _say_what_next(self, settings: Settings, gateway: socket.socket, admin: socket.socket) -> None:
-        from scheduler.front.admin.token import token_of
+        from scheduler.admin_token import token_of
         from scheduler.listen import address_of
 
         base, admin_base = f"http://{address_of(gateway)}", f"http://{address_of(admin)}"

@@ -17,7 +17,7 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.front.admin.token import token_of
+from scheduler.admin_token import token_of
 from scheduler.scan.gate import look
 from scheduler.scan.report_page import page
 from scheduler.scan.state import account
