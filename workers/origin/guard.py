@@ -2,7 +2,7 @@
 
 Pure but for `socket_factory`, which applies the judgement to the very address that is connected to, after
 name resolution: DNS rebinding, redirects and literals all pass it. Knows no URL and no plan: the caller says
-whether the host was named in the configuration.
+whether the host was named in the configuration. What an address is, `addresses` tells.
 """
 
 from __future__ import annotations
@@ -12,54 +12,15 @@ import ipaddress
 import socket
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from workers.origin.addresses import Kind, embedded_addresses, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from workers.origin.addresses import IPAddress, IPNetwork
     from workers.origin.deadlines import Dial
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-#: Addresses where clouds hand out credentials, beside the link-local ones.
-METADATA = frozenset(
-    ipaddress.ip_address(text)
-    for text in (
-        "169.254.169.254",
-        "169.254.170.2",
-        "100.100.100.200",
-        "168.63.129.16",
-        "192.0.0.192",
-        "fd00:ec2::254",
-        "fd20:ce::254",
-    )
-)
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
-#: IPv4 seen through a stateless translator (RFC 2765).
-_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
-_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
-#: Not reachable from everywhere (IANA's registries), which Python tells only in its later versions.
-_NOT_GLOBAL = tuple(
-    ipaddress.ip_network(text)
-    for text in ("192.0.0.0/29", "192.0.0.8/32", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "5f00::/16")
-)
-
-
-class Kind(StrEnum):
-    """What an address is, as far as the guard cares; the first that fits."""
-
-    OWN = "own listener"
-    METADATA = "metadata"
-    LINK_LOCAL = "link-local"
-    UNSPECIFIED = "unspecified"
-    MULTICAST = "multicast"
-    LOOPBACK = "loopback"
-    PRIVATE = "private"
-    PUBLIC = "public"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,47 +37,6 @@ class Refusal:
 
 #: The request that this task is making; the guard tells it what was refused.
 current_dial: ContextVar[Dial | None] = ContextVar("current_dial", default=None)
-
-
-def embedded_addresses(address: IPAddress) -> list[IPAddress]:
-    """The address itself and every IPv4 address that it stands for (mapped, 6to4, Teredo, NAT64 …)."""
-    found: list[IPAddress] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            found = [address.ipv4_mapped]
-        if address.sixtofour is not None:
-            found.append(address.sixtofour)
-        if address.teredo is not None:
-            found.extend(address.teredo)
-        if address in _NAT64 or address in _NAT64_LOCAL or address in _TRANSLATED:
-            found.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-        if 1 < int(address) <= 0xFFFF_FFFF:
-            found.append(ipaddress.IPv4Address(int(address)))
-    return found
-
-
-def kind_of(address: IPAddress) -> Kind:
-    """What one address is; of several things it stands for the worst."""
-    order = list(Kind)
-    return min((_kind(one) for one in embedded_addresses(address)), key=order.index)
-
-
-def _kind(address: IPAddress) -> Kind:
-    if address in METADATA:
-        return Kind.METADATA
-    if address.is_link_local:
-        return Kind.LINK_LOCAL
-    if address.is_unspecified or address in _THIS_NETWORK:
-        return Kind.UNSPECIFIED
-    if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
-        return Kind.MULTICAST
-    if address.is_loopback:
-        return Kind.LOOPBACK
-    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
-        return Kind.PRIVATE
-    if not address.is_global or any(address in network for network in _NOT_GLOBAL):
-        return Kind.PRIVATE
-    return Kind.PUBLIC
 
 
 @dataclass(frozen=True, slots=True)

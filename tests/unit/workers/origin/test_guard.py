@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.origin.addresses import Kind, kind_of
 from workers.origin.deadlines import Dial
-from workers.origin.guard import Guard, Kind, current_dial, is_local_address, kind_of
+from workers.origin.guard import Guard, current_dial, is_local_address
 
 NOTHING = Guard.of([])
 
