@@ -191,7 +191,8 @@ async def _answer(request: WireRequest, services: WireServices) -> WireResponse:
     principal = _authenticate(request, services.settings)
     bucket = request.address.bucket
     if bucket not in services.settings.buckets:
-        raise _Refused(404, "NoSuchBucket", f"The bucket {bucket!r} is not in the configuration.")
+        message = f"The bucket {bucket!r} is not in the configuration."
+        raise _Refused(404, "NoSuchBucket", message if bucket else "The request names no bucket.")
     if request.body is None:
         raise _Refused(400, "EntityTooLarge", f"A rule document has at most {MAX_DOCUMENT_BYTES} bytes.")
     _check_md5(request)
@@ -251,14 +252,16 @@ def _sub_resources(query: bytes) -> tuple[bytes, ...]:
     """The names in a query that ask for something of the bucket, each once; `?origin` and `?origin=` alike
     (W11).
     """
-    names = {decode_query(name) for name, _ in query_pairs(query)}
-    return tuple(sorted(names & (_OTHER_SUB_RESOURCES | {b"origin", b"website"})))
+    pairs = [(decode_query(name), value) for name, value in query_pairs(query)]
+    known = {name for name, _ in pairs} & (_OTHER_SUB_RESOURCES | {b"origin", b"website"})
+    # One that nobody here has heard of is known by its form: a parameter without a value.
+    return tuple(sorted(known or {name for name, value in pairs if name and not value}))
 
 
 def _one_sub_resource(request: WireRequest) -> SubResource:
     found = _sub_resources(request.query)
     if found not in {(b"origin",), (b"website",)} or request.method not in {"GET", "PUT", "DELETE"}:
-        what = " and ".join(f"?{name.decode()}" for name in found) or "the bucket itself"
+        what = " and ".join(f"?{name.decode('utf-8', 'replace')}" for name in found) or "the bucket itself"
         raise _Refused(
             405,
             "MethodNotAllowed",
@@ -331,6 +334,11 @@ def warning_headers(warnings: Sequence[Problem]) -> list[tuple[bytes, bytes]]:
     """One `x-ferryman-warning` a warning, in printable ASCII; what is too many is counted in the last one."""
     texts = [str(warning) for warning in warnings]
     if len(texts) > _MAX_WARNINGS:
+        # The same words about every rule must not push out what concerns only one of them.
+        first: dict[str, str] = {}
+        for warning in warnings:
+            first.setdefault(warning.message, str(warning))
+        texts = list(dict.fromkeys([*first.values(), *texts]))
         texts = [*texts[: _MAX_WARNINGS - 1], f"and {len(texts) - _MAX_WARNINGS + 1} more"]
     return [(b"x-ferryman-warning", _header_value(text)) for text in texts]
 

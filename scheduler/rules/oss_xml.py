@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scheduler.rules.differences import same_meaning
-from scheduler.rules.model import SourceFormat
+from scheduler.rules.model import RuleType, SourceFormat
 from scheduler.rules.oss_read import OssRuleReader
 from scheduler.rules.oss_schema import ROUTING_RULE, WEBSITE
 from scheduler.rules.oss_write import lost_fields, rule_element, rule_numbers
 from scheduler.rules.problems import Findings, NotExpressible, Place, ProblemKind, ReadOptions
 from scheduler.rules.written import WrittenRule
 from scheduler.rules.xml_document import KEEP, Warnings, read_document
-from scheduler.rules.xml_schema import branch, read
+from scheduler.rules.xml_schema import branch, leaf, read
 from scheduler.rules.xml_tree import BadXml, XmlElement, write
 from scheduler.rules.xml_tree import parse as parse_tree
 
@@ -146,21 +146,23 @@ def _written(rule: Rule, source: SourceFormat) -> XmlElement | None:
     again = OssRuleReader(cursor, where, source, KEEP).read()
     if not same_meaning(again, rule) or findings.problems:
         return None
-    return rule.written if source is SourceFormat.S3 else _with_condition(rule.written)
+    if source is SourceFormat.S3:
+        return rule.written
+    # An SDK fails on an empty status: 404 is what a mirror means without one. `any` has no number.
+    return _with_condition(rule.written, status="404" if rule.type is RuleType.MIRROR else "")
 
 
-def _with_condition(rule: XmlElement) -> XmlElement:
+def _with_condition(rule: XmlElement, *, status: str) -> XmlElement:
     """Both elements of a condition, always: an SDK fails to read a rule without either (section 9)."""
     condition = rule.find("Condition") or XmlElement(tag="Condition")
-    missing = tuple(
-        XmlElement(tag=tag)
-        for tag in ("KeyPrefixEquals", "HttpErrorCodeReturnedEquals")
-        if condition.find(tag) is None
-    )
+    wanted = {"KeyPrefixEquals": "", "HttpErrorCodeReturnedEquals": status}
+    given = {child.tag for child in condition.children if child.text or not wanted.get(child.tag)}
+    missing = [leaf(tag, text) for tag, text in wanted.items() if tag not in given]
     if not missing:
         return rule
     order = list(ROUTING_RULE.children["Condition"].children)
-    children = sorted((*condition.children, *missing), key=lambda child: order.index(child.tag))
+    kept = [child for child in condition.children if child.tag in given]
+    children = sorted((*kept, *missing), key=lambda child: order.index(child.tag))
     whole = replace(condition, children=tuple(children))
     return replace(
         rule, children=tuple(whole if child.tag == "Condition" else child for child in rule.children)

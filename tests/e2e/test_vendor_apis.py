@@ -353,6 +353,20 @@ def test_oss2_sdk_puts_reads_and_deletes_rules_w4_w5_w6_w17(server, v4):
     assert bucket.delete_bucket_website().status == 204
 
 
+def test_oss2_sdk_reads_a_mirror_that_another_client_wrote_without_a_status_w17(server):
+    """It fails on an absent status and on an empty one: 404 is written, which is what a mirror means."""
+    redirect = oss_v2.RoutingRuleRedirect(redirect_type="Mirror", mirror_url="http://origin.example.com/")
+    rule = oss_v2.RoutingRule(
+        rule_number=1, condition=oss_v2.RoutingRuleCondition(key_prefix_equals="a/"), redirect=redirect
+    )
+    website = oss_v2.WebsiteConfiguration(routing_rules=oss_v2.RoutingRules(routing_rules=[rule]))
+    oss_v2_client(server.port).put_bucket_website(
+        oss_v2.PutBucketWebsiteRequest(bucket="site", website_configuration=website)
+    )
+    (got,) = oss2_bucket(server.port, "site").get_bucket_website().rules
+    assert (got.condition.key_prefix_equals, got.condition.http_err_code_return_equals) == ("a/", 404)
+
+
 def test_oss2_sdk_is_told_about_an_unsafe_origin_b11(server):
     website = _oss2_website()
     website.rules[0].redirect.mirror_url = "http://169.254.169.254/latest/"

@@ -150,6 +150,9 @@ async def test_an_unknown_bucket_is_404_w7(api, method):
         ("POST", "delete"),
         ("GET", "acl"),
         ("PUT", "cors"),
+        ("GET", "resourceGroup"),
+        ("GET", "intelligenttiering="),
+        ("PUT", "x%ff"),
         ("PUT", ""),
         ("HEAD", "origin"),
         ("GET", "origin&website"),
@@ -357,6 +360,22 @@ def test_warning_headers_are_printable_bounded_and_counted():
         assert all(32 <= byte < 127 for byte in value)
 
 
+def test_what_concerns_one_rule_comes_before_what_is_said_of_all():
+    """1.2: a COS document of thirty rules follows the query thirty times; the one dead rule must be seen."""
+    kind = ProblemKind.WARNING
+    warnings = [Problem(path=f"OriginRule[{n}]", kind=kind, message="query") for n in range(30)]
+    warnings.insert(28, Problem(path="OriginRule[28]", kind=kind, message="can never match"))
+    headers = [value for _, value in warning_headers(warnings)]
+    assert headers[:2] == [b"OriginRule[0]: query", b"OriginRule[28]: can never match"]
+    assert (len(headers), headers[-1]) == (20, b"and 12 more")
+
+
+async def test_a_request_that_names_no_bucket_is_told_so_w7(api):
+    answer = await api.call("PUT", bucket="", body=COS)
+    assert (answer.status, code_of(answer)) == (404, "NoSuchBucket")
+    assert b"names no bucket" in answer.body
+
+
 async def test_without_redis_a_change_is_503_and_a_read_is_answered_from_memory(api):
     await api.call("PUT", body=COS)
     api.server.connected = False
@@ -384,6 +403,8 @@ async def test_who_and_how_are_in_the_history():
         ("GET", b"/site/", b"website=", True),
         ("GET", b"/site", b"acl", True),
         ("HEAD", b"/site", b"origin", True),
+        ("GET", b"/site", b"resourceGroup", True),
+        ("GET", b"/site", b"origin&x-id=GetBucketOrigin", True),
         ("PUT", b"/site", b"", True),
         ("POST", b"/site", b"delete", True),
         ("GET", b"/site", b"", False),
