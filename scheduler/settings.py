@@ -104,6 +104,8 @@ class GatewaySettings(Section):
     keep_alive_s: Annotated[int, Field(ge=1)] = 75
     #: A client that takes nothing for this long is cut; the pull for the store goes on.
     client_stall_s: Annotated[float, Field(gt=0)] = 60.0
+    #: How long a client waits for a store that does not answer; then it gets 503.
+    lookup_s: Annotated[float, Field(gt=0)] = 10.0
     #: How long a Proxy rule lets a slow store delay its redirect.
     proxy_lookup_s: Annotated[float, Field(gt=0)] = 2.0
     #: What a running pull keeps in memory for its readers before it goes to disk (`limits.spool_bytes`).

@@ -13,7 +13,7 @@ from scheduler.front import s3_error
 from scheduler.front.conditional import precondition_holds
 from scheduler.front.fill import Fill, InStore, Opened
 from scheduler.front.hit import serve_hit
-from scheduler.front.miss_answer import keeps_error_body, send_opening
+from scheduler.front.miss_answer import keeps_error_body, send_opening, send_unavailable
 from scheduler.front.object_headers import raw
 from scheduler.front.range_header import resolve
 from scheduler.front.spool import BodyUnavailable
@@ -60,8 +60,14 @@ async def follow(
     seat = fill.join()
     try:
         opening = await asyncio.shield(fill.opening)
-        if isinstance(opening, InStore) and await serve_hit(parts, request, answer, target) is None:
-            return True
+        if isinstance(opening, InStore):
+            status = await serve_hit(parts, request, answer, target)
+            if status is None:
+                return True
+            if status >= 500:
+                parts.stats.answered("store_failed", target.bucket, rule.name)
+                await send_unavailable(answer, target)
+                return True
         if not isinstance(opening, Opened):
             parts.stats.answered(await send_opening(answer, target, rule, opening), target.bucket, rule.name)
             return True

@@ -27,7 +27,7 @@ from scheduler.front.herd import STALE_S, Herd
 from scheduler.front.hit import serve_hit
 from scheduler.front.jobs import Jobs
 from scheduler.front.mirror import serve_mirror
-from scheduler.front.miss_answer import CutShort
+from scheduler.front.miss_answer import CutShort, send_unavailable
 from scheduler.front.parts import Parts, Target
 from scheduler.front.proxy import serve_proxy
 from scheduler.front.pump import Pump
@@ -281,21 +281,22 @@ class Gateway:
         self, request: Request, answer: Answer, target: Target, ruleset: RuleSet | None
     ) -> int | None:
         """None when the store's object was sent, else the store's status."""
-        if ruleset is None or not _is_proxied(ruleset, request, target):
-            return await serve_hit(self.parts, request, answer, target)
-        # A store that is slow must not delay the redirect; an answer that has begun is left alone.
+        proxied = ruleset is not None and _is_proxied(ruleset, request, target)
+        limit_s = self._settings.gateway.proxy_lookup_s if proxied else self._settings.gateway.lookup_s
+        # A store that is slow must not delay a redirect, nor anybody for ever; an answer that has begun is
+        # left alone.
         try:
-            async with asyncio.timeout(self._settings.gateway.proxy_lookup_s) as until_start:
+            async with asyncio.timeout(limit_s) as until_start:
                 answer.until_start = until_start
                 status = await serve_hit(self.parts, request, answer, target)
         except TimeoutError as error:
             self.parts.stats.answered("store_slow", target.bucket)
             if answer.started:
                 raise Interrupted("the store began its answer in the moment it was given up") from error
-            return 404
+            return 404 if proxied else 503
         finally:
             answer.until_start = None
-        return 404 if status is not None and status >= 500 else status
+        return 404 if proxied and status is not None and status >= 500 else status
 
     async def _no_rule(self, answer: Answer, target: Target, status: int) -> None:
         """What the store would have given (section 2.6)."""
@@ -308,9 +309,7 @@ class Gateway:
         if error is not None:
             await answer.error(error, resource=target.resource)
             return
-        await answer.error(
-            s3_error.SERVICE_UNAVAILABLE, resource=target.resource, headers=[(b"retry-after", b"2")]
-        )
+        await send_unavailable(answer, target)
 
     async def _by_rule(
         self,

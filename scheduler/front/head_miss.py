@@ -42,7 +42,7 @@ async def serve_head_miss(
         await _send(answer, list(opened.headers), opened.length)
         return
     known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch)
-    if known is not None or await parts.claims.absent(bucket, target.key):
+    if known is not None or await parts.claims.withheld(bucket, target.key):
         parts.stats.answered("absent", bucket, name)
         await send_not_found(answer, target, rule, NotFound())
         return

@@ -79,9 +79,7 @@ async def send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed
         await send_slow_down(answer, target, retry_after_s=cause.retry_after_s or 1.0)
         return "budget"
     if isinstance(cause, StoreError):
-        await answer.error(
-            s3_error.SERVICE_UNAVAILABLE, resource=target.resource, headers=[(b"retry-after", b"2")]
-        )
+        await send_unavailable(answer, target)
         return "store_failed"
     kept = failed.answer
     if kept is not None and rule.origin.async_status == kept.status:
@@ -108,6 +106,13 @@ async def send_slow_down(answer: Answer, target: Target, *, retry_after_s: float
     seconds = max(1, math.ceil(retry_after_s))
     await answer.error(
         s3_error.SLOW_DOWN, resource=target.resource, headers=[(b"retry-after", b"%d" % seconds)]
+    )
+
+
+async def send_unavailable(answer: Answer, target: Target) -> None:
+    """503 when the store does not answer."""
+    await answer.error(
+        s3_error.SERVICE_UNAVAILABLE, resource=target.resource, headers=[(b"retry-after", b"2")]
     )
 
 

@@ -54,6 +54,8 @@ HELD_BACK_BYTES = 64 * 1024
 #: A claim that comes longer than this after the look-up, in seconds, is followed by another look: a worker's
 #: pull leaves no mark, and a gateway in front looked even earlier.
 FRESH_S = 0.5
+#: Seconds that a store which does not answer may delay a pull that a client waits for.
+STORE_PATIENCE_S = 2.0
 #: Failures of an origin after which a later pull may well succeed (A11, A12, A13, A25).
 _WORTH_QUEUEING = (OriginUnreachable, OriginTimeout, OriginTruncated, DigestMismatch, BudgetExhausted)
 
@@ -88,11 +90,7 @@ class Pump:
 
     async def run(self, fill: Fill) -> None:
         """Do one fill; whatever happens, `fill.opening` is settled and nothing is left behind."""
-        try:
-            claimed = await self._claim(fill)
-        except StoreError as error:
-            fill.settle(Failed(error=error))
-            return
+        claimed = await self._claim(fill)
         if claimed is None:
             return
         mine = claimed is Claimed.MINE
@@ -135,9 +133,13 @@ class Pump:
                 return claimed
             if claimed is Claimed.UNKNOWN:
                 return claimed
-            waited = await self._claims.wait_for_other(
-                self._store, fill.bucket, fill.key, timeout_s=until - loop.time()
-            )
+            try:
+                async with asyncio.timeout_at(until + STORE_PATIENCE_S):
+                    waited = await self._claims.wait_for_other(
+                        self._store, fill.bucket, fill.key, timeout_s=until - loop.time()
+                    )
+            except (StoreError, TimeoutError):
+                waited = Waited.TOO_LONG
             if waited is Waited.STORED:
                 self._stored(fill.bucket, fill.key)
                 fill.settle(InStore())
@@ -153,7 +155,13 @@ class Pump:
             await self._claims.release(fill.bucket, fill.key)
 
     async def _is_stored(self, fill: Fill) -> bool:
-        if await self._store.head(fill.bucket, fill.key) is None:
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                if await self._store.head(fill.bucket, fill.key) is None:
+                    return False
+        except (StoreError, TimeoutError) as error:
+            # The miss has happened: whoever waits gets it from the origin, stored or not (A23).
+            log.warning("store_lookup_failed", bucket=fill.bucket, key=fill.key, error=str(error))
             return False
         self._stored(fill.bucket, fill.key)
         fill.settle(InStore())

@@ -18,7 +18,7 @@ from scheduler.front.answer import Interrupted
 from scheduler.front.conditional import precondition_holds
 from scheduler.front.fill import Failed, NotFound, PassedOn, for_queue
 from scheduler.front.follow import follow, new_fill
-from scheduler.front.miss_answer import keeps_error_body, root, send_opening
+from scheduler.front.miss_answer import keeps_error_body, root, send_not_found, send_opening
 from scheduler.front.object_headers import from_origin, origin_validators, raw
 from scheduler.front.pump import worth_queueing
 from scheduler.front.range_header import header_value, parse_content_range
@@ -99,6 +99,10 @@ async def _ask(
     found_out: Callable[[], None],
     looked_at: float,
 ) -> None:
+    if await parts.claims.withheld(target.bucket, target.key):
+        parts.stats.answered("absent", target.bucket, rule.name)
+        await send_not_found(answer, target, rule, NotFound())
+        return
     async with contextlib.AsyncExitStack() as stack:
         session = parts.fetcher.session(
             plan, item, lane=Lane.HOT, range_header=header_value(spec), keep_error_body=True

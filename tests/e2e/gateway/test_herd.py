@@ -218,12 +218,26 @@ async def test_a26_a_redis_that_is_away_is_no_error_for_a_client(chaos, mirror, 
     assert front.gateway.parts.claims.unanswered > 0
 
 
-async def test_p22_s15_a_tombstone_blocks_the_pull(chaos, mirror, start):
-    """P22, S15."""
+@pytest.mark.parametrize("kind", ["mirror", "proxy"])
+async def test_p22_s15_a_tombstone_blocks_the_pull(chaos, mirror, start, kind):
+    """P22, S15: however the key is asked for."""
     chaos.put("/k", BODY)
-    front = await start(mirror())
+    front = await start(mirror(kind, answer={"allow_head": kind == "mirror"}))
     await front.services.ledger.claims.add_tombstones(front.bucket, ["k"], ttl_s=60, reason="deleted")
     assert (await front.get("/k")).status == 404
+    assert (await front.get("/k", {"Range": "bytes=0-3"})).status == 404
+    assert (await front.head("/k")).status == 404
+    await front.idle()
+    assert chaos.count("/k") == 0
+    assert await front.queued() == 0
+
+
+async def test_l14_what_another_process_found_absent_is_not_asked_for_a_range(chaos, mirror, start):
+    """L14."""
+    chaos.put("/k", BODY)
+    front = await start(mirror())
+    await front.services.ledger.claims.mark_absent(front.bucket, ["k"], ttl_s=10)
+    assert (await front.get("/k", {"Range": "bytes=0-3"})).status == 404
     assert chaos.count("/k") == 0
 
 
