@@ -218,9 +218,15 @@ class Supervisor:
                 restarts=running.restarts,
                 log=str(running.child.log or "stderr"),
             )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
-            fresh = await self._spawn(running.child)
+            fresh: _Running | None = None
+            while fresh is None:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                try:
+                    fresh = await self._spawn(running.child)
+                except OSError as error:
+                    # No room for its log, no process left: that may pass, and nobody else would try again.
+                    log.error("child_not_spawned", child=running.child.name, error=str(error))  # noqa: TRY400 -- it says it all
             running.process, running.started = fresh.process, fresh.started
             try:
                 await self._wait_ready(running)

@@ -7,9 +7,12 @@ them would not bring it back.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
 from workers.queue import JobQueue
@@ -48,7 +51,8 @@ class WorkerGroup:
         except BrokerUnavailable:
             return True
         finally:
-            await queue.close()
+            with contextlib.suppress(RedisError, OSError):  # of a connection that is gone already
+                await queue.close()
 
 
 def _exists(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -51,6 +52,26 @@ async def test_a_child_that_dies_is_started_again(tmp_path):
         pid = await supervisor.start(child(tmp_path))
         os.kill(pid, signal.SIGKILL)
         await until(lambda: supervisor.restarts()["part"] == 1 and supervisor.pids()["part"] != pid)
+        assert alive(supervisor.pids()["part"])
+
+
+async def test_a_child_that_cannot_be_spawned_for_a_while_is_tried_until_it_can(tmp_path, monkeypatch):
+    """A full disk (its log), or too many processes: nobody else would start it again."""
+    async with Supervisor() as supervisor:
+        pid = await supervisor.start(child(tmp_path))
+        spawn = supervisor._spawn
+        refused = []
+
+        async def full(which):
+            if len(refused) < 2:
+                refused.append(which.name)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return await spawn(which)
+
+        monkeypatch.setattr(supervisor, "_spawn", full)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: supervisor.pids()["part"] != pid)
+        assert refused == ["part", "part"]
         assert alive(supervisor.pids()["part"])
 
 
