@@ -1,6 +1,6 @@
 """A site is served through nginx while it moves: docs/operations.md from the first miss to the origin's end.
 
-`ferryman up` with the configuration of an operator, Debian's nginx with deploy/nginx/ferryman.conf as
+`ferryman up` with the very configuration of the page, Debian's nginx with deploy/nginx/ferryman.conf as
 deploy/compose fills it in, its log consumed, and the commands of the page.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -36,21 +37,21 @@ from support.processes import die_with_parent, free_ports
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-CONFIG = """\
-data_dir: {root}/data
-gateway: {{listen: "127.0.0.1:0", trusted_proxies: [127.0.0.1/32], public_hosts: [www.example.com]}}
-admin: {{listen: "127.0.0.1:0"}}
-origin: {{budgets: {{default: {{concurrency: 8}}}}}}
-buckets:
-  site:
-    hosts: [www.example.com]
-    rules:
-      - origins: ["{origin}"]
-consume:
-  - {{path: "{root}/access.log", format: auto, bucket: site}}
-scans:
-  site: {{bucket: site, inventory: {{manifest: "{root}/urls.txt"}}}}
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def page_configuration(root: Path, origin: str) -> str:
+    """The configuration of docs/operations.md, with the origin and the log where this test has them."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = next(block for block in blocks if block.startswith("gateway:"))
+    for old, new in (
+        ("https://old.example.com", origin),
+        ("/var/log/nginx/access.log", f"{root}/access.log"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    # Few connections: an origin that is written in Python has to keep up.
+    return f"data_dir: {root}/data\n" + text.replace("concurrency: 32", "concurrency: 8")
 
 
 def run(root: Path, *arguments: str, code: int = 0) -> dict:
@@ -155,12 +156,11 @@ def test_a_site_behind_nginx_moves_while_it_is_served_and_its_origin_goes(tmp_pa
         origin = stack.enter_context(running_origin())
         keys = [f"img/{n}.bin" for n in range(60)] + [f"docs/p {n}+1.html" for n in range(30)]
         origin.bodies.update({key: chance.randbytes(chance.randrange(200_000)) for key in keys})
-        (root / "urls.txt").write_text("".join(f"{key}\n" for key in keys))
+        (root / "urls.csv").write_text("".join(f"{key}\n" for key in ["key", *keys]))
         (root / "access.log").touch()
-        (root / "config.yaml").write_text(CONFIG.format(root=root, origin=origin.url), encoding="utf-8")
-        process = stack.enter_context(
-            running(root, *ferryman("up", "--config", str(root / "config.yaml")), log="up.log")
-        )
+        (root / "config.yaml").write_text(page_configuration(root, origin.url), encoding="utf-8")
+        listen = ("--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+        process = stack.enter_context(running(root, *ferryman("up", *listen), log="up.log"))
         up = Up(process, root)
         until(lambda: "Ctrl-C stops" in up.output or process.poll() is not None, "ferryman up is ready")
         assert process.poll() is None, up.output[-4000:]
