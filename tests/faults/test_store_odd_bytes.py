@@ -335,3 +335,18 @@ async def test_s17_a_key_that_the_store_gives_for_another_is_not_present():
         assert isinstance(await look("a/c"), AlreadyPresent)
         with pytest.raises(KeyNotRepresentable):
             await put(store, BUCKET, "a//b", b"x")
+
+
+async def test_bytes_that_nobody_asked_for_are_not_the_next_objects_body():
+    """Guarantee 6: two answers to one GET; the second serves no other key."""
+    first = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "a"\r\n\r\nfirst'
+    ghost = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "b"\r\n\r\nghost'
+    true = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "c"\r\n\r\ntrue'
+    async with (
+        scripted([first, 0.05, ghost], true, true) as server,
+        store_at(f"http://{server.host}") as store,
+    ):
+        assert await read(store, BUCKET, "one") == b"first"
+        await asyncio.sleep(0.2)  # the late bytes are to arrive before the next request
+        assert await read(store, BUCKET, "two") == b"true"
+        assert server.connections == [0, 1]
