@@ -143,6 +143,7 @@ async def wave(
             lane=Lane.COLD,
             scan=run,
             batch=number,
+            missing_at=time.time(),
             items=tuple(
                 FetchItem(key=key, path=key, position=at)
                 for at, key in enumerate(keys[start : start + batch_size])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
+from structlog.contextvars import get_contextvars
 
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 BATCH_ITEMS = 100
 #: Longest key in bytes of UTF-8 (L8).
 MAX_KEY_BYTES = 1024
+#: Characters of a sender's id that travel with a job, for the worker's log.
+MAX_TRACE = 128
 #: Seconds that a measured queue depth is believed.
 _DEPTH_TTL_S = 0.25
 
@@ -156,7 +159,9 @@ class Dispatcher:
                 wanted[event.key] = planned
                 places[event.bucket, event.key] = index
         counts = dict.fromkeys(ClaimState, 0)
-        missing_at = min([time.time(), *(event.at for event in events if event.at > 0)])
+        now = time.time()
+        # 0, unknown, is the oldest: a sender that gives no time may repeat itself days later.
+        missing_at = min((min(event.at, now) for event in events), default=now)
         for bucket, wanted in buckets.items():
             if wanted:
                 states = await self._send(
@@ -195,7 +200,9 @@ class Dispatcher:
         rule = match(ruleset, facts)
         if rule is None or rule.type is RuleType.REDIRECT or not rule.store.save:
             return None
-        return plan(rule, ruleset, event.bucket, facts, kind="event")
+        fetch_plan, item = plan(rule, ruleset, event.bucket, facts, kind="event")
+        trace = event.id or str(get_contextvars().get("request_id", ""))
+        return fetch_plan, replace(item, request_id=trace[:MAX_TRACE]) if trace else item
 
     async def _send(
         self,

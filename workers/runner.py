@@ -183,8 +183,7 @@ class BatchRunner:
             )
         )
         # Whoever waited long, or comes again, may find the key in the store: a look costs the origin nothing.
-        now = time.time()
-        old = redelivered or now - (batch.missing_at or batch.enqueued_at or now) > STALE_S
+        old = redelivered or time.time() - batch.missing_at > STALE_S
         ready: list[tuple[FetchItem, _Result]] = []
         tasks: dict[asyncio.Task[_Result], FetchItem] = {}
         for (index, item), state in zip(numbered, states, strict=True):
@@ -272,7 +271,8 @@ class BatchRunner:
             size = outcome.size if isinstance(outcome, Stored) else 0
             self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
             if item.request_id:  # somebody asked for this very key: a scan's items have none
-                log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, attempt=attempt, **_asked(item))
+                told = {"attempt": attempt, **_asked(item)}
+                log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, **told)
             return outcome
 
     def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> _Result:

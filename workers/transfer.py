@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
-from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, TransferError
+from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, StoreDenied, TransferError
 from workers.origin.fetch import Absent, Fetched, PassedRedirect
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
@@ -83,7 +83,11 @@ async def move(
 
 async def _there(plan: FetchPlan, item: FetchItem, store: ObjectStore, attempt: str) -> Outcome | None:
     """What the key needs no origin for: this try's own object (S11), or somebody's; None without either."""
-    found = await store.head(plan.bucket, item.key)
+    try:
+        found = await store.head(plan.bucket, item.key)
+    except StoreDenied:
+        # Who may not list gets 403 for a key that is not there: the write tells.
+        return None
     if found is None:
         return None
     meta = found.user_meta

@@ -83,7 +83,8 @@ class Setup:
 
     async def run(self, *keys, **more):
         items = tuple(FetchItem(key=key, path=key, position=at) for at, key in enumerate(keys))
-        batch = Batch(plan=PLAN, items=items, id=more.pop("id", "m1"), **more)
+        more = {"id": "m1", "missing_at": time.time()} | more
+        batch = Batch(plan=PLAN, items=items, **more)
         await self.runner.run(encode_batch(batch))
 
     async def delayed(self, lane=Lane.HOT):
@@ -208,9 +209,11 @@ async def test_a_visitor_and_a_message_never_both_ask_the_origin(setup):
     await setup.ledger.claims.finish("site", ["a"], owner="front-1")
     setup.calls.clear()
     await setup.run("a", scan="scan", batch=0, lane=Lane.COLD)
-    await setup.run("d", scan="scan", batch=1, lane=Lane.COLD, missing_at=time.time())
+    await setup.run("d", scan="scan", batch=1, lane=Lane.COLD)
     await setup.run("e", scan="scan", batch=2, lane=Lane.COLD, missing_at=time.time() - 60)
-    assert [(key, look) for key, _, _, look in setup.calls] == [("a", True), ("d", False), ("e", True)]
+    await setup.run("f", missing_at=0)
+    looks = [("a", True), ("d", False), ("e", True), ("f", True)]
+    assert [(key, look) for key, _, _, look in setup.calls] == looks
 
 
 async def test_a_retry_and_a_return_keep_the_identity_of_the_first_try(setup):

@@ -1,0 +1,96 @@
+"""What a look at the store spares the origin, over a store and an origin of our own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import pytest
+
+from workers.errors import StoreDenied, StoreUnavailable
+from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, OriginGroup, Stored
+from workers.store.guarantees import StoreGuarantees
+from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256
+from workers.store.model import ObjectInfo
+from workers.transfer import move
+
+PLAN = FetchPlan(bucket="site", rule="r", groups=(OriginGroup(primary=Origin(host="o.example")),))
+KEY = "a/b"
+
+
+class OriginAsked(Exception):
+    """The origin would have been asked."""
+
+
+class Fetcher:
+    def session(self, *_, **__):
+        raise OriginAsked
+
+
+class Store:
+    """Answers one HEAD."""
+
+    def __init__(self, answer, *, unrepresentable=()):
+        self.answer = answer
+        self._known = StoreGuarantees(unrepresentable=frozenset(unrepresentable))
+
+    async def head(self, bucket, key):
+        assert (bucket, key[0]) == ("site", "a")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def known(self, bucket):
+        assert bucket == "site"
+        return self._known
+
+
+def there(**meta):
+    return ObjectInfo(key=KEY, size=5, etag="e", last_modified=0, user_meta=meta)
+
+
+async def moved(store, *, look_first=True, **item):
+    return await move(
+        PLAN,
+        FetchItem(**({"key": KEY, "path": KEY} | item)),
+        fetcher=Fetcher(),
+        store=store,
+        lane=Lane.HOT,
+        attempt="mine",
+        now=lambda: datetime.now(tz=UTC),
+        look_first=look_first,
+    )
+
+
+async def test_s11_an_object_of_this_very_try_is_stored_by_us_and_the_origin_is_not_asked():
+    """S11."""
+    outcome = await moved(Store(there(**{ATTEMPT: "mine", SHA256: "abc"})))
+    assert outcome == Stored(key=KEY, size=5, etag="e", origin="", url="", sha256="abc")
+    replaced = await moved(Store(there(**{ATTEMPT: "mine"})), replace_etag="old")
+    assert isinstance(replaced, Stored)
+
+
+@pytest.mark.parametrize("meta", [{}, {ATTEMPT: "other"}, {KEY_SHA256: sha256(KEY.encode()).hexdigest()}])
+async def test_anybody_elses_object_is_already_present(meta):
+    assert await moved(Store(there(**meta))) == AlreadyPresent(key=KEY, etag="e", size=5)
+
+
+@pytest.mark.parametrize(
+    ("what", "store", "item"),
+    [
+        ("nothing there", Store(None), {}),
+        ("who may not list cannot know", Store(StoreDenied("403", status=403)), {}),
+        ("an object to be replaced", Store(there()), {"replace_etag": "e"}),
+        ("the store collapsed two keys", Store(there(**{KEY_SHA256: "another"})), {}),
+        ("a key that it cannot hold", Store(there(), unrepresentable=["double_slash"]), {"key": "a//b"}),
+    ],
+)
+async def test_the_origin_is_asked_where_the_look_settles_nothing(what, store, item):
+    with pytest.raises(OriginAsked):
+        await moved(store, **item)
+    assert what
+
+
+async def test_a_store_that_does_not_answer_is_no_reason_to_burden_the_origin():
+    with pytest.raises(StoreUnavailable):
+        await moved(Store(StoreUnavailable("503", status=503)))
