@@ -25,11 +25,11 @@ from workers.errors import (
     OriginTruncated,
     OriginUnreachable,
 )
+from workers.http_exchange import Exchanger
 from workers.origin.addresses import Kind
 from workers.origin.connector import GuardedConnector
 from workers.origin.credentials import Credentials
 from workers.origin.deadlines import Deadlines, Dial
-from workers.origin.exchange import Exchanger
 from workers.origin.guard import Guard, current_dial
 from workers.origin.headers import fixed_headers, request_headers, went_through
 from workers.origin.redirects import (

@@ -122,18 +122,18 @@ class ObjectStore:
             for name, value in headers:
                 sent[name.lower()] = value
             try:
-                response = await self.transport.start("GET", bucket, key, sent)
+                response = await self.transport.read(bucket, key, sent)
                 if response.status in _GET_STATUSES:
                     if response.status in _WITH_BODY and not ends_visibly(response):
                         response.close()
                         raise StoreUnavailable(f"{what}: neither length nor chunked", status=response.status)
                     return StoreResponse(response, key, what)
                 try:
-                    body = await response.read()
+                    body: bytes = await response.content.read()
                 except TRANSLATED as error:
                     raise unavailable(error, what) from error
                 finally:
-                    response.release()
+                    response.close()
                 answer = StoreAnswer(status=response.status, headers=response.headers, body=body)
                 failed = failure(answer, what=what)
                 self.transport.learn(failed, answer)

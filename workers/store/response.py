@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
-    from aiohttp import ClientResponse
-
+    from workers.http_exchange import Exchange
     from workers.store.model import ObjectInfo
 
 #: Bytes of a body read at once.
@@ -25,10 +24,10 @@ _READ_BYTES: Final = 256 * 1024
 class StoreResponse:
     """An answer to a GET whose body is read as it comes; use as an async context."""
 
-    __slots__ = ("_response", "_what", "headers", "info", "status")
+    __slots__ = ("_exchange", "_what", "headers", "info", "status")
 
-    def __init__(self, response: ClientResponse, key: str, what: str) -> None:
-        self._response = response
+    def __init__(self, response: Exchange, key: str, what: str) -> None:
+        self._exchange = response
         self._what = what
         #: One of 200, 206, 304, 404, 412, 416.
         self.status = response.status
@@ -46,7 +45,7 @@ class StoreResponse:
             StoreUnavailable: it broke off; a clean end means that it is whole.
         """
         try:
-            async for chunk in self._response.content.iter_chunked(_READ_BYTES):
+            async for chunk in self._exchange.content.iter_chunked(_READ_BYTES):
                 yield chunk
         except TRANSLATED as error:
             raise unavailable(error, self._what) from error
@@ -65,12 +64,9 @@ class StoreResponse:
         trace: TracebackType | None,
     ) -> None:
         # A body that was not read to its end costs the connection, not the time to read it.
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._exchange.close()
 
 
-def ends_visibly(response: ClientResponse) -> bool:
+def ends_visibly(response: Exchange) -> bool:
     """Whether a body's end can be told from a connection that broke."""
     return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from workers.errors import ConfigError, StoreDenied, StoreError, StoreThrottled, StoreUnavailable
+from workers.http_exchange import Exchanger
 from workers.store.addressing import Endpoint, encode_query
 from workers.store.answers import failure, http_date, wants_new_credentials
 from workers.store.credentials import CredentialSource
@@ -25,6 +27,7 @@ from workers.store.wire import MAX_REQUEST_BYTES, Wire
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from workers.http_exchange import Exchange
     from workers.settings import StoreSettings
     from workers.store.addressing import Target
 
@@ -42,7 +45,7 @@ _MAX_RETRY_AFTER_S = 30.0
 _NO_AUTO = frozenset({"Content-Type", "User-Agent", "Accept", "Accept-Encoding"})
 
 #: What aiohttp and the sockets raise; never leaves this package.
-TRANSLATED = (aiohttp.ClientError, TimeoutError, OSError)
+TRANSLATED = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 
 
 def backoff_s(attempt: int, *, throttled: bool, retry_after_s: float | None, jitter: float) -> float:
@@ -68,6 +71,7 @@ class Transport:
         self._signer = Signer(settings.region)
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
+        self._reader: Exchanger | None = None
         self._wire: Wire | None = None
         #: Seconds that the store's clock is ahead of ours, learnt when it refuses a signature for that.
         self._skew_s = 0.0
@@ -88,13 +92,17 @@ class Transport:
             tls=tls,
         )
         self._wire.open()
+        connector = aiohttp.TCPConnector(
+            limit=settings.max_connections,
+            ssl=tls if tls is not None else True,
+            keepalive_timeout=30.0,
+            ttl_dns_cache=60,
+        )
+        self._reader = Exchanger(
+            connector, {}, connect_s=settings.connect_timeout_s, idle_s=settings.read_timeout_s
+        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=settings.max_connections,
-                ssl=tls if tls is not None else True,
-                keepalive_timeout=30.0,
-                ttl_dns_cache=60,
-            ),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 sock_connect=settings.connect_timeout_s,
@@ -138,38 +146,29 @@ class Transport:
         )
         return f"{target.url}?{query}"
 
-    async def start(
-        self,
-        method: str,
-        bucket: str,
-        key: str,
-        headers: dict[str, str],
-        *,
-        query: str = "",
-        body: Any = None,
-        payload_sha256: str = EMPTY_SHA256,
-    ) -> aiohttp.ClientResponse:
-        """Send one signed request and return its answer with the body unread; no retry.
+    async def read(self, bucket: str, key: str, headers: dict[str, str]) -> Exchange:
+        """Send one signed GET and return its answer with the body unread; no retry.
 
         `headers` have lower-case names and are completed in place.
 
         Raises:
             StoreUnavailable: no connection, no answer in time, or a broken one.
         """
-        session = self._session
-        if session is None:
+        reader = self._reader
+        if reader is None:
             raise RuntimeError("the store is not open")
-        target = await self._signed(method, bucket, key, headers, query, payload_sha256)
+        target = await self._signed("GET", bucket, key, headers, "", EMPTY_SHA256)
         try:
-            return await session._request(  # noqa: SLF001 -- what request() wraps in a context object
-                method,
-                target.url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-            )
+            route, path = reader.route(f"{target.scheme}://{target.host}{target.path_qs}")
+            try:
+                return await reader.send("GET", route, path, [*headers.items()])
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # The store had closed a connection just before it was used: nothing to wait for.
+                return await reader.send("GET", route, path, [*headers.items()])
         except TRANSLATED as error:
-            raise unavailable(error, f"{method} {bucket}/{key}") from error
+            raise unavailable(error, f"GET {bucket}/{key}") from error
 
     async def _signed(
         self,
@@ -273,21 +272,17 @@ class Transport:
                 return await wire.exchange(method, target.host, target.path_qs, headers, body or b"")
             except TRANSLATED as error:
                 raise unavailable(error, f"{method} {bucket}/{key}") from error
-        response = await self.start(
-            method,
-            bucket,
-            key,
-            headers,
-            query=query,
-            body=body,
-            payload_sha256=payload_sha256,
-        )
+        session = self._session
+        if session is None:
+            raise RuntimeError("the store is not open")
+        target = await self._signed(method, bucket, key, headers, query, payload_sha256)
         try:
-            content = await response.read()
+            async with session.request(
+                method, target.url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.read()
         except TRANSLATED as error:
             raise unavailable(error, f"{method} {bucket}/{key}") from error
-        finally:
-            response.release()
         return StoreAnswer(status=response.status, headers=response.headers, body=content)
 
     def learn(self, failed: StoreError, answer: StoreAnswer) -> None:

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from workers.origin.connector import GuardedConnector
-from workers.origin.exchange import Exchanger, _render
+from workers.http_exchange import Exchanger, _render
 from workers.origin.guard import Guard
 
 FIXED = {"Accept-Encoding": "identity", "User-Agent": "ferryman/1"}

@@ -3,11 +3,10 @@
 Owns writing a request's head and reading an answer's, over aiohttp's connector (pool, names, addresses, TLS)
 and its response protocol (parser, framing, flow control). What `ClientSession.request` does on top (merging
 cookies, proxies, redirects, traces, timers, a request and a response object each time) costs more than the
-rest and none of it is wanted here: `client` decides all that (`bench/origin_get.py` measures both). Of
-aiohttp only what its own client calls on these two classes is used; the tests of the misbehaving origin pin
-it.
+rest and none of it is wanted here: callers decide all that (`bench/origin_get.py` measures both). Of aiohttp
+only what its own client calls on these two classes is used; the tests of the misbehaving origin pin it.
 
-Must not know plans and candidates.
+Origins are asked through it, and the store for objects. Must not know either.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ from yarl import URL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workers.origin.connector import GuardedConnector
-
 #: Bounds of an answer's head.
 MAX_HEADERS = 256
 MAX_HEADER_BYTES = 16 * 1024
@@ -36,7 +33,6 @@ READ_BUFFER_BYTES = 256 * 1024
 #: Hosts whose prepared requests are kept; redirects may lead to any number of them.
 _MAX_ROUTES = 1000
 
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _BREAKS_A_HEAD = re.compile(r"[\r\n\0]")
 #: An authority that needs no second look: name or IPv6 address, port.
 _PLAIN_BASE = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -98,14 +94,31 @@ class _Route:
 
 
 class Exchanger:
-    """Makes exchanges over one connector. `fixed` are headers that go with every request."""
+    """Makes exchanges over one connector, which it closes in the end.
+
+    Args:
+        connector: the pool of connections.
+        fixed: headers that go with every request.
+        server_hostname: what TLS names instead of the host.
+        connect_s: seconds for a connection; None where the connector's caller keeps the time.
+        idle_s: seconds without a byte of the answer after which it fails; None likewise.
+    """
 
     def __init__(
-        self, connector: GuardedConnector, fixed: Mapping[str, str], *, server_hostname: str | None
+        self,
+        connector: aiohttp.BaseConnector,
+        fixed: Mapping[str, str],
+        *,
+        server_hostname: str | None = None,
+        connect_s: float | None = None,
+        idle_s: float | None = None,
     ) -> None:
         self.connector = connector
         self._fixed = dict(fixed)
         self._server_hostname = server_hostname
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=None, sock_connect=connect_s, sock_read=idle_s
+        )
         self._routes: dict[str, _Route] = {}
 
     async def close(self) -> None:
@@ -145,7 +158,7 @@ class Exchanger:
     async def send(
         self, method: str, route: _Route, target: str, headers: Sequence[tuple[str, str]] | None
     ) -> Exchange:
-        """Send a request without a body and wait for the head of its answer; no retry, no deadline.
+        """Send a request without a body and wait for the head of its answer; no retry.
 
         `headers` replace fixed ones of the same name.
 
@@ -155,13 +168,17 @@ class Exchanger:
         """
         rest = _render(route.host, self._fixed, headers) if headers else route.common
         data = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "ignore") + rest
-        connection = await self.connector.connect(route.request, [], _NO_TIMEOUT)
+        connection = await self.connector.connect(route.request, [], self._timeout)
         try:
-            protocol = connection.protocol
+            protocol: Any = connection.protocol
+            if protocol.should_close:
+                # Bytes came while it lay in the pool: they would be taken for the answer to this request.
+                raise aiohttp.ServerDisconnectedError("unasked bytes on a pooled connection")
             protocol.set_response_params(
                 skip_payload=method == "HEAD",
                 read_until_eof=True,
                 auto_decompress=False,
+                read_timeout=self._timeout.sock_read,
                 read_bufsize=READ_BUFFER_BYTES,
                 max_line_size=MAX_HEADER_BYTES,
                 max_field_size=MAX_HEADER_BYTES,
@@ -171,6 +188,7 @@ class Exchanger:
             if transport is None or transport.is_closing():
                 raise aiohttp.ClientOSError("the pooled connection was closed")
             transport.write(data)
+            protocol.start_timeout()
             while True:
                 message, content = await protocol.read()
                 if not 100 <= message.code < 200 or message.code == 101:
