@@ -167,8 +167,8 @@ class Batch:
     batch: int = -1
     #: Owner token of the claims that the dispatcher took for the items; empty when it took none (scans).
     claim: str = ""
-    #: Unix time in seconds at which the store lacked the keys, by a miss or a listing. Where that is long ago,
-    #: or 0 for unknown, a worker asks the store before the origin.
+    #: Unix time in seconds at which the store lacked the keys, by a miss or a listing. Where that is long
+    #: ago, or 0 for unknown, a worker asks the store before the origin.
     missing_at: float = 0.0
     #: Unix time in seconds when it was first enqueued.
     enqueued_at: float = 0.0
