@@ -35,7 +35,9 @@ log = structlog.get_logger()
 #: Seconds for which a presigned URL of `hits: redirect` is good.
 PRESIGNED_S = 900
 #: Of a 304.
-_NOT_MODIFIED = frozenset({b"etag", b"last-modified", b"cache-control", b"expires", b"x-oss-tag", b"vary"})
+_NOT_MODIFIED = frozenset(
+    {b"etag", b"last-modified", b"cache-control", b"expires", b"x-oss-tag", b"access-control-allow-origin"}
+)
 
 
 class _ChangedMeanwhile(Exception):
