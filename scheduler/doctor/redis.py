@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from scheduler.doctor.model import Subject
 from workers.ledger import connect, ledger_url
@@ -20,6 +26,12 @@ if TYPE_CHECKING:
 SLOW_MS = 5.0
 #: Share of `maxmemory` in use.
 FULL = 0.8
+#: What to do when the server refuses a write.
+_WRITE_REMEDIES = (
+    (ReadOnlyError, "point broker.url at the primary: this server is a replica"),
+    (OutOfMemoryError, "give it more memory: nothing can be queued"),
+    (NoPermissionError, "let the user write and run scripts on every key of both databases"),
+)
 #: Oldest version with everything that our scripts use.
 OLDEST = (6, 2)
 
@@ -33,6 +45,7 @@ async def check(settings: Settings) -> list[Finding]:
         info: dict[str, Any] = await redis.info()
         await _latency(found, redis)
         await _scripts(found, redis)
+        await _writes(found, redis, settings.broker.namespace)
         _version(found, info)
         await _kept(found, redis, info)
         await _memory(found, redis, info)
@@ -75,6 +88,20 @@ async def _scripts(found: Subject, redis: Redis) -> None:
         )
     else:
         found.ok("scripts", "Lua runs")
+
+
+async def _writes(found: Subject, redis: Redis, namespace: str) -> None:
+    """Whether a key can be written: not on a replica, without memory or disk, or without the right."""
+    key = f"{namespace}:doctor"
+    try:
+        await redis.set(key, 1, ex=10)
+        await redis.delete(key)
+    except ResponseError as error:
+        remedies = [remedy for kind, remedy in _WRITE_REMEDIES if isinstance(error, kind)]
+        remedy = remedies[0] if remedies else "look at the server's disk and log"
+        found.failed("writes", f"a key cannot be written: {error}", remedy)
+    else:
+        found.ok("writes", "keys can be written")
 
 
 def _version(found: Subject, info: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from scheduler.doctor.model import Subject
 from workers.errors import StoreDenied, StoreError
+from workers.store.addressing import OWN_PREFIX
 from workers.store.client import ObjectStore
 from workers.store.probe import probe
 
@@ -18,7 +20,21 @@ if TYPE_CHECKING:
 #: Seconds of clock difference that are worth knowing, and that stores refuse signatures near.
 SKEW_WARNING_S = 60.0
 SKEW_FAILED_S = 600.0
-CLOCK_KEY = ".ferryman/probe/clock"
+PROBE_PREFIX = f"{OWN_PREFIX}probe/"
+CLOCK_KEY = f"{PROBE_PREFIX}clock"
+_RIGHTS = "allow s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload"
+_KEYS = (
+    "credentials",
+    "check store.access_key_id and store.secret_access_key, or the environment and profile",
+)
+#: Which check a refusal belongs to by its code, and what to do.
+_DENIED = {
+    "RequestTimeTooSkewed": ("clock", "set both clocks by NTP: the store refuses what seems too old or new"),
+    "InvalidAccessKeyId": _KEYS,
+    "SignatureDoesNotMatch": _KEYS,
+    "InvalidToken": _KEYS,
+    "ExpiredToken": _KEYS,
+}
 
 
 async def check(settings: Settings) -> list[Finding]:
@@ -27,15 +43,13 @@ async def check(settings: Settings) -> list[Finding]:
     async with ObjectStore(settings.store, settings.limits) as store:
         for bucket in settings.buckets:
             try:
+                await _permissions(found, store, bucket)
                 guarantees = await probe(store, bucket)
                 _judge(found, bucket, guarantees)
                 await _clock(found, store, bucket)
             except StoreDenied as error:
-                remedy = (
-                    "allow s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload, "
-                    "and check store.access_key_id"
-                )
-                found.failed("permissions", f"the store refuses: {error}", remedy, of=bucket)
+                check, remedy = _DENIED.get(error.code or "", ("permissions", _RIGHTS))
+                found.failed(check, f"the store refuses: {error}", remedy, of=bucket)
             except StoreError as error:
                 remedy = "check store.endpoint and the network"
                 if error.code == "NoSuchBucket" or error.status == 404:
@@ -44,8 +58,41 @@ async def check(settings: Settings) -> list[Finding]:
     return found.findings
 
 
+async def _permissions(found: Subject, store: ObjectStore, bucket: str) -> None:
+    """Write, read, list and delete one object; what is not allowed is named.
+
+    Raises:
+        StoreDenied: not even writing is allowed.
+        StoreError: the store does not answer.
+    """
+    key = f"{PROBE_PREFIX}doctor-{uuid.uuid4().hex}"
+    await store.put_small(bucket, key, b"doctor", content_type="text/plain")
+
+    async def read() -> bool:
+        async with await store.get(bucket, key) as response:
+            return response.status == 200 and await response.read() == b"doctor"
+
+    async def listed() -> bool:
+        return key in [one.key async for page in store.list(bucket, key) for one in page.objects]
+
+    async def deleted() -> bool:
+        await store.delete(bucket, key)
+        return await store.head(bucket, key) is None
+
+    missing = []
+    for action, works in (("GetObject", read), ("ListBucket", listed), ("DeleteObject", deleted)):
+        try:
+            if not await works():
+                missing.append(f"s3:{action} (no error, and no effect)")
+        except StoreDenied as error:
+            missing.append(f"s3:{action} ({error.code or error.status})")
+    if missing:
+        found.failed("permissions", f"not allowed: {', '.join(missing)}", _RIGHTS, of=bucket)
+    else:
+        found.ok("permissions", "objects can be written, read, listed and deleted", of=bucket)
+
+
 def _judge(found: Subject, bucket: str, store: StoreGuarantees) -> None:
-    found.ok("permissions", "objects can be written, read, listed and deleted", of=bucket)
     if store.missing_key_status == 404:
         found.ok("missing_key", "a key that is not there answers 404", of=bucket)
     else:

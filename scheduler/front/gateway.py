@@ -334,8 +334,10 @@ class Gateway:
             self.parts.stats.answered("dot_segment", target.bucket, rule.name)
             await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
             return
-        item = replace(item, request_id=request.id)
-        bind_contextvars(request_id=request.id, bucket=target.bucket, rule=rule.name)
+        item = replace(item, request_id=request.trace_id)
+        bind_contextvars(request_id=request.trace_id, bucket=target.bucket, rule=rule.name)
+        if request.trace_id != request.id:
+            bind_contextvars(answer_id=request.id)  # what the client reads in x-amz-request-id
         if rule.type is not RuleType.REDIRECT and self._services.rules.retired.is_dry(
             target.bucket, target.key
         ):

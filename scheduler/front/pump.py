@@ -343,10 +343,12 @@ class Pump:
             return result
         fill.committed = True
         self._stored(fill.bucket, fill.key)
+        outcome = "stored" if result.created else "already_present"
+        log.info("pull_done", key=fill.key, outcome=outcome, bytes=result.size, attempt=fill.attempt)
         self._stats.outcome(
             fill.bucket,
             fill.plan.rule,
-            "stored" if result.created else "already_present",
+            outcome,
             n_bytes=result.size,
             duration_s=asyncio.get_running_loop().time() - fill.looked_at,
         )

@@ -6,6 +6,7 @@ Owns the record of a request and its reading from an ASGI scope. Whose forwarded
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scheduler.front.access import ClientFacts, TrustedProxies
+
+
+#: An `X-Request-Id` that may stand in a log line and travel with a job.
+_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class Connection(Protocol):
@@ -52,6 +57,12 @@ class Request:
     #: What the store answered to a trusted gateway (`X-Ferryman-Status`), or None.
     store_status: int | None
     connection: Connection
+
+    @property
+    def trace_id(self) -> str:
+        """The client's `X-Request-Id`, where it sent one that can be one, else `id`: for logs and jobs."""
+        sent = self.by_name.get("x-request-id", "")
+        return sent if _TRACE_ID.fullmatch(sent) else self.id
 
 
 def read_request(scope: Mapping[str, Any], trusted: TrustedProxies) -> Request:

@@ -48,10 +48,6 @@ class GuardedConnector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         dial = current_dial.get()
         if dial is not None:
-            if not dial.fresh and connection.protocol is not None and connection.protocol.should_close:
-                # Bytes came while it lay in the pool: they would be taken for the answer to this request.
-                connection.close()
-                raise aiohttp.ServerDisconnectedError("unasked bytes on a pooled connection")
             dial.connected = True
             dial.at = self._loop.time() + dial.first_byte_s
         if self._check_names and req.is_ssl():
