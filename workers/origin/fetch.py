@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from workers.origin.answers import Absent, OriginAnswer, PassedRedirect
 from workers.origin.error_pages import ErrorPages
-from workers.origin.session import Fetched, FetchSession
+from workers.origin.fetched import Fetched
+from workers.origin.session import FetchSession
 from workers.origin.soft404 import Learner
 from workers.plan import Lane
 

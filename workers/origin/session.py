@@ -7,13 +7,12 @@ budget is held while bytes flow and given back whatever happens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from workers.errors import ListingMismatch, OriginError, OriginLoop, OriginTimeout
+from workers.errors import OriginError, OriginLoop, OriginTimeout
 from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
 from workers.origin.body import framing_of
-from workers.origin.digest import Verifier, from_listing, offered
 from workers.origin.failover import (
     ContentRange,
     Verdict,
@@ -21,6 +20,9 @@ from workers.origin.failover import (
     parse_content_range,
     status_error,
 )
+from workers.origin.fetched import Fetched
+from workers.origin.held_slot import HeldSlot
+from workers.origin.promise import Promise
 from workers.origin.stream import BodyStream
 from workers.origin.way import Way
 from workers.plan import origin_url
@@ -29,9 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
-    from workers.origin.answers import Headers
     from workers.origin.body import Framing
-    from workers.origin.budget import Slot
     from workers.origin.fetch import Fetcher
     from workers.origin.response import Answer
     from workers.origin.soft404 import Fingerprint
@@ -40,36 +40,6 @@ if TYPE_CHECKING:
 
 #: Seconds to the first byte over all candidates, waiting for budget apart (L10).
 FIRST_BYTE_TOTAL_S = 30.0
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Fetched:
-    """The head of a success, and its bytes.
-
-    The status is 200, or 206 when a range was asked for. `headers` are those of the wire; `url` is the first
-    URL asked on the host that answered (S7).
-    """
-
-    status: int
-    headers: Headers
-    #: Bytes of the body (of the object, for HEAD) where they are known beforehand.
-    length: int | None
-    framing: Framing
-    content_range: str | None
-    #: Host of the candidate.
-    origin: str
-    url: str
-    digests_offered: bool
-    _session: FetchSession = field(repr=False)
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body, once; a clean end means that it is whole and agrees with every digest offered.
-
-        Raises:
-            OriginTruncated, OriginTimeout: also after continuing by Range was tried (B6).
-            DigestMismatch: the bytes are not what the origin, or a listing, promised.
-        """
-        return self._session._chunks(self)  # noqa: SLF001 -- the session owns the connection
 
 
 class FetchSession:
@@ -92,21 +62,17 @@ class FetchSession:
         self._clock = fetcher.clock
         self._plan = plan
         self._item = item
-        self._lane = lane
         self._method = method
         self._range = range_header
         self._keep_error_body = keep_error_body
-        self._budget_timeout_s = budget_timeout_s
         self._guards = plan.store.soft_404 == "learn" and method == "GET" and range_header is None
         self._left: list[Origin] | None = None
         self._way = Way()
         self._stream: BodyStream | None = None
-        self._verifier: Verifier | None = None
-        self._slot: Slot | None = None
-        self._slot_host = ""
-        #: Seconds until heads of answers came, and seconds of waiting for budget.
+        self._promise: Promise | None = None
+        self._slot = HeldSlot(fetcher.control, lane, timeout_s=budget_timeout_s, clock=fetcher.clock)
+        #: Seconds until heads of answers came, waiting for budget apart.
         self._opening_s = 0.0
-        self._budget_s = 0.0
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,12 +100,12 @@ class FetchSession:
             self._left = self._control.candidates(self._plan, self._item)[::-1]
         while self._left:
             origin = self._left.pop()
-            started, budget_before = self._clock(), self._budget_s
+            started, budget_before = self._clock(), self._slot.waited_s
             try:
                 result = await self._ask(origin)
             except OriginError as error:
                 self._release()
-                took_s = self._clock() - started - (self._budget_s - budget_before)
+                took_s = self._clock() - started - (self._slot.waited_s - budget_before)
                 self._opening_s += took_s
                 self._failed(origin, error, took_s)
                 if isinstance(error, OriginLoop):
@@ -154,7 +120,7 @@ class FetchSession:
                 raise
             if result is not None:
                 return result
-            self._opening_s += self._clock() - started - (self._budget_s - budget_before)
+            self._opening_s += self._clock() - started - (self._slot.waited_s - budget_before)
         if self._way.all_say_absent():
             return Absent(attempts=self.attempts, answer=self._way.answer)
         raise self._way.exhausted()
@@ -173,9 +139,9 @@ class FetchSession:
         if self._opening_s >= total_s:
             raise OriginTimeout(f"{origin.host}: no time left to ask", origin=origin.host, phase="total")
         page = await self._learn(origin) if self._guards else None
-        await self._take_slot(origin.host)
+        await self._slot.take(origin.host)
         url = origin_url(origin, self._item)
-        started, budget_before = clock(), self._budget_s
+        started, budget_before = clock(), self._slot.waited_s
         answer = await self._fetcher.client.ask(
             plan,
             origin,
@@ -183,13 +149,13 @@ class FetchSession:
             method=self._method,
             extra=() if self._range is None else (("Range", self._range),),
             first_byte_s=total_s - self._opening_s,
-            before_hop=self._take_slot,
+            before_hop=self._slot.take,
             stop_at=plan.async_status if self._keep_error_body else None,
         )
         try:
             if self._method == "HEAD" and answer.status in {405, 501}:
                 answer = await self._head_by_get(origin, url, answer)
-            took_s = clock() - started - (self._budget_s - budget_before)
+            took_s = clock() - started - (self._slot.waited_s - budget_before)
             return await self._judge(origin, url, answer, took_s, page)
         except BaseException:
             answer.close()
@@ -267,17 +233,13 @@ class FetchSession:
         if part is not None and length is not None and length != part.last + 1 - part.first:
             raise status_error(206, host, retry_after=None)
         ranged = self._range is not None and answer.status == 206
-        self._verifier = None
+        self._promise = None
         digests = False
         if not ranged:
-            if item.size is not None and length is not None and length != item.size:
-                raise _size_mismatch(host, item.size, length)
-            expected = offered(answer.headers, trust_etag=plan.store.trust_etag_md5)
-            digests = bool(expected)
-            if item.digest is not None:
-                expected += from_listing(item.digest)
-            if expected:
-                self._verifier = Verifier(expected, origin=host)
+            promise = Promise(answer.headers, item, host=host, trust_etag=plan.store.trust_etag_md5)
+            if length is not None:
+                promise.check_size(length)
+            self._promise, digests = promise, promise.digests_offered
             if self._guards:
                 await self._fetcher.error_pages.check(stream, item.path, page)
         self._way.answered(host, answer.status, took_s)
@@ -303,47 +265,29 @@ class FetchSession:
             origin=host,
             url=url,
             digests_offered=digests,
-            _session=self,
+            _read=self._chunks,
         )
 
     async def _head_by_get(self, origin: Origin, url: str, refused: Answer) -> Answer:
         """Ask for one byte where HEAD is not allowed (A36)."""
         await refused.drain()
         return await self._fetcher.client.ask(
-            self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._take_slot
+            self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._slot.take
         )
 
     async def _learn(self, origin: Origin) -> Fingerprint | None:
         async def ask(path: str) -> Answer:
-            await self._take_slot(origin.host)
+            await self._slot.take(origin.host)
             url = origin_url(origin, replace(self._item, path=path, query=""))
-            return await self._fetcher.client.ask(self._plan, origin, url, before_hop=self._take_slot)
+            return await self._fetcher.client.ask(self._plan, origin, url, before_hop=self._slot.take)
 
         return await self._fetcher.error_pages.learn(f"{origin.host}{origin.base_path}", self._item.path, ask)
-
-    # ------------------------------------------------------------ slot
-
-    async def _take_slot(self, host: str) -> None:
-        """Hold a slot of this host's budget, instead of another host's when a redirect left it."""
-        if self._slot is not None:
-            if self._slot_host == host:
-                return
-            self._slot.release()
-            self._slot = None
-        started = self._clock()
-        try:
-            self._slot = await self._control.acquire(host, self._lane, timeout_s=self._budget_timeout_s)
-        finally:
-            self._budget_s += self._clock() - started
-        self._slot_host = host
 
     def _release(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
-        slot, self._slot = self._slot, None
-        if slot is not None:
-            slot.release()
+        self._slot.release()
 
     # ------------------------------------------------------------ answers
 
@@ -376,10 +320,10 @@ class FetchSession:
     # ------------------------------------------------------------ bytes
 
     async def _chunks(self, fetched: Fetched) -> AsyncIterator[bytes]:
-        stream, verifier, slot = self._stream, self._verifier, self._slot
+        stream, promise, slot = self._stream, self._promise, self._slot.slot
         if stream is None:
             return
-        size = self._item.size
+        verifier = promise.verifier if promise is not None else None
         try:
             while chunk := await stream.read():
                 if verifier is not None:
@@ -387,10 +331,8 @@ class FetchSession:
                 if slot is not None:
                     await slot.pace(len(chunk))
                 yield chunk
-            if size is not None and fetched.status == 200 and stream.got != size:
-                raise _size_mismatch(fetched.origin, size, stream.got)
-            if verifier is not None:
-                verifier.finish()
+            if promise is not None:
+                promise.finish(stream.got)
         except OriginError as error:
             self._way.broke(error)
             self._control.failed(fetched.origin, error)
@@ -406,13 +348,3 @@ def _is_empty(answer: Answer) -> bool:
     """Whether one byte was asked of an object that has none."""
     where = answer.header("content-range") or ""
     return answer.status == 416 and where.replace(" ", "") == "bytes*/0"
-
-
-def _size_mismatch(host: str, promised: int, found: int) -> ListingMismatch:
-    return ListingMismatch(
-        f"{host}: the listing promised {promised} bytes, there are {found}",
-        origin=host,
-        algorithm="size",
-        expected=str(promised),
-        actual=str(found),
-    )
