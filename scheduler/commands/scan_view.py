@@ -44,7 +44,9 @@ async def watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, An
             task = progress.add_task(name, total=None, rate="0", size="0 B", failed=0)
             while True:
                 if here.done():
-                    here.result()
+                    failed = here.exception()
+                    if failed is not None and not isinstance(failed, (RedisError, OSError)):
+                        raise failed
                     here = asyncio.create_task(service.coordinate(name))  # it, or another's, may have died
                 try:
                     state = await service.states.get(name)
@@ -56,7 +58,7 @@ async def watch(service: ScanService, name: str, *, quiet: bool) -> dict[str, An
                     continue
                 progress.update(task, **_line(report))
                 if report["phase"] in _ENDED:
-                    await here
+                    await asyncio.wait({here})
                     return report
                 await asyncio.sleep(0.3)
     finally:
