@@ -92,9 +92,10 @@ def test_a_gateway_s_request_id_in_its_log_leads_to_the_object(up):
     with (up.root / "access.log").open("a") as log:
         log.write('trace-of-nginx "GET /logged?token=HIDDEN-QUERY HTTP/1.1" 404\n')
         log.write('trace-of-nginx "GET /broken?token=HIDDEN-QUERY\n')
-    until(lambda: lines(up, "trace-of-nginx"), "the worker told of it")
-    line = lines(up, "item_done")[-1]
-    assert (line["request_id"], line["key"]) == ("trace-of-nginx", "logged")
+    mine = '"request_id":"trace-of-nginx"'
+    until(lambda: lines(up, mine), "the worker told of it")
+    (line,) = lines(up, mine)
+    assert (line["event"], line["outcome"], line["key"]) == ("item_done", "stored", "logged")
     assert line["attempt"] == stored_attempt(up, "logged")
 
 
