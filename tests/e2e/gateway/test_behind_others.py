@@ -140,19 +140,22 @@ async def running(proxy: Proxy, root: Path, *, store: str, front: int, bucket: s
         await process.wait()
 
 
-def publish(seaweed, bucket: str) -> None:
-    """Let everybody read the bucket."""
-    client = boto3.client(
+def client_of(seaweed):
+    return boto3.client(
         "s3", endpoint_url=seaweed.endpoint, region_name="us-east-1",
         aws_access_key_id=seaweed.access_key_id, aws_secret_access_key=seaweed.secret_access_key,
     )  # fmt: skip
+
+
+def publish(seaweed, bucket: str) -> None:
+    """Let everybody read the bucket."""
     statement = {
         "Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"],
         "Resource": [f"arn:aws:s3:::{bucket}/*"],
     }  # fmt: skip
     policy = {"Version": "2012-10-17", "Statement": [statement]}
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    client.close()
+    with contextlib.closing(client_of(seaweed)) as client:
+        client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
 
 @pytest.fixture(params=sorted(PROXIES))
@@ -160,7 +163,7 @@ async def site(request, seaweed, mirror, start, bucket, tmp_path):
     """(the front, a GET at the gateway under the site's name, without redirects or decoding)."""
     proxy = PROXIES[request.param]
     front = await start(
-        mirror(request={"follow_query": False, "protocol": "http"}),
+        mirror(request={"follow_query": False, "protocol": "http"}, store={"last_modified": True}),
         gateway={"listen": "127.0.0.1:0", "trusted_proxies": ["127.0.0.1/32"]},
         bucket_settings={"hosts": ["www.example.com"] if proxy.by_host else []},
     )
@@ -201,6 +204,31 @@ async def test_a_miss_is_moved_and_the_next_get_needs_no_origin(site, chaos):
     assert (status, body) == (206, BODY[5:10])
     status, headers, body = await get(path, method="HEAD")
     assert (status, headers["content-length"], body) == (200, str(len(BODY)), b"")
+
+
+async def test_a_hit_has_the_headers_that_the_origin_gave_it(site, chaos, seaweed, bucket):
+    """S4 to S6, F45: replayed under their own names, provenance under none, others' objects unchanged."""
+    front, get = site
+    given = [("Access-Control-Allow-Origin", "https://a.example"), ("Expires", "in a while")]
+    given += [("Last-Modified", "Tue, 01 Feb 2022 03:04:05 GMT"), ("Content-Type", "a/b")]
+    chaos.put("/kept", BODY, given)
+    first = (await get("/kept"))[1]
+    await front.idle()
+    await chaos.__aexit__()
+    hit = (await get("/kept"))[1]
+    for name in ("x-oss-tag", "access-control-allow-origin", "expires", "last-modified", "content-type"):
+        assert hit.getall(name) == first.getall(name), name
+    assert not [name for name in hit if name.lower().startswith("x-amz-meta-")]
+
+    def put() -> None:
+        with contextlib.closing(client_of(seaweed)) as client:
+            client.put_object(Bucket=bucket, Key="own", Body=b"own", Metadata={"mine": "1"})
+
+    await asyncio.to_thread(put)
+    status, headers, body = await get("/own")
+    assert (status, body, headers["x-amz-meta-mine"]) == (200, b"own", "1")
+    assert not {"x-oss-tag", "access-control-allow-origin", "expires"} & {name.lower() for name in headers}
+    assert headers["last-modified"]
 
 
 async def test_the_spelling_of_a_path_reaches_the_origin_as_it_is(site, chaos):
