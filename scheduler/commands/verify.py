@@ -40,7 +40,10 @@ def command(name: str, *, sample: int | None, full: bool, config: Path | None, a
     else:
         _print(report)
     if not report.clean:
-        raise CommandFailed(f"verification of {name} found faults")
+        from scheduler.scan.verify import HARMLESS
+
+        faults = sum(number for finding, number in report.counts.items() if finding not in HARMLESS)
+        raise CommandFailed(f"verification of {name} found {faults} faults")
 
 
 async def _verify(
@@ -85,8 +88,11 @@ def _print(report: VerifyReport) -> None:
     if report.bad_per_million is not None:
         click.echo(f"  at most {report.bad_per_million:.0f} bad objects per million, at 99 %")
     for finding, number in sorted(report.counts.items()):
-        click.echo(f"  {number} {finding}")
+        click.echo(f"  {number} {finding}: {report.remedies[finding]}")
     for problem in report.problems[:_SHOWN]:
         click.echo(f"    {problem.finding}: {problem.key!r} {problem.detail}".rstrip())
     if len(report.problems) > _SHOWN:
         click.echo(f"    … and {len(report.problems) - _SHOWN} more: --json")
+    if report.extra:
+        names = ", ".join(map(repr, report.extra_keys[:3])) + (", …" if report.extra > 3 else "")
+        click.echo(f"  {report.extra} only in the bucket (moved by misses, or written by users): {names}")

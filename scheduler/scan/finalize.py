@@ -9,9 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 import structlog
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from scheduler.scan.gate import Verdict
     from scheduler.scan.state import ScanState
 
+#: Names of options whose values stay out of the report; those of files are no secret.
+_SECRET = re.compile(r"(secret|password|token)(?!.*_file$)", re.IGNORECASE)
 #: Where reports stand in the bucket; never served by the gateway.
 REPORT_PREFIX = ".ferryman/reports/"
 
@@ -200,8 +204,24 @@ async def _report(
             for waiver in waivers
         ],
         # Secrets are SecretStr and dump as asterisks; access keys and tokens never leave the process.
-        "configuration": services.settings.model_dump(mode="json"),
+        "configuration": _masked(services.settings.model_dump(mode="json")),
     }
+
+
+def _masked(value: Any) -> Any:
+    """The same without what an inventory of a scan may hold in plain text: secrets, also those in URLs."""
+    if isinstance(value, dict):
+        return {
+            name: "**********" if inner and _SECRET.search(str(name)) else _masked(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    if isinstance(value, str) and "://" in value:
+        parts = urlsplit(value)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "**********" if parts.query else "", ""))
+    return value
 
 
 def _sign(report: dict[str, Any], services: Services) -> None:

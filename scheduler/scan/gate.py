@@ -160,6 +160,8 @@ def _verified(report: VerifyReport | None, state: ScanState) -> Condition:
     found = ", ".join(f"{number} {finding}" for finding, number in sorted(report.counts.items()))
     how = f"{report.checked} keys by listing, {report.compared} byte by byte: {found or 'nothing found'}"
     stale = report.started_at < state.finished_at
+    if not report.clean:
+        remedy = f"what to do about each finding: ferryman verify {state.name}"
     return Condition(
         name="verify_clean",
         ok=report.clean and not stale,

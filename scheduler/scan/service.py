@@ -114,8 +114,10 @@ class ScanService:
             old = await self.states.get(name)
             if old is not None and old.phase in ACTIVE:
                 if old.options != options:
+                    differing = ", ".join(_differing(old.options, options))
                     msg = (
-                        f"scan {name} is under way with other options; cancel it first, or take another name"
+                        f"scan {name} is under way with other options ({differing}): let it end, give the "
+                        f"same ones, cancel it (ferryman scan cancel {name}), or take another name"
                     )
                     raise ConfigError(msg)
                 return old  # its coordinator writes the record, nobody else
@@ -161,6 +163,8 @@ class ScanService:
                 await self._again(state)
             else:
                 msg = f"scan {name} is {state.phase}: there is nothing to {order}"
+                if order == "resume":
+                    msg += f"; for a new run: ferryman scan start {name} …"
                 raise ConfigError(msg)
         except (RedisError, OSError) as error:
             msg = f"ledger: {error}"
@@ -217,6 +221,16 @@ class ScanService:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_S)
         await end(*self._running.values())
+
+
+def _differing(old: ScanOptions, new: ScanOptions) -> list[str]:
+    """`option OLD, now NEW` of all that are not the same; an inventory may hold secrets."""
+    before, after = asdict(old), asdict(new)
+    return [
+        name if name == "inventory" else f"{name} {before[name]!r}, now {after[name]!r}"
+        for name in before
+        if before[name] != after[name]
+    ]
 
 
 def _row(row: Any) -> dict[str, int]:

@@ -151,12 +151,6 @@ class ScanState:
 _STATE: TypeAdapter[ScanState] = TypeAdapter(ScanState)
 
 
-def state_to_json(state: ScanState) -> dict[str, Any]:
-    """The record as plain JSON values."""
-    record: dict[str, Any] = _STATE.dump_python(state, mode="json")
-    return record
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The exact account of a run: found = the sum of all others but `bytes`."""

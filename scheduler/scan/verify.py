@@ -28,6 +28,7 @@ from scheduler.scan.merge import merge
 from workers.errors import ConfigError, OriginError, TransferError
 from workers.origin.fetch import Fetched
 from workers.plan import Lane
+from workers.store.metadata import is_mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -42,6 +43,22 @@ if TYPE_CHECKING:
 CONCURRENCY = 8
 #: Findings that are kept by name; beyond them only the counts grow.
 MAX_FINDINGS = 1_000
+#: Keys that only the bucket has and that are kept by name.
+MAX_EXTRA = 20
+#: Findings that are no fault of the move.
+HARMLESS = frozenset({"drift", "absent_at_origin"})
+#: What to do about a finding; NAME is the scan's.
+REMEDIES: dict[str, str] = {
+    "missing": "scan again with the same options: ferryman scan start NAME … --wait",
+    "size": "ferryman scan start NAME … --replace --wait brings objects that Ferryman wrote up to date; what "
+    "somebody else wrote stays, and if that is right: ferryman finalize NAME --override REASON",
+    "digest": "as for size, with --compare digest beside --replace",
+    "bytes": "delete the object in the store and scan again; if somebody wrote it there on purpose: "
+    "ferryman finalize NAME --override REASON",
+    "unreadable": "see the detail, mend that side, and verify again",
+    "drift": "no fault: the origin changed later; to take it over: --compare mtime --replace",
+    "absent_at_origin": "no fault: no origin has the key any more",
+}
 
 Finding = Literal["missing", "size", "digest", "bytes", "drift", "unreadable", "absent_at_origin"]
 
@@ -79,12 +96,19 @@ class VerifyReport:
     problems: tuple[Problem, ...] = ()
     #: Keys whose failure was waived; they are not missing.
     waived: int = 0
+    #: Objects of the bucket that the inventory lacks (moved by misses, or users' own); the first by name.
+    extra: int = 0
+    extra_keys: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether every object is as it should be. Drift and absence at the origin are no faults of ours."""
-        harmless = {"drift", "absent_at_origin"}
-        return not any(number for finding, number in self.counts.items() if finding not in harmless)
+        return not any(number for finding, number in self.counts.items() if finding not in HARMLESS)
+
+    @property
+    def remedies(self) -> dict[str, str]:
+        """Finding -> what to do about it."""
+        return {finding: REMEDIES[finding].replace("NAME", self.name) for finding in sorted(self.counts)}
 
 
 _REPORT: TypeAdapter[VerifyReport] = TypeAdapter(VerifyReport)
@@ -93,7 +117,7 @@ _REPORT: TypeAdapter[VerifyReport] = TypeAdapter(VerifyReport)
 def verify_to_json(report: VerifyReport) -> dict[str, Any]:
     """The report as plain JSON values, with the verdict."""
     record: dict[str, Any] = _REPORT.dump_python(report, mode="json")
-    return {**record, "clean": report.clean}
+    return {**record, "clean": report.clean, "remedies": report.remedies}
 
 
 async def last_report(services: Services, name: str) -> VerifyReport | None:
@@ -156,14 +180,15 @@ class Verifier:
         await self._absent(chosen)
         if self._full or self._sample:
             await self._by_bytes([entry for entry, there in chosen if there])
-        bad = sum(number for finding, number in self._counts.items() if finding in {"bytes", "unreadable"})
-        compared = self.report.compared
+        unreadable = self._counts.get("unreadable", 0)
+        bad = self._counts.get("bytes", 0) + unreadable
+        looked_at = self.report.compared + unreadable
         self.report = replace(
             self.report,
             finished_at=time.time(),
             counts=self._counts,
-            problems=tuple(self._problems),
-            bad_per_million=upper_bound(compared, bad) * 1e6 if compared and not self._full else None,
+            problems=tuple(sorted(self._problems, key=lambda one: (one.key, one.finding))),
+            bad_per_million=upper_bound(looked_at, bad) * 1e6 if looked_at and not self._full else None,
         )
         record = orjson.dumps(_REPORT.dump_python(self.report, mode="json"))
         await services.redis.hset(f"{services.settings.broker.namespace}:verify", state.name, record)
@@ -181,8 +206,15 @@ class Verifier:
         kept: list[tuple[Entry, bool]] = []
         missing: list[tuple[Entry, bool]] = []
         checked = waived = present = 0
+        extra: list[str] = []
+        extras = 0
         for entry, there in merge(inventory, listing, on_duplicate=lambda *_: None):
-            if entry is None or not wants(entry):
+            if entry is None:
+                extras += 1
+                if there is not None and len(extra) < MAX_EXTRA:
+                    extra.append(there.key)
+                continue
+            if not wants(entry):
                 continue
             checked += 1
             if there is None:
@@ -195,7 +227,9 @@ class Verifier:
             if entry.mtime is not None and entry.mtime > there.last_modified:
                 self._found(entry.key, "drift", f"the origin's is younger{f', {reason}' if reason else ''}")
             elif reason is not None:
-                self._found(entry.key, "size" if reason == "size" else "digest", reason)
+                self._found(
+                    entry.key, "size" if reason == "size" else "digest", _differs(entry, there, reason)
+                )
             present += 1
             if self._full:
                 kept.append((entry, True))
@@ -209,7 +243,9 @@ class Verifier:
             if checked % 10_000 == 0:
                 self.report = replace(self.report, checked=checked)
                 self._progress(self.report)
-        self.report = replace(self.report, checked=checked, waived=waived)
+        self.report = replace(
+            self.report, checked=checked, waived=waived, extra=extras, extra_keys=tuple(extra)
+        )
         return missing + kept
 
     async def _absent(self, chosen: list[tuple[Entry, bool]]) -> None:
@@ -270,7 +306,9 @@ class Verifier:
         was = (meta.get("ferryman-source-etag", ""), meta.get("ferryman-source-last-modified", ""))
         now = (headers.get("etag", ""), headers.get("last-modified", ""))
         changed = any(old and new and old != new for old, new in zip(was, now, strict=True))
-        self._found(key, "drift" if changed else "bytes", f"stored {mine.hexdigest()}, origin {digest}")
+        by = "written by Ferryman" if is_mirrored(stored) else "written by somebody else"
+        detail = f"SHA-256 {mine.hexdigest()} in the store, {by}; {digest} at the origin"
+        self._found(key, "drift" if changed else "bytes", detail)
 
     async def _origin_digest(self, key: str, *, head: bool = False) -> tuple[str, dict[str, str]] | None:
         """SHA-256 and headers of what the origin gives now; None when it has no such key.
@@ -305,3 +343,9 @@ class Verifier:
         self._counts[finding] = self._counts.get(finding, 0) + 1
         if len(self._problems) < MAX_FINDINGS:
             self._problems.append(Problem(key=key, finding=finding, detail=detail))
+
+
+def _differs(entry: Entry, there: ListedObject, reason: str) -> str:
+    if reason == "size":
+        return f"{entry.size} bytes in the inventory, {there.size} in the store"
+    return f"{entry.digest} in the inventory, ETag {there.etag} in the store"

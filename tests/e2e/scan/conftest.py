@@ -90,6 +90,8 @@ async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker
             "broker": {"url": valkey_url},
             "data_dir": str(tmp_path / "data"),
             "limits": {"max_attempts": 2, "drain_s": 2},
+            # The test's origin, also for rules of the API.
+            "origin": {"allow_networks": ["127.0.0.0/8"]},
             "buckets": {bucket: {"rules": [{"origins": [origin.url]}]}},
         }
     )

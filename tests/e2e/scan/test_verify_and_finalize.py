@@ -18,6 +18,7 @@ from scheduler.rules.apply import apply_file_rules
 from scheduler.scan.finalize import finalize, rollback
 from scheduler.scan.gate import look
 from scheduler.scan.verify import Verifier
+from scheduler.settings import ScanSettings
 from workers.errors import ConfigError
 from workers.failures import Failure
 
@@ -61,8 +62,25 @@ async def test_p35_damage_after_the_move_is_found(fleet):
     report = await verified(fleet)
     assert not report.clean
     assert {(one.key, one.finding) for one in report.problems} == {("a.txt", "missing"), ("b.txt", "size")}
+    sizes = {one.key: one.detail for one in report.problems}
+    assert sizes["b.txt"] == "4 bytes in the inventory, 18 in the store"
+    await fleet.put("d.txt", b"a user's own")
     report = await verified(fleet, full=True)
-    assert ("c.txt", "bytes") in {(one.key, one.finding) for one in report.problems}
+    (damaged,) = [one for one in report.problems if one.key == "c.txt"]
+    assert damaged.finding == "bytes"
+    assert "written by somebody else" in damaged.detail
+    assert (report.extra, report.extra_keys) == (1, ("d.txt",))
+    assert set(report.remedies) == {"missing", "size", "bytes"}
+    assert "ferryman scan start s" in report.remedies["missing"]
+
+
+async def test_what_the_inventory_does_not_name_is_no_fault_of_the_move(fleet):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.scan("s", ["a.txt"])
+    for number in range(25):
+        await fleet.put(f"own/{number:02}", b"y")
+    report = await verified(fleet)
+    assert (report.clean, report.counts, report.extra, len(report.extra_keys)) == (True, {}, 25, 20)
 
 
 async def test_drift_at_the_origin_is_told_apart_from_damage(fleet, origin):
@@ -105,8 +123,18 @@ async def test_the_report_goes_to_the_report_bucket_signed_and_without_secrets(f
     reports = f"{fleet.bucket}-reports"
     await fleet.services.store.ensure_bucket(reports)
     token = "an admin token of the test"
+    source = {
+        "bucket": "old",
+        "endpoint": "https://u:pass-in-url@s3.example",
+        "secret_access_key": "source key",
+    }
+    scans = {
+        "other": ScanSettings(bucket=fleet.bucket, inventory=source),
+        "signed": ScanSettings(bucket=fleet.bucket, inventory={"manifest": "https://h/m.csv?sig=in-query"}),
+    }
     settings = fleet.settings.model_copy(
         update={
+            "scans": scans,
             "report_bucket": reports,
             "admin": fleet.settings.admin.model_copy(update={"token": SecretStr(token)}),
         }
@@ -124,7 +152,8 @@ async def test_the_report_goes_to_the_report_bucket_signed_and_without_secrets(f
     assert digest == hashlib.sha256(signed).hexdigest()
     assert signature == hmac.new(token.encode(), signed, hashlib.sha256).hexdigest()
     page = Path(done.reports[0]).with_suffix(".html").read_text()
-    for secret in (token, fleet.settings.store.secret_access_key.get_secret_value()):
+    store_key = fleet.settings.store.secret_access_key.get_secret_value()
+    for secret in (token, store_key, "source key", "pass-in-url", "in-query"):
         assert secret not in body.decode()
         assert secret not in page
     tree = lxml.html.fromstring(page)
