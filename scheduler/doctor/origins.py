@@ -60,7 +60,11 @@ async def _ask(
         return
     if not report.reachable:
         reasons = "; ".join(report.problems) or "no answer"
-        remedy = "check name, port, firewall and certificate; private networks need origin.allow_networks"
+        remedy = "check name, port and firewall; private networks need origin.allow_networks"
+        if "certificate" in reasons.lower():
+            remedy = (
+                "give its authority as origin.ca_file, or let the origin have a certificate for this name"
+            )
         found.failed("reachable", reasons, remedy, of=url)
         return
     _judge(found, url, report, is_object=is_object)
