@@ -113,7 +113,7 @@ class GatewaySettings(Section):
     #: Keys remembered as absent, per process.
     absent_cache_size: Annotated[int, Field(ge=0)] = 100_000
     #: Distinct missing keys a client address may cause a second, and all clients together; 0 = unbounded.
-    misses_per_client_per_s: Annotated[float, Field(ge=0)] = 200.0
+    misses_per_client_per_s: Annotated[float, Field(ge=0)] = 1000.0
     misses_per_s: Annotated[float, Field(ge=0)] = 5000.0
 
 
