@@ -32,7 +32,7 @@ class Failure:
 
     bucket: str
     key: str
-    #: snake_case constant of `workers.errors`, or `poison_message`.
+    #: snake_case constant of `workers.errors`, or `poison_message`, `unreadable_message`.
     reason: str
     message: str
     rule: str
@@ -166,3 +166,22 @@ class Failures:
         """Every waiver of a bucket, by key."""
         rows = await self._redis.hgetall(self._waivers(bucket))
         return sorted((_WAIVER.validate_json(row) for row in rows.values()), key=lambda waiver: waiver.key)
+
+
+def unread_failures(wire: Mapping[str, Any], message: str) -> list[Failure]:
+    """A failure for each key that can be told of a queue message that this version cannot read."""
+    plan, items = wire.get("plan"), wire.get("items")
+    if not isinstance(plan, dict) or not isinstance(plan.get("bucket"), str) or not isinstance(items, list):
+        return []
+    return [
+        Failure(
+            bucket=plan["bucket"],
+            key=item["key"],
+            reason="unreadable_message",
+            message=message,
+            rule=str(plan.get("rule", "")),
+            lane="cold" if wire.get("lane") == "cold" else "hot",
+        )
+        for item in items
+        if isinstance(item, dict) and isinstance(item.get("key"), str)
+    ]

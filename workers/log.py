@@ -7,11 +7,12 @@ bound with `structlog.contextvars` by whoever begins the work. Does not decide w
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -56,7 +57,7 @@ def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | No
     """Set up logging of this process, once or again; `stream` defaults to stderr, `auto` asks whether it is a
     terminal. `environment` tells the processes that this one starts.
     """
-    stream = sys.stderr if stream is None else stream
+    stream = cast("TextIO", Unbroken(sys.stderr if stream is None else stream))
     if form == "auto":
         form = "console" if stream.isatty() else "json"
     _chosen.update({ENV_FORMAT: form, ENV_LEVEL: level})
@@ -105,6 +106,35 @@ def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | No
         logger.setLevel(max(floor, number))
         logger.handlers.clear()
         logger.propagate = True
+
+
+class Unbroken(io.TextIOBase):
+    """A stream that takes what it can: a full disk, or a reader that is gone, must fail no work.
+
+    Whoever logs is often about to handle a failure; an error from there would take its place.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        #: Writes that failed.
+        self.lost = 0
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: it was closed
+            self.lost += 1
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.lost += 1
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def environment() -> dict[str, str]:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import structlog
 from redis.exceptions import RedisError
 
+from workers.background import end
 from workers.claims import RunState
-from workers.errors import BrokerUnavailable, OriginsExhausted, TransferError
-from workers.failures import Failure
+from workers.errors import BrokerUnavailable, OriginsExhausted, TransferError, WireError
+from workers.failures import Failure, unread_failures
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
 from workers.retry import decide, root_cause
 from workers.transfer import move
@@ -133,9 +134,15 @@ class BatchRunner:
         """Work off one message.
 
         Raises:
-            WireError: the message cannot be read; it belongs to the dead letters.
+            WireError: the message cannot be read; its keys, as far as they can be told, are listed, and it
+            belongs to the dead letters.
         """
-        batch = decode_batch(dict(wire))
+        try:
+            batch = decode_batch(dict(wire))
+        except WireError as error:
+            unreadable = unread_failures(wire, str(error))
+            await self._insist(lambda: self._ledger.failures.add(unreadable))
+            raise
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex
             deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id, token))
@@ -200,13 +207,22 @@ class BatchRunner:
                 look_first = old or item.attempt > 0 or item.tried_as != "" or state is RunState.LOOK
                 tasks[asyncio.create_task(self._item(batch, item, index, look_first=look_first))] = item
         pending = set(tasks)
-        while pending or ready:
-            if pending:
-                done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
-                ready += [(tasks[task], task.result()) for task in done]
-            if ready:
-                await self._record(batch, ready, started=True)
-                ready = []
+        try:
+            while pending or ready:
+                if pending:
+                    done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
+                    ready += [(tasks[task], task.result()) for task in done]
+                if ready:
+                    await self._record(batch, ready, started=True)
+                    ready = []
+        except Exception as error:
+            # A fault of ours in recording: what is not written down must not vanish with the message.
+            log.exception("batch_failed_unexpectedly", items=len(ready) + len(pending))
+            await end(*pending)
+            message = f"{type(error).__name__}: {error}"
+            left = [item for item, _ in ready] + [tasks[task] for task in pending]
+            failed = [(item, self._failure(batch, item, "internal_error", message)) for item in left]
+            await self._record(batch, failed, started=True)
         log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
 
     async def _unsettled(self, batch: Batch) -> list[tuple[int, FetchItem]]:

@@ -342,6 +342,38 @@ async def test_a_paused_scans_batch_waits_and_a_cancelled_ones_is_dropped(setup)
     assert (await setup.ledger.outcomes.totals("scan"))["g"] == {"skipped": 1}
 
 
+async def test_a_fault_of_ours_in_recording_lists_what_was_not_written_down(setup, monkeypatch):
+    """And lets go of the claims, so that the next message of the key finds it free."""
+    mark = setup.ledger.claims.mark_absent
+    faults = []
+
+    async def broken(*a, **more):
+        if not faults:
+            faults.append(1)
+            raise ZeroDivisionError("bug")
+        await mark(*a, **more)
+
+    async def forever():
+        await asyncio.sleep(600)
+
+    setup.moves["b"] = forever
+    monkeypatch.setattr(setup.ledger.claims, "mark_absent", broken)
+    monkeypatch.setattr(running, "RECORD_EVERY_S", 0.05)
+    await setup.run("a", "b")
+    assert {one.key async for one in setup.ledger.failures.iterate("site")} == {"a", "b"}
+    assert not any([await setup.ledger.claims.is_running("site", key) for key in "ab"])
+    assert not any(setup.runner._leases.holds("site", key) for key in "ab")
+
+
+async def test_the_keys_of_a_message_that_cannot_be_read_are_listed(setup):
+    """Dead letters are deleted after a week; the failures list is not."""
+    wire = encode_batch(Batch(plan=PLAN, items=(FetchItem(key="a", path="a"),), lane=Lane.COLD))
+    with pytest.raises(WireError, match="version 9"):
+        await setup.runner.run({**wire, "v": 9})
+    failure = await setup.ledger.failures.get("site", "a")
+    assert (failure.reason, failure.rule, failure.lane) == ("unreadable_message", "r", "cold")
+
+
 async def test_a_message_of_another_version_is_refused(setup):
     with pytest.raises(WireError, match="version 9"):
         await setup.runner.run({"v": 9})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 
 import pytest
 import structlog
@@ -30,6 +32,28 @@ def lines(form: log.Format = "json", level: str = "info"):
     stream = io.StringIO()
     log.configure(form=form, level=level, stream=stream)
     return stream, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_full_disk_or_a_reader_that_is_gone_fails_nobody_who_logs():
+    """Else `except RedisError: log.warning(...)` raises what it was to survive."""
+
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text):
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(text)
+
+    stream = Full()
+    log.configure(form="json", stream=stream)
+    structlog.get_logger().warning("redis_away")
+    logging.getLogger("of.a.library").warning("gone")
+    stream.full = False
+    structlog.get_logger().info("better")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["better"]
+    stream.close()
+    structlog.get_logger().info("closed")
 
 
 def test_a_stream_that_is_no_terminal_gets_one_json_object_a_line():
