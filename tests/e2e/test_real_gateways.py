@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -125,14 +126,12 @@ def lines_in(log: Path) -> int:
 
 
 @pytest.fixture
-def place(tmp_path_factory):
-    """A directory that the programs' own users may write to."""
-    place = tmp_path_factory.mktemp("gateway")
-    for one in (place, *place.parents):
-        if str(one).startswith("/tmp/"):
-            one.chmod(0o755)
-    place.chmod(0o777)
-    return place
+def place():
+    """A directory that the programs' own users may write to: not below pytest's, which each session closes."""
+    with tempfile.TemporaryDirectory(prefix="ferryman-gateway-", ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        place.chmod(0o777)
+        yield place
 
 
 def nginx_config(place: Path, port: int, http: str) -> Path:
