@@ -34,7 +34,7 @@ from machine import static_origin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from scheduler.front.server import listen_socket, serve_gateway
+from scheduler.front.server import serve_gateway
 from scheduler.runtime import open_services
 from scheduler.startup import make_ready
 from support.gateway import gateway_settings
@@ -71,7 +71,9 @@ def _front(raw: dict[str, Any], port: int, pipe: Connection) -> None:
     async def main() -> None:
         async with open_services(Settings.model_validate(raw)) as services:
             await make_ready(services, who="bench")
-            sock = listen_socket(f"127.0.0.1:{port}", share=True)
+            # Several processes share the port.
+            sock = socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True)
+            sock.setblocking(False)
             pipe.send(os.getpid())
             await serve_gateway(services, [sock], asyncio.Event())
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from workers.errors import WireError
@@ -269,8 +268,3 @@ def origin_url(origin: Origin, item: FetchItem) -> str:
     host = origin.host.removesuffix(_DEFAULT_PORT[scheme])
     query = f"?{item.query}" if item.query else ""
     return f"{scheme}://{host}{origin.base_path}{item.path}{query}"
-
-
-def wire_bytes(batch: Batch) -> int:
-    """Size in bytes of the message as JSON; dispatchers keep it under their bound."""
-    return len(orjson.dumps(encode_batch(batch)))

@@ -6,7 +6,6 @@ It can be stopped and started again on the same port, as origins do.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -34,8 +33,6 @@ class SampleOrigin:
         self.port = 0
         #: Whole and partial GETs by key.
         self.requests: Counter[str] = Counter()
-        #: `time.monotonic()` when the slow object's last byte was handed to the kernel.
-        self.slow_done_at = 0.0
 
     @property
     def url(self) -> str:
@@ -78,5 +75,4 @@ class SampleOrigin:
             await response.write(body[start : start + piece])
             await asyncio.sleep(_SLOW_PAUSE_S)
         await response.write_eof()
-        self.slow_done_at = time.monotonic()
         return response

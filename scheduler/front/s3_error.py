@@ -34,7 +34,6 @@ class S3Error:
 
 ACCESS_DENIED = S3Error(status=403, code="AccessDenied", message="Access denied.")
 BAD_REQUEST = S3Error(status=400, code="BadRequest", message="The request is not valid HTTP.")
-ENTITY_TOO_LARGE = S3Error(status=400, code="EntityTooLarge", message="The request body is too large.")
 HEADERS_TOO_LARGE = S3Error(
     status=431,
     code="RequestHeaderSectionTooLarge",

@@ -1,6 +1,7 @@
-"""Serving an ordinary ASGI application (the admin side) until told to stop.
+"""Serving an ASGI application over HTTP until told to stop.
 
-Owns the uvicorn settings of that. The object gateway has its own server with a stricter protocol.
+Owns the uvicorn settings that the gateway and the admin side share, and the order of ending: no new request,
+then time for the running ones. Knows neither of them.
 """
 
 from __future__ import annotations
@@ -24,8 +25,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Any, sockets: Sequence[socket.socket], stop: asyncio.Event, *, drain_s: float) -> None:
-    """Serve until `stop` is set; running requests then get `drain_s` seconds."""
+async def serve(
+    app: Any,
+    sockets: Sequence[socket.socket],
+    stop: asyncio.Event,
+    *,
+    drain_s: float,
+    name: str = "admin",
+    **options: Any,
+) -> None:
+    """Serve until `stop` is set; running requests then get `drain_s` seconds.
+
+    `name` is that of the tasks; `options` are further settings of `uvicorn.Config`.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -36,16 +48,18 @@ async def serve(app: Any, sockets: Sequence[socket.socket], stop: asyncio.Event,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, int(drain_s)),
+            **options,
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=list(sockets)), name="admin")
-    stopping = asyncio.create_task(stop.wait(), name="admin-stop")
+    serving = asyncio.create_task(server.serve(sockets=list(sockets)), name=name)
+    stopping = asyncio.create_task(stop.wait(), name=f"{name}-stop")
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
     finally:
         stopping.cancel()
+        server.should_exit = True
         if not serving.done():
             serving.cancel()
             await asyncio.wait({serving})

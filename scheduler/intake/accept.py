@@ -43,8 +43,6 @@ class Account:
     counts: Counter[str] = field(default_factory=Counter)
     #: Records that were not accepted: (line, state, reason, detail).
     listed: list[tuple[int, str, str, str]] = field(default_factory=list)
-    #: Line after which everything has to be sent again; None when all was taken.
-    resume_after: int | None = None
     last_line: int = 0
 
     def note(self, line: int, state: str, reason: str = "", detail: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.abc import AbstractResolver
@@ -160,11 +160,6 @@ def plan_for(
         for place, one in enumerate(origins)
     )
     return FetchPlan(groups=groups, **values)
-
-
-def first_pick(item: FetchItem) -> FetchItem:
-    """The item with the first group picked."""
-    return replace(item, pick=0)
 
 
 def _origin(one: ChaosOrigin | str) -> Origin:

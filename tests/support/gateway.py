@@ -19,7 +19,8 @@ import aiohttp
 from yarl import URL
 
 from scheduler.front.gateway import Gateway
-from scheduler.front.server import listen_socket, serve_app
+from scheduler.front.server import serve_app
+from scheduler.listen import bind
 from scheduler.runtime import open_services
 from scheduler.settings import Settings
 from scheduler.startup import make_ready
@@ -212,7 +213,7 @@ async def running_gateway(
         settings = gateway_settings(seaweed, valkey_url, bucket, rules, **more)
         services = await stack.enter_async_context(open_services(settings, installation=installation))
         await make_ready(services, who="test")
-        sock = listen_socket("127.0.0.1:0")
+        sock = bind("gateway", "127.0.0.1:0")
         port = sock.getsockname()[1]
         gateway = await stack.enter_async_context(Gateway(services))
         stop = asyncio.Event()

@@ -105,9 +105,6 @@ def yml(*, host: Any = "o.example", **sections: Any) -> str:
     return yaml.safe_dump({"rules": [rule]}, sort_keys=False, allow_unicode=True)
 
 
-PARSERS = {"cos": cos_xml.parse, "oss": oss_xml.parse, "yaml": document.parse}
-
-
 def parse(text: str, options: ReadOptions | None = None) -> tuple[RuleSet, tuple[Problem, ...]]:
     """Read a document of any format."""
     if text.startswith(("<O", '<?xml version="1.0" encoding="UTF-8"?><O')):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scheduler.front.gateway import Gateway
-from scheduler.front.server import listen_socket, serve_app
+from scheduler.front.server import serve_app
+from scheduler.listen import bind
 from scheduler.rules.apply import apply_file_rules
 from scheduler.runtime import open_services
 
@@ -45,7 +46,7 @@ class WireServer:
 @contextlib.contextmanager
 def running_wire_server(settings: Settings) -> Iterator[WireServer]:
     """The gateway of `settings` on a free port of 127.0.0.1, file rules applied, until the block ends."""
-    sock = listen_socket("127.0.0.1:0")
+    sock = bind("gateway", "127.0.0.1:0")
     server = WireServer(port=sock.getsockname()[1])
     ready = threading.Event()
     stopping: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
