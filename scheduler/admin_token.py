@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.data_dir import admin_token
-from scheduler.settings import reveal
+from workers.secret_values import reveal
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings

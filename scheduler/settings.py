@@ -7,7 +7,6 @@ problem names the file and line, or the variable, and the dotted path. Makes no 
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from scheduler.settings_problems import describe, named_twice
 from workers.errors import ConfigError
+from workers.secret_values import reveal
 from workers.settings import (
     BrokerSettings,
     LimitSettings,
@@ -28,9 +29,7 @@ from workers.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
+    from collections.abc import Mapping
 
 #: Environment variables with our prefix that are no settings.
 _RESERVED = {
@@ -258,23 +257,6 @@ class Settings(Section):
         )
 
 
-def reveal(value: SecretStr | None, file: Path | None) -> str | None:
-    """A secret given directly or by file; trailing line ends are cut.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    if value is not None:
-        return value.get_secret_value()
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"secret file {file}: {error}"
-        raise ConfigError(msg) from error
-
-
 def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = None) -> Settings:
     """Read config.yaml (None: defaults only) and the environment.
 
@@ -298,7 +280,7 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
         if not isinstance(raw, dict):
             msg = f"{path}:1: a mapping of sections is expected, found {type(raw).__name__}"
             raise ConfigError(msg)
-        if twice := list(_twice(document, "")):
+        if twice := list(named_twice(document)):
             raise ConfigError(
                 "\n".join(f"{path}:{line}: {dotted}: named a second time" for line, dotted in twice)
             )
@@ -307,7 +289,8 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
         return Settings.model_validate(raw)
     except ValidationError as error:
         lines = [
-            _describe(detail, path, document, origins) for detail in error.errors(include_url=False)[:20]
+            describe(detail, Settings, path=path, document=document, origins=origins)
+            for detail in error.errors(include_url=False)[:20]
         ]
         raise ConfigError("\n".join(lines)) from error
 
@@ -347,95 +330,6 @@ def _overlay(raw: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, ...
         target[parts[-1]] = value
         origins[parts] = name
     return origins
-
-
-def _describe(
-    detail: ErrorDetails,
-    path: Path | None,
-    document: yaml.Node | None,
-    origins: Mapping[tuple[str, ...], str],
-) -> str:
-    loc = tuple(str(part) for part in detail["loc"])
-    dotted = ".".join(loc) or "(document)"
-    variable = next(
-        (name for parts, name in origins.items() if parts[: len(loc)] == loc or loc[: len(parts)] == parts),
-        None,
-    )
-    if variable is not None:
-        place = f"environment variable {variable}"
-    elif path is not None:
-        place = f"{path}:{_line(document, loc)}"
-    else:
-        place = "settings"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-        message = f"unknown key{hint}"
-    elif (
-        "input" in detail and isinstance(detail["input"], (str, int, float, bool)) and "secret" not in dotted
-    ):
-        message = f"{message}, found {detail['input']!r}"
-    return f"{place}: {dotted}: {message}"
-
-
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    """Field names of the section at `loc`, looking through dicts and lists."""
-    model: type[Section] = Settings
-    for part in loc:
-        field = model.model_fields.get(part)
-        if field is None:
-            continue  # a name in a dict, or an index in a list
-        found = _section_in(field.annotation)
-        if found is not None:
-            model = found
-    return list(model.model_fields)
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _section_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _twice(node: yaml.Node | None, dotted: str) -> Iterator[tuple[int, str]]:
-    """(line, path) of every key that its mapping has already: YAML would drop the first without a word."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            below = f"{dotted}.{key.value}".removeprefix(".")
-            if key.value in seen:
-                yield key.start_mark.line + 1, below
-            seen.add(key.value)
-            yield from _twice(value, below)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _twice(value, f"{dotted}.{index}")
-
-
-def _line(document: yaml.Node | None, loc: Sequence[str]) -> int:
-    """Line (from 1) of the deepest node on the way to `loc`."""
-    line = 1
-    node = document
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-            else:
-                return line
-        elif isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
 
 
 def _is_loopback(host: str) -> bool:

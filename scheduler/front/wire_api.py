@@ -26,8 +26,8 @@ from scheduler.rules.apply import read_options
 from scheduler.rules.problems import DocumentError, NotExpressible
 from scheduler.rules.repository import OwnedByFile
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
-from scheduler.settings import reveal
 from workers.errors import BrokerUnavailable
+from workers.secret_values import reveal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

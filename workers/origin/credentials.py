@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 
 from workers.errors import ConfigError, CredentialMissing
 from workers.origin.redirects import split_url
+from workers.secret_values import reveal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
-    from pydantic import SecretStr
 
     from workers.settings import CredentialSettings
 
@@ -93,7 +91,7 @@ class Credentials:
                 return made
             self._signers[name] = signer = _Signer(
                 settings.access_key_id or "",
-                _secret(settings.secret_access_key, settings.secret_access_key_file),
+                reveal(settings.secret_access_key, settings.secret_access_key_file) or "",
                 settings.region,
             )
         return signer.headers(method, url, now)
@@ -130,19 +128,8 @@ class Credentials:
 
 def _fixed_headers(settings: CredentialSettings) -> list[tuple[str, str]]:
     if settings.type == "basic":
-        pair = f"{settings.username}:{_secret(settings.password, settings.password_file)}"
+        pair = f"{settings.username}:{reveal(settings.password, settings.password_file) or ''}"
         return [("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())]
     if settings.type == "bearer":
-        return [("Authorization", "Bearer " + _secret(settings.token, settings.token_file))]
+        return [("Authorization", "Bearer " + (reveal(settings.token, settings.token_file) or ""))]
     return []
-
-
-def _secret(value: SecretStr | None, file: Path | None) -> str:
-    if value is not None:
-        return value.get_secret_value()
-    if file is None:
-        return ""
-    try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigError(f"cannot read the secret file {file}: {error.strerror or error}") from error

@@ -1,6 +1,6 @@
 """Which key pair signs now: fixed ones from the configuration, or boto3's own chain with its refresh.
 
-Owns the refresh and the reading of secrets from files. Knows no request.
+Owns the refresh. Knows no request.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workers.errors import ConfigError
+from workers.secret_values import reveal
 from workers.store.signing import Credentials
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pydantic import SecretStr
-
     from workers.settings import StoreSettings
 
 #: Seconds for which a pair of the chain is used before the chain is asked again (it then decides about a
@@ -36,34 +33,18 @@ class _Chain(Protocol):
     def get_frozen_credentials(self) -> _Frozen: ...
 
 
-def read_secret(value: SecretStr | None, file: Path | None, *, name: str) -> str | None:
-    """A secret given directly or as a file (its first and only line).
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    if value is not None:
-        return value.get_secret_value()
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot read {file}: {error.strerror}") from error
-
-
 class CredentialSource:
     """Gives the key pair of the moment; a chain is asked in a thread, because it may wait for the network."""
 
     __slots__ = ("_ask_at", "_chain", "_current", "_lock", "_profile")
 
     def __init__(self, settings: StoreSettings) -> None:
-        secret = read_secret(
+        secret = reveal(
             settings.secret_access_key,
             settings.secret_access_key_file,
             name="store.secret_access_key_file",
         )
-        token = read_secret(
+        token = reveal(
             settings.session_token,
             settings.session_token_file,
             name="store.session_token_file",

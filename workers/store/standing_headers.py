@@ -11,7 +11,7 @@ from hashlib import md5
 from typing import TYPE_CHECKING
 
 from workers.errors import ConfigError
-from workers.store.credentials import read_secret
+from workers.secret_values import reveal
 
 if TYPE_CHECKING:
     from workers.settings import StoreSettings
@@ -45,7 +45,7 @@ def customer_headers(settings: StoreSettings) -> dict[str, str]:
     """
     if settings.sse != "customer":
         return {}
-    text = read_secret(
+    text = reveal(
         settings.sse_customer_key,
         settings.sse_customer_key_file,
         name="store.sse_customer_key_file",

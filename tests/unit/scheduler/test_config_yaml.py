@@ -9,6 +9,7 @@ import pytest
 from scheduler.rules.apply import read_file_rules
 from scheduler.settings import Settings, load_settings
 from workers.errors import ConfigError
+from workers.secret_values import reveal
 
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
@@ -67,6 +68,32 @@ def test_the_brokers_url_may_come_from_a_file_and_its_password_stays_out_of_mess
         load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(file), "FERRYMAN_BROKER__URL": "redis://x"})
     with pytest.raises(ConfigError, match="url_file"):
         load_settings(None, env={"FERRYMAN_BROKER__URL_FILE": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin: {token: 4711471147}\n",
+        "store: {secret_access_key: 4711471147, access_key_id: a}\n",
+        "broker: {url: 'http://:4711471147@valkey'}\n",
+        "origin: {credentials: {a: {type: basic, username: u, password: 4711471147}}}\n",
+    ],
+)
+def test_a_wrong_value_that_is_a_secret_is_not_shown(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=":1: ") as caught:
+        load_settings(path, env={})
+    assert "4711471147" not in str(caught.value)
+
+
+def test_a_secret_file_that_cannot_be_read_is_named_with_its_setting(tmp_path):
+    for file in (tmp_path / "none", tmp_path / "binary"):
+        (tmp_path / "binary").write_bytes(b"\xff\xfe")
+        with pytest.raises(ConfigError, match=r"store\.token: cannot read the secret file .*"):
+            reveal(None, file, name="store.token")
+    (tmp_path / "good").write_text(" geheim \r\n")
+    assert reveal(None, tmp_path / "good") == " geheim "
 
 
 def test_a_missing_file_names_the_way_without_one(tmp_path):
