@@ -101,8 +101,11 @@ def running_nginx(root: Path, *, store: str, front: str, port: int):
     places = "".join(
         f"{kind}_temp_path {root}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # Its workers must reach the temporary folder, which is closed to others.
+    user = "user root;" if os.geteuid() == 0 else ""
     (root / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; events {{}}\n"
+        f"{user} daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;\n"
+        "events {}\n"
         f"http {{ {places} include {root}/site.conf; }}\n"
     )
     with running(root, nginx, "-c", str(root / "nginx.conf"), "-p", str(root), log="nginx.out") as process:

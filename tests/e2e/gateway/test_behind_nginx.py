@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from conftest import skip_or_fail
 from support.gateway import until
 from support.processes import free_ports
 
@@ -35,7 +36,7 @@ STORE, FRONT, LISTEN, NAME, BUCKET = (
 async def running_nginx(directory: Path, store: str, fronts: list[int], bucket: str):
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
-        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+        skip_or_fail("nginx is not installed (apt-get install nginx-light)")
     port = free_ports(1)[0]
     text = SNIPPET.read_text(encoding="utf-8")
     for old, new in [
@@ -48,8 +49,10 @@ async def running_nginx(directory: Path, store: str, fronts: list[int], bucket: 
         assert old in text
         text = text.replace(old, new)
     (directory / "ferryman.conf").write_text(text, encoding="utf-8")
+    # Its workers must reach the temporary folder, which is closed to others.
+    user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;\n"
+        f"{user} daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;\n"
         "events { worker_connections 1024; }\n"
         f"http {{ access_log off; client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;\n"
         f"fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;\n"
@@ -85,7 +88,7 @@ async def site(seaweed, chaos, mirror, start, bucket, tmp_path):
         "gateway": {"listen": "127.0.0.1:0", "trusted_proxies": ["127.0.0.1/32"]},
         "bucket_settings": {"hosts": ["files.example"]},
     }
-    rule = mirror(request={"follow_query": False, "protocol": "http"})
+    rule = mirror(request={"follow_query": False, "protocol": "http"}, store={"last_modified": True})
     fronts = [await start(rule, **more), await start(rule, **more)]
 
     def publish() -> None:
@@ -128,7 +131,8 @@ async def test_a_miss_goes_through_nginx_to_ferryman_and_the_next_get_to_the_sto
     _, fronts, get = site
     chaos.put("/img/a b+c//d.jpg", BODY, [("Content-Type", "image/x"), ("Access-Control-Allow-Origin", "*")])
     path = "/img/a%20b%2Bc/%2Fd.jpg?v=1"
-    chaos.put("/img/plain.jpg", BODY, [("Content-Type", "image/x"), ("Access-Control-Allow-Origin", "*")])
+    given = [("Content-Type", "image/x"), ("Access-Control-Allow-Origin", "*"), ("Expires", "in a while")]
+    chaos.put("/img/plain.jpg", BODY, [*given, ("Last-Modified", "Tue, 01 Feb 2022 03:04:05 GMT")])
     status, headers, body = await get(path)
     assert (status, body) == (200, BODY)
     assert chaos.asked("/img/a b+c//d.jpg")
@@ -143,6 +147,8 @@ async def test_a_miss_goes_through_nginx_to_ferryman_and_the_next_get_to_the_sto
     assert (status, body) == (200, BODY)
     assert headers["x-oss-tag"] == tag
     assert headers["access-control-allow-origin"] == "*"
+    assert headers.getall("expires") == ["in a while"]
+    assert headers.getall("last-modified") == ["Tue, 01 Feb 2022 03:04:05 GMT"]
     assert not [name for name in headers if name.lower().startswith("x-amz-meta-")]
     status, headers, body = await get("/img/plain.jpg", {"Range": "bytes=5-9"})
     assert (status, body) == (206, BODY[5:10])
