@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 import workers.metrics  # noqa: F401 -- registers the metrics
 from scheduler.cli import cli
+from workers.store import metadata
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -169,3 +170,20 @@ def test_every_command_line_is_one_that_ferryman_knows(where, line):
         if stop in words:
             words = words[: words.index(stop)]
     parse(words)
+
+
+def test_the_gateways_hide_all_of_our_metadata_and_replay_what_is_replayed():
+    """nginx and Envoy know no wildcard: each name is written out."""
+    own = {
+        value
+        for name, value in vars(metadata).items()
+        if name.isupper() and str(value).startswith("ferryman-")
+    }
+    hidden = {f"x-amz-meta-{name}" for name in {*own, metadata.TAG}}
+    nginx = (DEPLOY / "nginx" / "ferryman.conf").read_text(encoding="utf-8")
+    assert set(re.findall(r"proxy_hide_header (x-amz-meta-\S+);", nginx)) == hidden
+    envoy = (DEPLOY / "envoy" / "envoy.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"- (x-amz-meta-\S+)", envoy)) == hidden
+    for name, header in metadata._REPLAY:
+        assert f"%RESP(x-amz-meta-{name})%" in envoy, header
+        assert f"$upstream_http_x_amz_meta_{name.replace('-', '_')}" in nginx, header
