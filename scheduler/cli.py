@@ -105,7 +105,7 @@ attach("", cli)
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0 done, 1 something failed, 2 usage or configuration."""
-    from scheduler.commands.common import failure
+    from scheduler.commands.command_line import failure
     from workers.errors import FerrymanError
 
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from scheduler.commands.common import CommandFailed, echo_json, json_option, run_async, stop_event
+from scheduler.commands.command_line import CommandFailed, echo_json, json_option, run_async, stop_event
 
 
 @click.command("chaos-origin")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pydantic import ValidationError
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     EXIT_FAILED,
     config_option,
     echo_json,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scheduler.commands.common import run_async, stop_event
+from scheduler.commands.command_line import run_async, stop_event
 from workers import log
 
 

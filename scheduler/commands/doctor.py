@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     EXIT_FAILED,
     EXIT_USAGE,
     CommandFailed,
@@ -60,7 +60,7 @@ def _examined(config: Path | None, urls: Sequence[str]) -> list[Finding]:
     from scheduler.doctor.model import Finding, Level
 
     try:
-        settings = load(config)
+        settings = load(config, resolve=False)
     except CommandFailed as error:
         return [
             Finding(

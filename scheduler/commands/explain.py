@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     CommandFailed,
     config_option,
     echo_json,

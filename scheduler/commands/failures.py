@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import orjson
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     EXIT_FAILED,
     CommandFailed,
     config_option,

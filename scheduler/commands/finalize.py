@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.common import CommandFailed, config_option, echo_json, json_option, load, run_async
+from scheduler.commands.command_line import (
+    CommandFailed,
+    config_option,
+    echo_json,
+    json_option,
+    load,
+    run_async,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

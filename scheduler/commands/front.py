@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     config_option,
     guarded,
     listen_options,
@@ -44,11 +44,13 @@ def command(
     admin_fd: int | None,
 ) -> None:
     """Run the object gateway and the admin side until Ctrl-C."""
+    from scheduler import secret_files
     from scheduler.listen import bind, bound
 
     if no_gateway and no_admin:
         raise click.UsageError("--no-gateway and --no-admin together leave nothing to run")
     settings = with_listen(load(config), gateway=gateway_listen, admin=admin_listen)
+    secret_files.require(settings)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
     gateway = None if no_gateway else _socket(gateway_fd) or bind("gateway", settings.gateway.listen)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scheduler.commands.common import EXIT_USAGE, CommandFailed, guarded
+from scheduler.commands.command_line import EXIT_USAGE, CommandFailed, guarded
 
 _TEMPLATE = """\
 # Ferryman. Everything is optional; unknown keys are refused, with the nearest known one.

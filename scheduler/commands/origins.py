@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import EXIT_FAILED, config_option, echo_json, json_option, load, run_async
+from scheduler.commands.command_line import (
+    EXIT_FAILED,
+    config_option,
+    echo_json,
+    json_option,
+    load,
+    run_async,
+)
 from workers import log
 from workers.errors import ConfigError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.common import DEFAULT_CONFIG, load
+from scheduler.commands.command_line import DEFAULT_CONFIG, load
 from scheduler.rules.problems import DocumentError, ReadOptions
 from workers.errors import ConfigError
 

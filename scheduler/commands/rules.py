@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     CommandFailed,
     config_option,
     echo_json,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     EXIT_FAILED,
     config_option,
     echo_json,

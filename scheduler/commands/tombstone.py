@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.common import config_option, echo_json, failure, json_option, load, run_async
+from scheduler.commands.command_line import config_option, echo_json, failure, json_option, load, run_async
 from scheduler.intake.keys import checked_key
 from scheduler.intake.model import Refused
 from workers.errors import BrokerUnavailable, ConfigError

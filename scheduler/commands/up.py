@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 import structlog
 
-from scheduler.commands.common import (
+from scheduler.commands.command_line import (
     DEFAULT_CONFIG,
     EXIT_FAILED,
     EXIT_USAGE,
@@ -65,6 +65,7 @@ def command(
     admin_listen: str | None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: front, workers, consumers, and what is `embedded`."""
+    from scheduler import secret_files
     from scheduler.rules.apply import read_file_rules
 
     if bucket is not None and origin is None:
@@ -78,6 +79,7 @@ def command(
         if origin is not None:
             settings = with_origin(settings, origin, bucket or DEFAULT_BUCKET)
         read_file_rules(settings)  # a mistake in a rule is told before anything starts
+        secret_files.require(settings)
         return settings
 
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.common import config_option, load, run_async, stop_event
+from scheduler.commands.command_line import config_option, load, run_async, stop_event
 from workers import log, metric_files
 from workers.plan import Lane
 
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 )
 def command(config: Path | None, lane: str, processes: int | None, threads: int | None) -> None:
     """Run worker processes that move objects, until Ctrl-C."""
+    from scheduler import secret_files
     from scheduler.processes import LaneSize
 
     settings = load(config)
+    secret_files.require(settings)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
     lanes = list(Lane) if lane == "both" else [Lane(lane)]

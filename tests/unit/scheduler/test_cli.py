@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from scheduler import cli
-from scheduler.commands.common import CommandFailed, failure, load
+from scheduler.commands.command_line import CommandFailed, failure, load
 from scheduler.listen import bind
 from workers.errors import BrokerUnavailable, ConfigError, OriginTimeout, StoreDenied
 

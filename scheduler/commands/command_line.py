@@ -1,4 +1,4 @@
-"""What every command shares: `--config`, `--json`, running a coroutine, and how errors leave the process.
+"""How a command meets the command line: `--config`, `--json`, running a coroutine, and how errors leave it.
 
 Owns exit codes (0 done, 1 something failed, 2 usage or configuration) and the place where settings are read
 for a command. Knows no command and makes no client.
