@@ -304,10 +304,13 @@ class Claims:
         await self._each(self._renew, bucket, keys, [f"running||{owner}", LEASE_MS])
 
     async def requeue(
-        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane, delay_s: float
+        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane, claim: str, delay_s: float
     ) -> None:
-        """Give up running leases for a later try: the keys count as queued for `delay_s` seconds."""
-        value = f"queued|{lane}|{owner}"
+        """Give up running leases for a later try: the keys count as queued for `delay_s` seconds.
+
+        `claim` is the token that the message of that try carries.
+        """
+        value = f"queued|{lane}|{claim}"
         ttl_ms = int(delay_s * 1000)
         await self._each(self._swap, bucket, keys, [f"running||{owner}", value, ttl_ms])
 

@@ -1,8 +1,8 @@
 """Working off one queue message: a batch of items, each on its own.
 
-Owns what surrounds `transfer.move`: claims, the order of recording, retries, poison messages and stopping. A
-failing item never fails its batch. Recording comes before releasing claims, and both before the message is
-acknowledged, so whatever dies in between repeats work and loses none (guarantee 3).
+Owns what surrounds `transfer.move`: claims, retries, poison messages and stopping. A failing item never fails
+its batch. What became of items is written down by `recording` before the message is acknowledged, so whatever
+dies in between repeats work and loses none (guarantee 3).
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ import asyncio
 import random
 import time
 import uuid
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from redis.exceptions import RedisError
 
 from workers.background import end
 from workers.claims import RunState
-from workers.errors import BrokerUnavailable, OriginsExhausted, TransferError, WireError
+from workers.errors import OriginsExhausted, TransferError, WireError
 from workers.failures import Failure, unread_failures
-from workers.plan import AbsentAtOrigin, AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
+from workers.plan import Attempt, Batch, Skipped, Stored, decode_batch
+from workers.recording import Again, Recorder, Result, insist
 from workers.retry import decide, root_cause
 from workers.transfer import move
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from workers.leases import LeaseKeeper
@@ -49,12 +48,7 @@ BUSY_DELAY_S = 5.0
 STALE_S = 20.0
 #: Seconds until a batch of a paused scan is looked at again.
 PAUSED_DELAY_S = 3.0
-#: Seconds between attempts to reach a Redis that is away.
-REDIS_RETRY_S = 1.0
-#: Seconds beyond its delay that a returned item's claim counts as queued.
-QUEUED_AGAIN_S = 600.0
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -73,24 +67,6 @@ class Observer(Protocol):
 
     def failed(self, rule: str, reason: str, *, listed: bool) -> None:
         """One item failed; `listed` when no further attempt follows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Again:
-    """The item goes back to the queue; after `delay_s` seconds, or at once when it is 0."""
-
-    item: FetchItem
-    delay_s: float
-    reason: str
-    #: Somebody else moves it: its claim is not ours to hand over.
-    busy: bool = False
-
-
-#: Reasons to skip that say nothing about the key: what was listed of it before stays.
-_NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
-
-#: What became of an item in this run of its message.
-_Result = Stored | AlreadyPresent | AbsentAtOrigin | Skipped | Failure | _Again
 
 
 class BatchRunner:
@@ -116,8 +92,9 @@ class BatchRunner:
         self._leases = leases
         self._limits = limits
         self._observer = observer
+        self._recorder = Recorder(ledger=ledger, queue=queue, leases=leases)
         self._slots = asyncio.Semaphore(limits.item_concurrency)
-        self._moving: set[asyncio.Task[_Result]] = set()
+        self._moving: set[asyncio.Task[Result]] = set()
         self._stopping = asyncio.Event()
         self._rng = random.Random()
 
@@ -141,35 +118,22 @@ class BatchRunner:
             batch = decode_batch(dict(wire))
         except WireError as error:
             unreadable = unread_failures(wire, str(error))
-            await self._insist(lambda: self._ledger.failures.add(unreadable))
+            await insist(lambda: self._ledger.failures.add(unreadable))
             raise
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex
-            deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id, token))
+            deliveries = await insist(lambda: self._ledger.begin_delivery(batch.id, token))
             if deliveries > MAX_DELIVERIES:
                 await self._poison(batch, deliveries)
             else:
                 await self._work(batch, redelivered=deliveries > 1)
-            await self._insist(lambda: self._ledger.end_delivery(batch.id))
-
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call Redis until it answers.
-
-        A message is acknowledged through the same Redis, so nothing is gained by giving up; a process that is
-        told to stop meanwhile is ended by its supervisor, and the message returns by its lost heartbeat.
-        """
-        while True:
-            try:
-                return await call()
-            except (RedisError, OSError, BrokerUnavailable) as error:
-                log.warning("redis_away", error=str(error), retry_s=REDIS_RETRY_S)
-                await asyncio.sleep(REDIS_RETRY_S)
+            await insist(lambda: self._ledger.end_delivery(batch.id))
 
     async def _poison(self, batch: Batch, deliveries: int) -> None:
         log.error("poison_message", deliveries=deliveries, items=len(batch.items))
         message = f"its worker died {deliveries - 1} times before the message was finished"
         left = await self._unsettled(batch)
-        await self._record(
+        await self._recorder.record(
             batch, [(item, self._failure(batch, item, "poison_message", message)) for _, item in left]
         )
 
@@ -178,21 +142,21 @@ class BatchRunner:
         began = time.monotonic()
         if not await self._epochs.is_live(plan.bucket, plan.rule, plan.epoch):
             withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
-            await self._record(batch, withdrawn)
+            await self._recorder.record(batch, withdrawn)
             return
         if batch.scan and await self._stopped(batch):
             return
         numbered = await self._unsettled(batch)
         keys = [item.key for _, item in numbered]
-        states = await self._insist(
+        states = await insist(
             lambda: self._ledger.claims.start(
                 plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, claim=batch.claim
             )
         )
         # Whoever waited long, or comes again, may find the key in the store: a look costs the origin nothing.
         old = redelivered or time.time() - batch.missing_at > STALE_S
-        ready: list[tuple[FetchItem, _Result]] = []
-        tasks: dict[asyncio.Task[_Result], FetchItem] = {}
+        ready: list[tuple[FetchItem, Result]] = []
+        tasks: dict[asyncio.Task[Result], FetchItem] = {}
         for (index, item), state in zip(numbered, states, strict=True):
             if state is RunState.TOMBSTONE:
                 ready.append((item, Skipped(key=item.key, reason="tombstone")))
@@ -201,7 +165,7 @@ class BatchRunner:
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
                 # A dead process's lease, perhaps: what it wrote under this message is ours (S11).
                 again = replace(item, tried_as=item.tried_as or f"{batch.id}-{index}")
-                ready.append((item, _Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
+                ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
                 look_first = old or item.attempt > 0 or item.tried_as != "" or state is RunState.LOOK
@@ -213,7 +177,7 @@ class BatchRunner:
                     done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
                     ready += [(tasks[task], task.result()) for task in done]
                 if ready:
-                    await self._record(batch, ready, started=True)
+                    await self._recorder.record(batch, ready, started=True)
                     ready = []
         except Exception as error:
             # A fault of ours in recording: what is not written down must not vanish with the message.
@@ -222,7 +186,7 @@ class BatchRunner:
             message = f"{type(error).__name__}: {error}"
             left = [item for item, _ in ready] + [tasks[task] for task in pending]
             failed = [(item, self._failure(batch, item, "internal_error", message)) for item in left]
-            await self._record(batch, failed, started=True)
+            await self._recorder.record(batch, failed, started=True)
         log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
 
     async def _unsettled(self, batch: Batch) -> list[tuple[int, FetchItem]]:
@@ -231,30 +195,28 @@ class BatchRunner:
         if not batch.scan:
             return numbered
         positions = [item.position for item in batch.items]
-        settled = await self._insist(
-            lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions)
-        )
+        settled = await insist(lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions))
         if settled:
             log.info("batch_repeated", scan=batch.scan, batch=batch.batch, settled=len(settled))
         return [(index, item) for index, item in numbered if item.position not in settled]
 
     async def _stopped(self, batch: Batch) -> bool:
         """Whether an operator stopped the scan: a paused one's batch waits, a cancelled one's is dropped."""
-        order = await self._insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
+        order = await insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
         if order == "pause":
             later = replace(batch, id="")
-            await self._insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
+            await insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
         elif order == "cancel":
             dropped = [(item, Skipped(key=item.key, reason="scan_cancelled")) for item in batch.items]
-            await self._record(batch, dropped)
+            await self._recorder.record(batch, dropped)
         return order is not None
 
-    async def _item(self, batch: Batch, item: FetchItem, index: int, *, look_first: bool) -> _Result:
+    async def _item(self, batch: Batch, item: FetchItem, index: int, *, look_first: bool) -> Result:
         # The same over redeliveries and retries: an object of an earlier try is ours (S11).
         attempt = item.tried_as or f"{batch.id}-{index}"
         async with self._slots:
             if self._stopping.is_set():
-                return _Again(item=item, delay_s=0.0, reason="withdrawn")
+                return Again(item=item, delay_s=0.0, reason="withdrawn")
             task = asyncio.current_task()
             assert task is not None
             self._moving.add(task)
@@ -276,7 +238,7 @@ class BatchRunner:
             except asyncio.CancelledError:
                 if self._stopping.is_set():
                     item = replace(item, tried_as=attempt)
-                    return _Again(item=item, delay_s=0.0, reason="withdrawn")
+                    return Again(item=item, delay_s=0.0, reason="withdrawn")
                 raise
             except Exception as error:
                 # A fault of ours on one key must neither end its batch nor vanish.
@@ -291,7 +253,7 @@ class BatchRunner:
                 log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, **told)
             return outcome
 
-    def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> _Result:
+    def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> Result:
         cause = root_cause(error)
         again = decide(error, attempt=item.attempt, max_attempts=self._limits.max_attempts, rng=self._rng)
         self._observer.failed(batch.plan.rule, cause.reason, listed=again is None)
@@ -299,7 +261,7 @@ class BatchRunner:
         if again is None:
             log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error), **_asked(item))
             return self._failure(batch, item, cause.reason, str(error), attempts)
-        return _Again(
+        return Again(
             item=replace(item, attempt=again.attempt, pick=None), delay_s=again.delay_s, reason=cause.reason
         )
 
@@ -321,101 +283,10 @@ class BatchRunner:
             item=item,
         )
 
-    async def _record(
-        self, batch: Batch, results: Sequence[tuple[FetchItem, _Result]], *, started: bool = False
-    ) -> None:
-        """Write down what became of items, then let go of their claims.
-
-        `started`: the items' claims are ours, but those of the busy and of tombstones.
-        """
-        plan, owner = batch.plan, self._leases.owner
-        held = {item.key for item, result in results if started and _was_held(result)}
-        again = [result for _, result in results if isinstance(result, _Again)]
-        failures = [result for _, result in results if isinstance(result, Failure)]
-        finished = [item.key for item, result in results if not isinstance(result, _Again)]
-        in_store = [item.key for item, result in results if isinstance(result, (Stored, AlreadyPresent))]
-        ended = held.intersection(finished).difference(in_store)
-        dropped = set(finished).difference(held)
-        good = [item.key for item, result in results if _settles(result)]
-        absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
-        counts: Counter[tuple[str, str]] = Counter()
-        needed: Counter[str] = Counter()
-        places: list[tuple[int, str, int]] = []
-        for item, result in results:
-            if isinstance(result, _Again):
-                continue
-            kind = "failed" if isinstance(result, Failure) else result.kind
-            size = result.size if isinstance(result, Stored) else 0
-            counts[plan.rule, kind] += 1
-            counts[plan.rule, "bytes"] += size
-            if not batch.scan and _was_needed(result):
-                needed[plan.rule] += 1
-            places.append((item.position, kind, size))
-
-        async def write() -> None:
-            await self._ledger.failures.add(failures)
-            if batch.scan:
-                await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
-            # A retry that came good clears the failure an earlier attempt may have listed.
-            await self._ledger.failures.remove(plan.bucket, good)
-            await self._ledger.claims.mark_absent(plan.bucket, absent, ttl_s=plan.absent_ttl_s)
-            await self._ledger.claims.finish(plan.bucket, in_store, owner=owner)
-            await self._ledger.claims.release(plan.bucket, sorted(ended), owner=owner)
-            if batch.claim:
-                await self._ledger.claims.forget(
-                    plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim
-                )
-            await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
-
-        # Apart from the rest, which may be told twice: each repetition of this is one more message.
-        await self._insist(lambda: self._requeue(batch, again))
-        await self._insist(write)
-        self._leases.drop(plan.bucket, held)
-
-    async def _requeue(self, batch: Batch, again: Sequence[_Again]) -> None:
-        """Put items back: the unfinished at once together, the others each after its delay."""
-        at_once = [entry.item for entry in again if entry.delay_s == 0]
-        if at_once:
-            await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])
-            keys = [item.key for item in at_once]
-            await self._hand_over(batch, keys, delay_s=QUEUED_AGAIN_S)
-        later = [entry for entry in again if entry.delay_s > 0]
-        await self._queue.enqueue_each(
-            [(replace(batch, id="", items=(entry.item,)), entry.delay_s) for entry in later]
-        )
-        keys = [entry.item.key for entry in later if not entry.busy]
-        if keys:
-            delay_s = max(entry.delay_s for entry in later) + QUEUED_AGAIN_S
-            await self._hand_over(batch, keys, delay_s=delay_s)
-
-    async def _hand_over(self, batch: Batch, keys: list[str], *, delay_s: float) -> None:
-        await self._ledger.claims.requeue(
-            batch.plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, delay_s=delay_s
-        )
-
 
 def _asked(item: FetchItem) -> dict[str, str]:
     """For a log line: the request that wanted the item, when there is one."""
     return {"request_id": item.request_id} if item.request_id else {}
-
-
-def _was_held(result: _Result) -> bool:
-    """Whether the item was really begun, so that its claim is ours."""
-    if isinstance(result, _Again):
-        return not result.busy
-    return not (isinstance(result, Skipped) and result.reason == "tombstone")
-
-
-def _was_needed(result: _Result) -> bool:
-    """Whether the store lacked what a client asked for and an origin had it."""
-    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason == "too_large")
-
-
-def _settles(result: _Result) -> bool:
-    """Whether a failure that was listed of the key is no longer true."""
-    if isinstance(result, Skipped):
-        return result.reason not in _NOTHING_DONE
-    return not isinstance(result, (_Again, Failure))
 
 
 def _utc_now() -> datetime:

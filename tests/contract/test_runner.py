@@ -226,6 +226,23 @@ async def test_a_retry_and_a_return_keep_the_identity_of_the_first_try(setup):
     assert setup.calls[-1] == ("b", 1, "m1-1", True)
 
 
+async def test_the_claim_of_a_retry_goes_with_its_message(setup):
+    """A rule that is withdrawn while a retry waits must not keep later events out."""
+    setup.moves["a"] = exhausted(OriginTimeout("slow", origin="o"))
+    for message, more in (("m1", {"claim": "d"}), ("m2", {"scan": "scan", "batch": 0})):
+        await setup.queue._redis.flushdb()
+        if "claim" in more:
+            await claimed(setup, "a")
+        setup.live = True
+        await setup.run("a", id=message, **more)
+        (again,) = await setup.delayed()
+        assert await claimed(setup, "a", owner="event") == [ClaimState.DUPLICATE]
+        setup.live = False
+        await setup.runner.run(encode_batch(again))
+        assert await claimed(setup, "a", owner="event") == [ClaimState.CLAIMED]
+        await setup.ledger.claims.forget("site", ["a"], lane=Lane.HOT, claim="event")
+
+
 async def test_a_scan_batch_that_comes_twice_is_worked_off_once(setup):
     """P42: its coordinator died between queue and checkpoint."""
     await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")

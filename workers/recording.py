@@ -1,0 +1,177 @@
+"""Writing down what became of a batch's items, and letting go of their claims.
+
+Owns the order: what goes back is in the queue, and what ended is in the ledger, before a claim is given up;
+the message is acknowledged after that. Whatever dies in between repeats work and loses none (guarantee 3).
+Knows neither origin nor store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+from workers.errors import BrokerUnavailable
+from workers.failures import Failure
+from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from workers.leases import LeaseKeeper
+    from workers.ledger import Ledger
+    from workers.plan import Batch, FetchItem
+    from workers.queue import JobQueue
+
+#: Seconds between attempts to reach a Redis that is away.
+REDIS_RETRY_S = 1.0
+#: Seconds beyond its delay that a returned item's claim counts as queued.
+QUEUED_AGAIN_S = 600.0
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """The item goes back to the queue; after `delay_s` seconds, or at once when it is 0."""
+
+    item: FetchItem
+    delay_s: float
+    reason: str
+    #: Somebody else moves it: its claim is not ours to hand over.
+    busy: bool = False
+
+
+#: Reasons to skip that say nothing about the key: what was listed of it before stays.
+_NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
+
+#: What became of an item in this run of its message.
+Result = Stored | AlreadyPresent | AbsentAtOrigin | Skipped | Failure | Again
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call Redis until it answers.
+
+    A message is acknowledged through the same Redis, so nothing is gained by giving up; a process that is
+    told to stop meanwhile is ended by its supervisor, and the message returns by its lost heartbeat.
+    """
+    while True:
+        try:
+            return await call()
+        except (RedisError, OSError, BrokerUnavailable) as error:
+            log.warning("redis_away", error=str(error), retry_s=REDIS_RETRY_S)
+            await asyncio.sleep(REDIS_RETRY_S)
+
+
+class Recorder:
+    """Records the items of one process's batches."""
+
+    def __init__(self, *, ledger: Ledger, queue: JobQueue, leases: LeaseKeeper) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._leases = leases
+
+    async def record(
+        self, batch: Batch, results: Sequence[tuple[FetchItem, Result]], *, started: bool = False
+    ) -> None:
+        """Write down what became of items, then let go of their claims.
+
+        `started`: the items' claims are ours, but those of the busy and of tombstones.
+        """
+        plan, owner = batch.plan, self._leases.owner
+        held = {item.key for item, result in results if started and _was_held(result)}
+        again = [result for _, result in results if isinstance(result, Again)]
+        failures = [result for _, result in results if isinstance(result, Failure)]
+        finished = [item.key for item, result in results if not isinstance(result, Again)]
+        in_store = [item.key for item, result in results if isinstance(result, (Stored, AlreadyPresent))]
+        ended = held.intersection(finished).difference(in_store)
+        dropped = set(finished).difference(held)
+        good = [item.key for item, result in results if _settles(result)]
+        absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
+        counts: Counter[tuple[str, str]] = Counter()
+        needed: Counter[str] = Counter()
+        places: list[tuple[int, str, int]] = []
+        for item, result in results:
+            if isinstance(result, Again):
+                continue
+            kind = "failed" if isinstance(result, Failure) else result.kind
+            size = result.size if isinstance(result, Stored) else 0
+            counts[plan.rule, kind] += 1
+            counts[plan.rule, "bytes"] += size
+            if not batch.scan and _was_needed(result):
+                needed[plan.rule] += 1
+            places.append((item.position, kind, size))
+
+        async def write() -> None:
+            await self._ledger.failures.add(failures)
+            if batch.scan:
+                await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
+            # A retry that came good clears the failure an earlier attempt may have listed.
+            await self._ledger.failures.remove(plan.bucket, good)
+            await self._ledger.claims.mark_absent(plan.bucket, absent, ttl_s=plan.absent_ttl_s)
+            await self._ledger.claims.finish(plan.bucket, in_store, owner=owner)
+            await self._ledger.claims.release(plan.bucket, sorted(ended), owner=owner)
+            if batch.claim:
+                await self._ledger.claims.forget(
+                    plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim
+                )
+            await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
+
+        # Apart from the rest, which may be told twice: each repetition of this is one more message.
+        await insist(lambda: self._requeue(batch, again))
+        await insist(write)
+        self._leases.drop(plan.bucket, held)
+
+    async def _requeue(self, batch: Batch, again: Sequence[Again]) -> None:
+        """Put items back: the unfinished at once together, the others each after its delay.
+
+        The new messages carry the token of their claims, so that these can go with them.
+        """
+        batch = replace(batch, claim=batch.claim or batch.id)
+        at_once = [entry.item for entry in again if entry.delay_s == 0]
+        if at_once:
+            await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])
+            keys = [item.key for item in at_once]
+            await self._hand_over(batch, keys, delay_s=QUEUED_AGAIN_S)
+        later = [entry for entry in again if entry.delay_s > 0]
+        await self._queue.enqueue_each(
+            [(replace(batch, id="", items=(entry.item,)), entry.delay_s) for entry in later]
+        )
+        keys = [entry.item.key for entry in later if not entry.busy]
+        if keys:
+            delay_s = max(entry.delay_s for entry in later) + QUEUED_AGAIN_S
+            await self._hand_over(batch, keys, delay_s=delay_s)
+
+    async def _hand_over(self, batch: Batch, keys: list[str], *, delay_s: float) -> None:
+        await self._ledger.claims.requeue(
+            batch.plan.bucket,
+            keys,
+            owner=self._leases.owner,
+            lane=batch.lane,
+            claim=batch.claim,
+            delay_s=delay_s,
+        )
+
+
+def _was_held(result: Result) -> bool:
+    """Whether the item was really begun, so that its claim is ours."""
+    if isinstance(result, Again):
+        return not result.busy
+    return not (isinstance(result, Skipped) and result.reason == "tombstone")
+
+
+def _was_needed(result: Result) -> bool:
+    """Whether the store lacked what a client asked for and an origin had it."""
+    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason == "too_large")
+
+
+def _settles(result: Result) -> bool:
+    """Whether a failure that was listed of the key is no longer true."""
+    if isinstance(result, Skipped):
+        return result.reason not in _NOTHING_DONE
+    return not isinstance(result, (Again, Failure))
