@@ -29,7 +29,6 @@ from workers.plan import origin_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from types import TracebackType
 
     from workers.origin.body import Framing
     from workers.origin.fetch import Fetcher
@@ -77,9 +76,7 @@ class FetchSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._release()
 
     @property

@@ -29,7 +29,6 @@ from workers.store.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from workers.settings import LimitSettings, StoreSettings
     from workers.store.journal import UploadJournal
@@ -84,12 +83,7 @@ class ObjectStore:
         await self.transport.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.transport.close()
 
     # ------------------------------------------------------------------ reading

@@ -12,7 +12,6 @@ from workers.store.transport import TRANSLATED, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from types import TracebackType
 
     from workers.http_exchange import Exchange
     from workers.store.model import ObjectInfo
@@ -57,12 +56,7 @@ class StoreResponse:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # A body that was not read to its end costs the connection, not the time to read it.
         self._exchange.close()
 

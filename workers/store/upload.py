@@ -20,8 +20,6 @@ from workers.store.settling import Settling
 from workers.store.single_put import put_whole
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from workers.store.client import ObjectStore
     from workers.store.memory import Reservation
     from workers.store.model import Commit, ObjectMeta
@@ -166,12 +164,7 @@ class Upload:
         self._finished = True
         return commit
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             if self._assembly is not None:
                 await self._assembly.close()
