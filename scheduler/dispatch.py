@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from redis.exceptions import RedisError
 from structlog.contextvars import get_contextvars
 
+from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
@@ -87,7 +88,10 @@ class _Group:
 
 
 def key_problem(key: str) -> str | None:
-    """Why a key cannot be asked for, or None: `empty_key`, `key_too_long` (L8), `control_character`."""
+    """Why a key cannot be asked for, or None.
+
+    `empty_key`, `key_too_long` (L8), `control_character`, `not_utf8`, or `reserved_key` for Ferryman's own.
+    """
     if not key:
         return "empty_key"
     if len(key) * 4 > MAX_KEY_BYTES and len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
@@ -98,7 +102,7 @@ def key_problem(key: str) -> str | None:
         key.encode()
     except UnicodeEncodeError:
         return "not_utf8"
-    return None
+    return "reserved_key" if is_reserved(key) else None
 
 
 class Dispatcher:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scheduler.front.auth import AuthError, Keyring, Principal, SignedRequest, verify
 from scheduler.front.bucket_address import host_name
+from scheduler.rules.keys import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from scheduler.settings import BucketSettings
-
-#: First segment of Ferryman's own keys: reports, probes.
-_RESERVED = ".ferryman"
 
 Scheme = Literal["http", "https"]
 
@@ -109,23 +107,6 @@ def _first_untrusted(lines: list[bytes], trusted: TrustedProxies, peer: str) -> 
         if text not in trusted:
             return found
     return found
-
-
-def is_reserved(key: str) -> bool:
-    """Whether a key (decoded) is Ferryman's own and answers as if it did not exist.
-
-    Stores have their own idea of a path: SeaweedFS takes a backslash for a slash and drops empty segments.
-    So a key is read the way the most lenient store could.
-    """
-    if _RESERVED not in key:
-        return False
-    segments: list[str] = []
-    for segment in key.replace("\\", "/").split("/"):
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in {"", "."}:
-            segments.append(segment)
-    return segments[:1] == [_RESERVED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

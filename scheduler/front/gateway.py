@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from scheduler.front import s3_error
 from scheduler.front.absent import AbsentCache
-from scheduler.front.access import Refusal, TrustedProxies, is_reserved, may_read
+from scheduler.front.access import Refusal, TrustedProxies, may_read
 from scheduler.front.admission import Admission
 from scheduler.front.answer import Answer, BodyLengthWrong, ClientLost, Interrupted
 from scheduler.front.auth import SignedRequest
@@ -36,7 +36,7 @@ from scheduler.front.request import read_request
 from scheduler.front.spool import BodyFailed, Spool
 from scheduler.front.stats import GatewayStats
 from scheduler.front.wire_api import WireRequest, is_wire_request, keyring_of, read_body, wire_api
-from scheduler.rules.keys import KeyRefused, client_path
+from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
@@ -138,7 +138,8 @@ class Gateway:
     async def _give_away(self, fill: Fill, reason: str) -> None:
         log.info("pull_given_away", bucket=fill.bucket, key=fill.key, reason=reason)
         self.parts.stats.answered("given_away", fill.bucket, fill.plan.rule)
-        self.parts.jobs.offer(fill.queued_plan, fill.item)
+        # What we wrote, and did not hear of, is ours all the same (S11).
+        self.parts.jobs.offer(fill.queued_plan, replace(fill.item, tried_as=fill.attempt))
 
     # ------------------------------------------------------------ one request
 

@@ -14,6 +14,9 @@ from workers.errors import FerrymanError
 #: L8, in bytes of UTF-8.
 MAX_KEY_BYTES = 1024
 
+#: First segment of the keys that are Ferryman's own.
+RESERVED = ".ferryman"
+
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
 _NEVER_FORWARDED = re.compile(
     r"x-amz-.*|x-oss-.*|q-.*|x-cos-security-token|security-token|response-.*|versionid|partnumber",
@@ -78,6 +81,23 @@ def has_dot_segment(path: str) -> bool:
     Backslashes separate here as well: some origins take them for slashes.
     """
     return "." in path and _DOT_SEGMENT.search(path) is not None
+
+
+def is_reserved(key: str) -> bool:
+    """Whether a key (decoded) is Ferryman's own: never served, never pulled.
+
+    Stores have their own idea of a path: SeaweedFS takes a backslash for a slash and drops empty segments.
+    So a key is read the way the most lenient store could.
+    """
+    if RESERVED not in key:
+        return False
+    segments: list[str] = []
+    for segment in key.replace("\\", "/").split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return segments[:1] == [RESERVED]
 
 
 def encode_path(path: str) -> str:

@@ -16,6 +16,7 @@ from scheduler.scan.inventory.entry import Collation, Entry, order_of
 from scheduler.scan.inventory.sorting import Sorter, read_blocks
 from scheduler.scan.merge import Block
 from workers.errors import StoreRejected
+from workers.store.addressing import OWN_PREFIX
 from workers.store.model import ListedColumns, ListedObject
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from workers.store.client import ObjectStore
     from workers.store.model import ListPage
-
-#: Reports and probe objects of ours; never part of a migration.
-OWN_PREFIX = ".ferryman/"
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +117,7 @@ async def sort_listing(store: ObjectStore, bucket: str, prefix: str, path: Path)
             entries = [
                 Entry(listed.key, listed.size, listed.etag, listed.last_modified)
                 for listed in page.objects
-                if not listed.key.startswith(OWN_PREFIX) and key_problem(listed.key) is None
+                if key_problem(listed.key) is None  # our own objects have one, too
             ]
             await asyncio.to_thread(sorter.add, entries)
         return (await asyncio.to_thread(sorter.finish)).path

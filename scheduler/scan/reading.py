@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from scheduler.dispatch import key_problem
+from scheduler.rules.keys import RESERVED
 from scheduler.scan.inventory.sorting import Sorter
-from scheduler.scan.listing import OWN_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,14 +74,14 @@ class Reading:
             all(keys)
             and all(map(str.isprintable, keys))
             and max(map(len, keys), default=0) <= _SURELY_SHORT
-            and OWN_PREFIX not in "\n".join(keys)
+            and RESERVED not in "\n".join(keys)
         ):
             entries = [entry for entry in entries if self._may_be_asked_for(entry)]
         self._sorter.add(entries)
 
     def _may_be_asked_for(self, entry: Entry) -> bool:
         key = entry.key
-        problem = "reserved_key" if key.startswith(OWN_PREFIX) else key_problem(key)
+        problem = key_problem(key)
         if problem is None:
             return True
         if key in self._refused:

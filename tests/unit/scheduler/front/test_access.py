@@ -10,7 +10,6 @@ from scheduler.front.access import (
     Refusal,
     TrustedProxies,
     client_facts,
-    is_reserved,
     may_read,
 )
 from scheduler.front.auth import Keyring, Principal, SignedRequest
@@ -93,28 +92,6 @@ def test_nothing_is_trusted_by_default():
 
 def test_the_host_name_is_without_port():
     assert client_facts(scope(host="A.Example:80"), TRUSTED).host_name == "a.example"
-
-
-@pytest.mark.parametrize(
-    ("key", "reserved"),
-    [
-        (".ferryman/report.json", True),
-        (".ferryman", True),
-        (".ferryman/", True),
-        (".ferryman//x", True),
-        ("\\.ferryman\\x", True),
-        ("/.ferryman/x", True),
-        ("a/../.ferryman/x", True),
-        ("./.ferryman/x", True),
-        ("../../.ferryman/x", True),
-        (".ferrymanx/report.json", False),
-        ("a/.ferryman/x", False),
-        (".well-known/x", False),
-        ("a", False),
-    ],
-)
-def test_ferrymans_own_keys_are_known_however_they_are_spelled(key, reserved):
-    assert is_reserved(key) is reserved
 
 
 REQUEST = SignedRequest(method="GET", raw_path=b"/site/k", bucket="site", object_path=b"/k")

@@ -11,6 +11,7 @@ from scheduler.rules.keys import (
     encode_path,
     forwarded_query,
     has_dot_segment,
+    is_reserved,
 )
 
 
@@ -104,3 +105,25 @@ def test_encoding_keeps_what_the_document_lists_and_nothing_else() -> None:
     assert encode_path("\x01 !\"#$%&'()*+,:;<=>?@[\\]^`{|}") == (
         "%01%20%21%22%23%24%25%26%27%28%29%2A%2B%2C%3A%3B%3C%3D%3E%3F%40%5B%5C%5D%5E%60%7B%7C%7D"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "reserved"),
+    [
+        (".ferryman/report.json", True),
+        (".ferryman", True),
+        (".ferryman/", True),
+        (".ferryman//x", True),
+        ("\\.ferryman\\x", True),
+        ("/.ferryman/x", True),
+        ("a/../.ferryman/x", True),
+        ("./.ferryman/x", True),
+        ("../../.ferryman/x", True),
+        (".ferrymanx/report.json", False),
+        ("a/.ferryman/x", False),
+        (".well-known/x", False),
+        ("a", False),
+    ],
+)
+def test_ferrymans_own_keys_are_known_however_they_are_spelled(key, reserved):
+    assert is_reserved(key) is reserved
