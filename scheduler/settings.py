@@ -273,8 +273,7 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
             document = yaml.compose(text, Loader=yaml.SafeLoader)
             raw = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            msg = f"{path}: not YAML: {error}"
-            raise ConfigError(msg) from error
+            raise ConfigError(_not_yaml(path, error)) from error
         if raw is None:
             raw = {}
         if not isinstance(raw, dict):
@@ -293,6 +292,16 @@ def load_settings(path: Path | None = None, *, env: Mapping[str, str] | None = N
             for detail in error.errors(include_url=False)[:20]
         ]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _not_yaml(path: Path, error: yaml.YAMLError) -> str:
+    """One line with the place, where the parser knows it."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{path}: not YAML: {error}"
+    parts = [getattr(error, "problem", None), getattr(error, "context", None)]
+    said = ", ".join(part for part in parts if part)
+    return f"{path}:{mark.line + 1}:{mark.column + 1}: not YAML: {said}"
 
 
 def _read(path: Path) -> str:

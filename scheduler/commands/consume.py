@@ -73,11 +73,14 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
     Without FILE, the `consume:` section of the configuration. A file is taken up where the checkpoint of an
     earlier run left it; one without is followed from its end, or read from its start with --once.
     """
+    from scheduler import secret_files
     from scheduler.logs.open import input_specs
 
     dry = options["dry_run"]
     once = options["once"] or options["replay"] or dry
     settings = load(config, resolve=not dry)
+    if not dry:
+        secret_files.require(settings)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
     begin: Literal["start", "end"] | None = options["begin"] or ("start" if dry else None)

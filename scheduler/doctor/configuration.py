@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from scheduler.doctor.model import Subject
+from scheduler.secret_files import secret_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from scheduler.doctor.model import Finding
     from scheduler.settings import Settings
@@ -32,25 +30,6 @@ def check(settings: Settings) -> list[Finding]:
         _secret_file(found, path, file)
     _data_dir(found, settings.data_dir)
     return found.findings
-
-
-def secret_files(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Path]]:
-    """Every `*_file` that is set, with its dotted path."""
-    for name in type(section).model_fields:
-        value: Any = getattr(section, name)
-        path = f"{prefix}{name}"
-        if name.endswith("_file") and isinstance(value, Path):
-            yield path, value
-        elif isinstance(value, BaseModel):
-            yield from secret_files(value, f"{path}.")
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                if isinstance(inner, BaseModel):
-                    yield from secret_files(inner, f"{path}.{key}.")
-        elif isinstance(value, tuple):
-            for index, inner in enumerate(value):
-                if isinstance(inner, BaseModel):
-                    yield from secret_files(inner, f"{path}[{index}].")
 
 
 def _secret_file(found: Subject, path: str, file: Path) -> None:

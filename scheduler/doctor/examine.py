@@ -6,15 +6,18 @@ Owns the order and which subjects need which servers. Reads, and writes only und
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import structlog
 
 from scheduler.doctor import configuration, limits, loops, origins, redis, rules, store
 from scheduler.doctor.model import Finding, Level
+from scheduler.embedded import resolve_running
 from scheduler.processes import installation_id
 from scheduler.rules.repository import RulesRepository
-from workers.errors import BrokerUnavailable
+from workers.errors import BrokerUnavailable, ConfigError
 from workers.ledger import Ledger
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
@@ -32,33 +35,58 @@ SUBJECT_TIMEOUT_S = 120.0
 
 
 async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Finding]:
-    """Every finding, by subject. `urls` are objects at origins to look at closely."""
+    """Every finding, by subject. `urls` are objects at origins to look at closely.
+
+    Where Redis or the store are embedded and do not run, the rest is looked at without them.
+    """
     found = configuration.check(settings) + limits.check(settings)
-    ledger = Ledger.open(settings.broker)
-    try:
-        in_force = await _in_force(ledger, settings)
+    async with contextlib.AsyncExitStack() as stack:
+        servers: list[Awaitable[list[Finding]]] = []
+        in_force: dict[str, RuleSet] = {}
+        ledger: Ledger | None = None
+        try:
+            settings = resolve_running(settings)
+        except ConfigError as error:
+            found.append(_not_running(error))
+        else:
+            ledger = Ledger.open(settings.broker)
+            stack.push_async_callback(ledger.close)
+            in_force = await _in_force(ledger, settings)
+            servers = [_guarded("redis", redis.check(settings)), _guarded("store", store.check(settings))]
         rule_findings, sets = rules.check(settings, in_force)
-        async with (
+        client = await stack.enter_async_context(
             OriginClient(
                 settings.origin,
                 instance=installation_id(settings),
                 public_hosts=settings.gateway.public_hosts,
                 listeners=settings.own_listeners(),
-            ) as client,
-            OriginControl(
-                settings.origin, redis=ledger.redis, namespace=ledger.namespace, name="doctor"
-            ) as control,
-        ):
-            parts = await asyncio.gather(
-                _guarded("redis", redis.check(settings)),
-                _guarded("store", store.check(settings)),
-                _guarded("loops", loops.check(settings, sets)),
-                _guarded("origins", origins.check(sets, client, control, urls=urls)),
             )
-    finally:
-        await ledger.close()
-    redis_part, store_part, loop_part, origin_part = parts
-    return found + redis_part + store_part + rule_findings + loop_part + origin_part
+        )
+        control = await stack.enter_async_context(
+            OriginControl(
+                settings.origin,
+                redis=None if ledger is None else ledger.redis,
+                namespace=settings.broker.namespace,
+                name="doctor",
+            )
+        )
+        parts = await asyncio.gather(
+            *servers,
+            _guarded("loops", loops.check(settings, sets)),
+            _guarded("origins", origins.check(sets, client, control, urls=urls)),
+        )
+    of_servers, of_others = parts[: len(servers)], parts[len(servers) :]
+    return [*found, *itertools.chain(*of_servers), *rule_findings, *itertools.chain(*of_others)]
+
+
+def _not_running(error: ConfigError) -> Finding:
+    return Finding(
+        subject="embedded",
+        check="running",
+        level=Level.WARNING,
+        message=str(error),
+        remedy="Redis and store cannot be looked at: run `ferryman up`, then this again in another terminal",
+    )
 
 
 async def _in_force(ledger: Ledger, settings: Settings) -> dict[str, RuleSet]:
