@@ -39,6 +39,9 @@ async def serve_head_miss(
     opened = fill.opened if fill is not None else None
     if opened is not None:
         parts.stats.answered("head", bucket, name)
+        if not precondition_holds(request.by_name, opened.validators):
+            await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
+            return
         await _send(answer, list(opened.headers), opened.length)
         return
     known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch)

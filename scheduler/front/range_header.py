@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 #: More parts than this in one header are ignored as a whole: nobody but an attacker asks so.
 MAX_RANGES = 32
 
-_SPEC = re.compile(r"([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18})")
+#: Stands for every position beyond it: no object is as large, and some clients write 2**64 - 1 for "the end".
+FARTHEST = 10**18 - 1
+
+_SPEC = re.compile(r"([0-9]+)-([0-9]*)|-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,19 @@ def parse_range(value: str) -> tuple[RangeSpec, ...] | None:
             return None
         first, last, suffix = match.groups()
         if suffix is not None:
-            specs.append(RangeSpec(None, int(suffix)))
+            specs.append(RangeSpec(None, _position(suffix)))
             continue
-        spec = RangeSpec(int(first), int(last) if last else None)
+        spec = RangeSpec(_position(first), _position(last) if last else None)
         if spec.last is not None and spec.first is not None and spec.last < spec.first:
             return None
         specs.append(spec)
         if len(specs) > MAX_RANGES:
             return None
     return tuple(specs) or None
+
+
+def _position(digits: str) -> int:
+    return int(digits) if len(digits) <= 18 else min(FARTHEST, int(digits.lstrip("0")[:19] or "0"))
 
 
 def single(specs: Sequence[RangeSpec] | None) -> RangeSpec | None:

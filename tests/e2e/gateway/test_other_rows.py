@@ -215,6 +215,27 @@ async def test_a35_head_of_a_missing_key_triggers_nothing(chaos, mirror, start, 
     assert chaos.count() == 0
 
 
+async def test_a21_a_head_is_judged_by_the_origins_validators(chaos, mirror, start):
+    """A21, A36: whether the origin is asked or a pull is running."""
+    chaos.put("/k", BODY, [("ETag", '"e"')])
+    chaos.put("/slow", BODY, [("ETag", '"e"')])
+    chaos.script("/slow", "slow_body,step=1000,interval=0.1")
+    front = await start(mirror(answer={"allow_head": True}))
+    running = asyncio.create_task(front.get("/slow"))
+
+    async def opened():
+        fill = front.gateway.parts.herd.running(front.bucket, "slow")
+        return fill is not None and fill.opened is not None
+
+    await until(opened)
+    for path in ("/k", "/slow"):
+        for tag, status in (('"e"', 200), ('"x"', 412)):
+            reply = await front.head(path, {"If-Match": tag})
+            assert (reply.status, reply.body) == (status, b""), (path, tag)
+    assert chaos.count("/slow") == 1
+    running.cancel()
+
+
 @pytest.mark.parametrize("step", ["ok", "no_head,code=405", "no_head,code=501"])
 async def test_a36_allowed_head_is_asked_from_the_origin(chaos, mirror, start, step):
     """A36."""

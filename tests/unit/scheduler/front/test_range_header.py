@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.front.range_header import (
+    FARTHEST,
     MAX_RANGES,
     RangeSpec,
     Slice,
@@ -28,6 +29,9 @@ from scheduler.front.range_header import (
         ("BYTES=1-2", (RangeSpec(1, 2),)),
         ("bytes=1-2, 5-", (RangeSpec(1, 2), RangeSpec(5, None))),
         ("bytes= 1-2 ,, -3", (RangeSpec(1, 2), RangeSpec(None, 3))),
+        ("bytes=0-18446744073709551615", (RangeSpec(0, FARTHEST),)),
+        ("bytes=" + "9" * 9000 + "-", (RangeSpec(FARTHEST, None),)),
+        ("bytes=-" + "0" * 9000 + "7", (RangeSpec(None, 7),)),
     ],
 )
 def test_a_range_is_read_as_rfc_9110_writes_it(value, expected):
@@ -39,7 +43,7 @@ def test_a_range_is_read_as_rfc_9110_writes_it(value, expected):
     [
         "", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=2-1", "items=0-1", "bytes=1-2-3",
         "0-1", "bytes=+1-2", "bytes=1.0-2", "bytes=0x1-2", "bytes=\u0661-\u0662",
-        "bytes=1 - 2", "bytes=9999999999999999999-",
+        "bytes=1 - 2",
         "bytes=" + ",".join(["0-0"] * (MAX_RANGES + 1)),
     ],
 )  # fmt: skip
