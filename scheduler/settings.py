@@ -66,8 +66,11 @@ Listen = Annotated[str, AfterValidator(_listen)]
 class AccessKey(Section):
     """A key pair that may sign rule documents, and reads of `signed` buckets."""
 
+    #: Name of the key pair, as clients send it.
     id: Annotated[str, Field(min_length=1)]
+    #: Its secret, here; or
     secret: SecretStr | None = None
+    #: in a file.
     secret_file: Path | None = None
 
     @model_validator(mode="after")
@@ -85,6 +88,7 @@ class AccessKey(Section):
 class GatewaySettings(Section):
     """The object gateway."""
 
+    #: Address of the gateway; port 0 takes any free one.
     listen: Listen = "127.0.0.1:8080"
     #: Front processes that share the port (SO_REUSEPORT).
     processes: Annotated[int, Field(ge=1, le=64)] = 1
@@ -97,7 +101,9 @@ class GatewaySettings(Section):
     domains: tuple[str, ...] = ()
     #: How long a follower waits for another process's pull of the same key (A24).
     herd_wait_s: Annotated[float, Field(ge=0)] = 10.0
+    #: Request line and headers together; more is 431.
     max_header_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024
+    #: A client whose head has not come by then is cut.
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     #: An idle connection is kept for this long.
     keep_alive_s: Annotated[int, Field(ge=1)] = 75
@@ -113,15 +119,18 @@ class GatewaySettings(Section):
     absent_cache_size: Annotated[int, Field(ge=0)] = 100_000
     #: Distinct missing keys a client address may cause a second, and all clients together; 0 = unbounded.
     misses_per_client_per_s: Annotated[float, Field(ge=0)] = 1000.0
+    #: The same for all clients of a process together; 0 = unbounded.
     misses_per_s: Annotated[float, Field(ge=0)] = 5000.0
 
 
 class AdminSettings(Section):
     """Miss events, rules, scans, health and metrics."""
 
+    #: Address of the admin side; port 0 takes any free one.
     listen: Listen = "127.0.0.1:8081"
     #: Bearer token; generated on first start and kept in data_dir when unset.
     token: SecretStr | None = None
+    #: The same, from a file.
     token_file: Path | None = None
 
 
@@ -131,13 +140,16 @@ class MetricsSettings(Section):
     Metrics of all processes of one machine that share data_dir are also in the admin side's /metrics.
     """
 
+    #: Address of each worker machine.
     worker_listen: Listen | None = None
+    #: Address of a consumer.
     consumer_listen: Listen | None = None
 
 
 class BucketSettings(Section):
     """One bucket that is served. Without `rules` its rule set is owned by the API."""
 
+    #: Who may read: everybody, or only signed requests of `gateway.access_keys`.
     access: Literal["public", "signed"] = "public"
     #: What a hit gets: the object, a redirect to a presigned URL, or nothing (the gateway in front asks).
     hits: Literal["serve", "redirect", "off"] = "serve"
@@ -150,30 +162,40 @@ class BucketSettings(Section):
 class ConsumeSettings(Section):
     """One log to follow."""
 
+    #: File or pattern of files, `-` for standard input; `udp:HOST:PORT` or `unix:PATH` for syslog.
     path: str
+    #: Name of the format, a pasted log format, or `auto`.
     format: str = "auto"
+    #: Bucket of the keys; unset: found by host or path, as the gateway does.
     bucket: str | None = None
     #: Host (without port) to bucket.
     hosts: dict[str, str] = {}
     #: Cut from the front of the request path before the key is taken.
     strip_prefix: str = ""
+    #: Statuses that are a miss.
     statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] = (404,)
+    #: Methods that are a miss.
     methods: tuple[str, ...] = ("GET",)
     #: Regular expressions on the key.
     include: tuple[str, ...] = ()
+    #: Regular expressions of keys that are not taken.
     exclude: tuple[str, ...] = ()
+    #: Whether misses of crawlers count.
     bots: bool = True
     #: For `json`: our field name to theirs.
     fields: dict[str, str] = {}
+    #: Where a log without a checkpoint is begun.
     start: Literal["checkpoint", "start", "end"] = "checkpoint"
 
 
 class ScanSettings(Section):
     """A named scan and where its inventory comes from."""
 
+    #: Destination.
     bucket: str
     #: One of the inventory sources, for example `{manifest: urls.csv}`.
     inventory: dict[str, Any] = {}
+    #: Only keys that begin so.
     prefix: str = ""
 
 
@@ -187,7 +209,9 @@ class CompatSettings(Section):
 class LogSettings(Section):
     """How the processes log."""
 
+    #: `auto`: a console for a person, JSON when nobody is looking.
     format: Literal["auto", "console", "json"] = "auto"
+    #: The least that is logged.
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -208,6 +232,8 @@ class Settings(Section):
     report_bucket: str | None = None
     compat: CompatSettings = CompatSettings()
     log: LogSettings = LogSettings()
+    #: What must be remembered on this machine: embedded parts, checkpoints, spools, reports, generated
+    #: secrets.
     data_dir: Path = Path(".ferryman")
 
     @field_validator("buckets")

@@ -36,13 +36,19 @@ class StoreSettings(Section):
 
     #: URL of the S3 endpoint, or `embedded` for a SeaweedFS child process.
     endpoint: str = "embedded"
+    #: Region that requests are signed for.
     region: str = "us-east-1"
     #: Unset: boto3's own chain (environment, profile, instance role), refreshed by it.
     access_key_id: str | None = None
+    #: Secret of `access_key_id`, here; or
     secret_access_key: SecretStr | None = None
+    #: in a file.
     secret_access_key_file: Path | None = None
+    #: Of temporary credentials, here; or
     session_token: SecretStr | None = None
+    #: in a file.
     session_token_file: Path | None = None
+    #: Profile of the AWS configuration files.
     profile: str | None = None
     #: `path`: /bucket/key; `virtual`: bucket.endpoint/key.
     addressing: Literal["path", "virtual"] = "path"
@@ -50,13 +56,17 @@ class StoreSettings(Section):
     ca_file: Path | None = None
     #: S3 storage class, canned ACL and expected bucket owner, sent with every write when set.
     storage_class: str | None = None
+    #: Canned ACL of new objects.
     acl: str | None = None
+    #: Account that must own the bucket.
     expected_bucket_owner: str | None = None
     #: Server-side encryption: none, AES256 (SSE-S3), aws:kms (SSE-KMS) or customer (SSE-C).
     sse: Literal["none", "AES256", "aws:kms", "customer"] = "none"
+    #: Key of `sse: aws:kms`.
     sse_kms_key_id: str | None = None
     #: Base64 of the 32-byte customer key.
     sse_customer_key: SecretStr | None = None
+    #: The same, from a file.
     sse_customer_key_file: Path | None = None
     #: Create a missing bucket at start.
     create_buckets: bool = True
@@ -64,13 +74,19 @@ class StoreSettings(Section):
     create_only: Literal["auto", "if-none-match", "oss", "cos", "check-then-write"] = "auto"
     #: Send object tags (F46); off for stores that refuse them.
     object_tags: bool = True
+    #: Objects up to this are one PUT; larger ones go in parts of it.
     part_size_bytes: Annotated[int, Field(ge=5 * MIB, le=5 * 1024 * MIB)] = 8 * MIB
     #: Demand one part size even where the length is unknown.
     uniform_parts: bool = False
+    #: Parts of one object that are sent at once.
     part_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    #: Until a connection stands.
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    #: Without a byte from the store.
     read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    #: Connections of one process.
     max_connections: Annotated[int, Field(ge=1, le=4096)] = 256
+    #: Repetitions of a request that failed in passing.
     max_retries: Annotated[int, Field(ge=0, le=20)] = 5
 
     @model_validator(mode="after")
@@ -105,6 +121,7 @@ class BrokerSettings(Section):
     heartbeat_timeout_s: Annotated[float, Field(ge=5)] = 60.0
     #: Queued messages a lane may hold before producers are asked to wait.
     max_queue_depth: Annotated[int, Field(ge=1)] = 10_000
+    #: Prefix of all keys in Redis; installations that share one need their own.
     namespace: str = "ferryman"
 
     @model_validator(mode="before")
@@ -136,17 +153,29 @@ class BrokerSettings(Section):
 class CredentialSettings(Section):
     """How requests to a private origin are authenticated (F27)."""
 
+    #: How the origin is signed in to.
     type: Literal["s3v4", "basic", "bearer", "client_certificate"]
+    #: `s3v4`: key pair.
     access_key_id: str | None = None
+    #: `s3v4`: its secret, here; or
     secret_access_key: SecretStr | None = None
+    #: in a file.
     secret_access_key_file: Path | None = None
+    #: `s3v4`: region that is signed for.
     region: str = "us-east-1"
+    #: `basic`.
     username: str | None = None
+    #: `basic`: here; or
     password: SecretStr | None = None
+    #: in a file.
     password_file: Path | None = None
+    #: `bearer`: here; or
     token: SecretStr | None = None
+    #: in a file.
     token_file: Path | None = None
+    #: `client_certificate`: PEM.
     certificate_file: Path | None = None
+    #: `client_certificate`: its key, PEM; unset: in the same file.
     key_file: Path | None = None
 
     @model_validator(mode="after")
@@ -191,9 +220,13 @@ class WindowSettings(Section):
     leaves out stays as the budget says; a 0 closes the origin for its hours.
     """
 
+    #: Hours and days, local time: `08:00-20:00 mon-fri`.
     when: Annotated[str, AfterValidator(_when)]
+    #: Requests at once; 0: none.
     concurrency: Annotated[int, Field(ge=0)] | None = None
+    #: Requests a second; 0: none.
     requests_per_s: Annotated[RequestsPerS, Field(ge=0)] | None = None
+    #: Bytes a second, also as `20MB`; 0: none.
     bytes_per_s: Annotated[BytesPerS, Field(ge=0)] | None = None
 
     @model_validator(mode="before")
@@ -213,8 +246,11 @@ class WindowSettings(Section):
 class BudgetSettings(Section):
     """What one origin host may be asked for by the whole fleet (F53, L15). None means unbounded."""
 
+    #: Requests at once, over the whole fleet.
     concurrency: Annotated[int, Field(ge=1)] | None = None
+    #: Requests a second, over the whole fleet.
     requests_per_s: Annotated[RequestsPerS, Field(gt=0)] | None = None
+    #: Bytes a second, over the whole fleet; also as `20MB`.
     bytes_per_s: Annotated[BytesPerS, Field(gt=0)] | None = None
     #: The first that contains the time counts.
     windows: tuple[WindowSettings, ...] = ()
@@ -232,6 +268,7 @@ class OriginSettings(Section):
     hot_share: Annotated[float, Field(ge=0, le=0.9)] = 0.25
     #: Lower concurrency when the origin shows distress (429, 503, timeouts, latency growth).
     adaptive: bool = True
+    #: Authorities to trust instead of the system's, PEM.
     ca_file: Path | None = None
     #: Verify TLS certificates of origins.
     verify_tls: bool = True

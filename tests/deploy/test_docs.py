@@ -84,3 +84,12 @@ def test_every_configuration_that_a_page_shows_is_valid(page, block, tmp_path):
     input_specs(settings, list(settings.consume), begin=None, once=False)
     for scan in settings.scans.values():
         assert len(set(scan.inventory) & set(SOURCES)) == 1
+
+
+def test_every_setting_has_a_meaning():
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\|  \|$",
+        (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert rows == []
