@@ -117,7 +117,7 @@ class GatewaySettings(Section):
     fill_memory_bytes: Annotated[int, Field(ge=64 * 1024)] = 4 * 1024 * 1024
     #: Keys remembered as absent, per process.
     absent_cache_size: Annotated[int, Field(ge=0)] = 100_000
-    #: Distinct missing keys a client address may cause a second, and all clients together; 0 = unbounded.
+    #: Distinct missing keys a second that one client address may cause; 0 = unbounded.
     misses_per_client_per_s: Annotated[float, Field(ge=0)] = 1000.0
     #: The same for all clients of a process together; 0 = unbounded.
     misses_per_s: Annotated[float, Field(ge=0)] = 5000.0
