@@ -11,7 +11,7 @@ import pytest
 from support.fetching import MemoryStore, plan_for, rig
 from support.scripted import CLOSE, RESET, scripted
 from workers.errors import OriginMalformed, OriginNoLength, OriginsExhausted, OriginStatus, OriginTruncated
-from workers.plan import FetchItem, Lane, Stored
+from workers.plan import FetchItem, Lane, Stored, Timeouts
 from workers.retry import root_cause
 from workers.settings import OriginSettings
 from workers.transfer import move
@@ -377,3 +377,22 @@ async def test_p12_nothing_of_ours_comes_back_after_a_detour_over_another_host()
         assert {"cookie", "x-who", "x-token"} <= names_of(first.heads[:1])
         assert not {"cookie", "x-who", "x-token"} & names_of([*second.heads, first.heads[1]])
         assert "secret" not in second.heads[0] + first.heads[1]
+
+
+@pytest.mark.parametrize("status", ["302 Found", "403 Forbidden", "508 Loop Detected"])
+async def test_a_fetch_that_is_left_in_the_middle_of_a_refusal_ends_its_connection(status):
+    """Cancelled while a small body is read so that the connection could be used again."""
+    answer = head(status, "Content-Length: 100", "Content-Type: application/xml", "Location: /there")
+    async with scripted([answer + b"half", 30.0], OK) as origin, rig() as one:
+        plan = plan_for(origin.host, timeouts=Timeouts(connect_s=2.0, first_byte_s=5.0, idle_s=20.0))
+        task = asyncio.create_task(one.get(plan, "k", keep_error_body=True))
+        async with asyncio.timeout(5):
+            while not origin.seen:  # noqa: ASYNC110 -- the server's list is all there is to look at
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not any(pool.connector._acquired for pool in one.client._pools.values())
+        assert (await one.get(plan, "k")).body == b"ok"
+        assert origin.connections == [0, 1]

@@ -17,6 +17,7 @@ from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, Ori
 from workers.settings import LimitSettings
 from workers.store import checksums
 from workers.store.guarantees import CreateOnly, StoreGuarantees
+from workers.store.sweep import sweep
 from workers.transfer import move
 
 if TYPE_CHECKING:
@@ -350,3 +351,44 @@ async def test_bytes_that_nobody_asked_for_are_not_the_next_objects_body():
         await asyncio.sleep(0.2)  # the late bytes are to arrive before the next request
         assert await read(store, BUCKET, "two") == b"true"
         assert server.connections == [0, 1]
+
+
+# ---------------------------------------------------------------------- the self-test
+
+
+async def test_who_asks_while_the_self_test_runs_shares_its_result():
+    """A store that is away is tried once for all who wait, not once for each in turn."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint, max_retries=0) as store:
+        fake.fault = lambda _: (500, "InternalError")
+        done = await asyncio.gather(*(store.guarantees(BUCKET) for _ in range(20)), return_exceptions=True)
+        assert {type(error) for error in done} == {StoreUnavailable}
+        assert fake.seen["put"] == 1
+        fake.fault = None
+        found = await asyncio.gather(*(store.guarantees(BUCKET) for _ in range(20)))
+        assert {one.create_only for one in found} == {CreateOnly.IF_NONE_MATCH}
+        assert len({request.key.split("/")[2] for request in fake.requests if "/probe/" in request.key}) == 2
+
+
+async def test_who_leaves_the_self_test_ends_it_for_nobody_else():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        first = asyncio.create_task(store.guarantees(BUCKET))
+        second = asyncio.create_task(store.guarantees(BUCKET))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).proven
+        assert first.cancelled()
+
+
+async def test_a_note_that_cannot_be_read_does_not_hold_up_the_sweep():
+    """P41."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        for name, body in (
+            ("a", b"not JSON"),
+            ("b", b"[]"),
+            ("c", b'{"key": "k"}'),
+            ("d", b'{"key": 1, "at": "x"}'),
+        ):
+            fake.place(f".ferryman/uploads/{name}", body)
+        await store.journal.opened(BUCKET, "big", "z")
+        swept = await sweep(store, BUCKET, older_than_s=-1)
+        assert (swept.forgotten, swept.failed) == (1, 0)

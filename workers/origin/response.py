@@ -85,6 +85,9 @@ class Answer:
         except BODY_ERRORS:
             self.raw.close()
             return b"".join(pieces), True
+        except asyncio.CancelledError:
+            self.raw.close()
+            raise
         return b"".join(pieces), False
 
     async def drain(self) -> None:
@@ -101,3 +104,6 @@ class Answer:
                     pass
         except BODY_ERRORS:
             self.raw.close()
+        except asyncio.CancelledError:
+            self.raw.close()
+            raise

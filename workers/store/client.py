@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from workers.background import end
 from workers.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
 from workers.store.answers import failure, object_info
 from workers.store.guarantees import CreateOnly, StoreGuarantees
@@ -73,7 +74,8 @@ class ObjectStore:
         self.sleep = sleep
         self.journal: UploadJournal = journal or StoreJournal(self)
         self._guarantees: dict[str, StoreGuarantees] = {}
-        self._learning = asyncio.Lock()
+        #: The self-tests that run now, by bucket.
+        self._learning: dict[str, asyncio.Task[StoreGuarantees]] = {}
         #: Sent with every request; with every one about an object's bytes; with those that create an object.
         self.common_headers = owner_headers(settings)
         self.read_headers = {**self.common_headers, **customer_headers(settings)}
@@ -84,6 +86,7 @@ class ObjectStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await end(*self._learning.values())
         await self.transport.close()
 
     # ------------------------------------------------------------------ reading
@@ -296,27 +299,38 @@ class ObjectStore:
         return self._guarantees.get(bucket)
 
     async def guarantees(self, bucket: str) -> StoreGuarantees:
-        """What the store honours in this bucket: proven once a process, or as the configuration says."""
+        """What the store honours in this bucket: proven once a process, or as the configuration says.
+
+        Raises:
+            StoreError: the self-test failed; who asked meanwhile shares that, instead of trying in turn.
+        """
         found = self._guarantees.get(bucket)
         if found is not None:
             return found
+        running = self._learning.get(bucket)
+        if running is None:
+            running = self._learning[bucket] = asyncio.create_task(self._learn(bucket))
+            running.add_done_callback(lambda task: self._learnt(bucket, task))
+        return await asyncio.shield(running)
+
+    async def _learn(self, bucket: str) -> StoreGuarantees:
         from workers.store.probe import probe  # it is written in terms of this class
 
-        async with self._learning:
-            found = self._guarantees.get(bucket)
-            if found is None:
-                configured = self.settings.create_only
-                if configured == "auto":
-                    found = await probe(self, bucket)
-                else:
-                    mode = CreateOnly(configured)
-                    found = StoreGuarantees(
-                        create_only=mode,
-                        multipart_create_only=mode,
-                        object_tags=self.settings.object_tags,
-                    )
-                self.assume(bucket, found)
+        configured = self.settings.create_only
+        if configured == "auto":
+            found = await probe(self, bucket)
+        else:
+            mode = CreateOnly(configured)
+            found = StoreGuarantees(
+                create_only=mode, multipart_create_only=mode, object_tags=self.settings.object_tags
+            )
+        self.assume(bucket, found)
         return found
+
+    def _learnt(self, bucket: str, task: asyncio.Task[StoreGuarantees]) -> None:
+        del self._learning[bucket]
+        if not task.cancelled():
+            task.exception()  # looked at, also when nobody waits for it any more
 
     def assume(self, bucket: str, guarantees: StoreGuarantees) -> None:
         """Take findings as known, such as those of another process of this start."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
+import structlog
 
 from workers.store.addressing import OWN_PREFIX
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from workers.store.client import ObjectStore
+
+log = structlog.get_logger(__name__)
 
 UPLOADS_PREFIX = f"{OWN_PREFIX}uploads/"
 
@@ -74,9 +77,12 @@ class StoreJournal:
                 async with await self._store.get(bucket, listed.key) as response:
                     if response.status != 200:
                         continue
-                    note: Any = orjson.loads(await response.read())
-                yield UploadNote(
-                    attempt=listed.key.removeprefix(UPLOADS_PREFIX),
-                    key=note["key"],
-                    at=float(note["at"]),
-                )
+                    body = await response.read()
+                try:
+                    note: Any = orjson.loads(body)
+                    key, at = str(note["key"]), float(note["at"])
+                except (ValueError, KeyError, TypeError):
+                    # Somebody else's: it must not stand in the way of the others.
+                    log.warning("upload_note_unreadable", bucket=bucket, key=listed.key)
+                    continue
+                yield UploadNote(attempt=listed.key.removeprefix(UPLOADS_PREFIX), key=key, at=at)
