@@ -80,8 +80,11 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         Condition(
             name="scan_complete",
             ok=state.phase == "done" and not state.options.dry_run,
-            evidence=f"phase {state.phase}{', a dry run' if state.options.dry_run else ''}",
-            remedy=f"ferryman scan start {state.name} --wait",
+            evidence=f"phase {state.phase}{', a dry run' if state.options.dry_run else ''}"
+            + (f": {state.error}" if state.error else ""),
+            remedy=f"ferryman scan resume {state.name}, or scan again"
+            if state.phase == "failed"
+            else f"ferryman scan start {state.name} … --wait",
         ),
         Condition(
             name="scan_covers_all",

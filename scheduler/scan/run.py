@@ -211,8 +211,16 @@ class Coordinator:
         self._accounted_at = self._clock()
         self._account_s = self._accounted_at - began
         limit = self.state.options.stop_after_failures
-        if limit is not None and total.failed >= limit:
-            msg = f"{total.failed} keys failed, the limit is {limit}"
+        forgiven = self.state.forgiven
+        if limit is not None and total.failed - forgiven >= limit:
+            beyond = f" beyond the {forgiven} that had failed before" if forgiven else ""
+            name, bucket = self.state.name, self.state.options.bucket
+            msg = (
+                f"{total.failed} keys failed, the limit is {limit}{beyond}. "
+                f"Why: ferryman failures list --bucket {bucket}. "
+                f"To go on: ferryman failures retry --bucket {bucket}, then ferryman scan resume {name} "
+                f"(as many may fail again). To give up: ferryman scan cancel {name}"
+            )
             raise TooManyFailures(msg)
         return total.pending
 

@@ -138,8 +138,10 @@ class ScanService:
         return state
 
     async def _again(self, old: ScanState) -> ScanState:
-        state = replace(old, phase="requested", paused=False, error="", finished_at=0.0)
-        await self._services.ledger.outcomes.stop_scan(old.run, None)
+        outcomes = self._services.ledger.outcomes
+        failed = (await account(old, outcomes))[""].failed
+        state = replace(old, phase="requested", paused=False, error="", finished_at=0.0, forgiven=failed)
+        await outcomes.stop_scan(old.run, None)
         await self.states.put_held(state, "")
         return state
 
@@ -147,7 +149,7 @@ class ScanService:
         """Pause, resume or cancel a scan: workers hear it at once, the coordinator at its next step.
 
         Raises:
-            ConfigError: there is no such scan, or it has ended (a failed one can be resumed).
+            ConfigError: there is no such scan, or it has ended (a failed one can be resumed, or cancelled).
             BrokerUnavailable: Redis does not answer.
         """
         try:
@@ -161,6 +163,10 @@ class ScanService:
                 await self.states.order(name, order)
             elif order == "resume" and state.phase == "failed":
                 await self._again(state)
+            elif order == "cancel" and state.phase == "failed":
+                # What the queue still has of it is dropped by workers; nobody coordinates it any more.
+                await self._services.ledger.outcomes.stop_scan(state.run, "cancel")
+                await self.states.put_held(replace(state, phase="cancelled", finished_at=time.time()), "")
             else:
                 msg = f"scan {name} is {state.phase}: there is nothing to {order}"
                 if order == "resume":

@@ -134,6 +134,8 @@ class ScanState:
     active_s: float = 0.0
     #: Why the phase is `failed`.
     error: str = ""
+    #: Keys that had failed when a failed run was taken up again: `stop_after_failures` counts from there.
+    forgiven: int = 0
     #: What the coordinator waits for, when it is not work; empty else.
     waiting: str = ""
     #: Entries read from the source so far, and whether it is complete.

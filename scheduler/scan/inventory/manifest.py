@@ -26,6 +26,7 @@ import httpx
 from scheduler.rules.keys import KeyRefused
 from scheduler.scan.inventory import rows
 from workers.errors import ConfigError, FerrymanError
+from workers.origin.redirects import without_query
 
 if TYPE_CHECKING:
     import io
@@ -67,7 +68,7 @@ async def blocks(argument: Any, options: dict[str, Any], services: Services) -> 
         services.settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=services.settings.data_dir, prefix="manifest-") as file:
             await _download(place, cast("io.BufferedWriter", file))
-            found = read(Path(file.name), shown=place, form=form, strip=strip)
+            found = read(Path(file.name), shown=_public(place), form=form, strip=strip)
             while block := await asyncio.to_thread(_some, found):
                 yield block
     else:
@@ -80,7 +81,15 @@ def _some(found: Iterator[Entry]) -> list[Entry]:
     return list(islice(found, _BLOCK))
 
 
+def _public(url: str) -> str:
+    """A URL for messages: who asks, and a query that may hold a signature, are left out."""
+    scheme, separator, rest = without_query(url).partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
 async def _download(url: str, file: io.BufferedWriter) -> None:
+    shown = _public(url)
     try:
         async with (
             httpx.AsyncClient(follow_redirects=True, timeout=60) as client,
@@ -93,10 +102,10 @@ async def _download(url: str, file: io.BufferedWriter) -> None:
                 got += len(chunk)
                 file.write(chunk)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        msg = f"{url}: {error or type(error).__name__}"
+        msg = f"{shown}: {str(error).replace(url, shown) or type(error).__name__}"
         raise ManifestBroken(msg) from error
     if promised is not None and int(promised) != got:
-        msg = f"{url}: {got} of {promised} bytes came"
+        msg = f"{shown}: {got} of {promised} bytes came"
         raise ManifestBroken(msg)
     file.flush()
 

@@ -113,8 +113,37 @@ async def test_too_many_failures_stop_the_scan_while_it_compares_and_the_queue_w
     report = await fleet.report("s")
     assert (report["phase"], report["total"]["failed"]) == ("failed", 5), report
     assert "the limit is 5" in report["error"]
+    assert f"ferryman failures retry --bucket {fleet.bucket}, then ferryman scan resume s" in report["error"]
     assert balanced(report["total"])
     assert await fleet.services.ledger.outcomes.scan_stop(report["run"]) == "pause"
+    # It is taken up again with as many failures to come; those that are listed hold nothing up.
+    await fleet.scans.order("s", "resume")
+    assert await fleet.scans.coordinate("s")
+    report = await fleet.report("s")
+    assert (report["phase"], report["error"]) == ("done", ""), report
+    total = report["total"]
+    assert (total["failed"], total["stored"], total["pending"], balanced(total)) == (5, 1500, 0, True)
+
+
+async def test_a_failed_scan_can_be_given_up_and_leaves_nothing_in_the_queue(fleet):
+    fleet.origin.bodies.update({f"a/{number}//x": b"x" for number in range(3)})
+    fleet.origin.bodies.update({f"b/{number:03}": b"x" for number in range(400)})
+    _, go_on = fleet.origin.gate("b/000")
+    await started(fleet, stop_after_failures=2)
+    assert await fleet.scans.coordinate("s")
+    assert (await fleet.report("s"))["phase"] == "failed"
+    await fleet.scans.order("s", "cancel")
+    go_on.set()
+
+    async def empty():
+        depth = await fleet.services.queue.depth(Lane.COLD)
+        return depth.waiting + depth.running + depth.delayed == 0
+
+    await eventually(empty, "workers drop what was queued")
+    report = await fleet.report("s")
+    assert report["phase"] == "cancelled"
+    with pytest.raises(ConfigError, match="for a new run: ferryman scan start s"):
+        await fleet.scans.order("s", "resume")
 
 
 async def test_a_retried_failure_keeps_its_place_and_the_account_ends_balanced(fleet):

@@ -289,3 +289,10 @@ def test_columns_are_the_entries_they_were_made_of():
 def test_the_time_of_a_manifest_without_zone_is_utc(tmp_path):
     found = manifest(tmp_path, "key,mtime\na,2026-01-01 00:00:00\n", "k.csv")
     assert found[0].mtime == dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
+
+
+async def test_no_secret_of_a_manifests_address_is_in_its_error(tmp_path):
+    place = "http://me:hidden@127.0.0.1:9/list.csv?sig=hidden"
+    with pytest.raises(ManifestBroken, match=r"^http://127\.0\.0\.1:9/list\.csv: ") as caught:
+        await collected({"manifest": place}, tmp_path)
+    assert "hidden" not in str(caught.value)
