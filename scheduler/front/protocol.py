@@ -137,6 +137,13 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
 
+    def eof_received(self) -> bool:
+        """Keep the way back open for a client that has said all it wants and waits for the answer."""
+        if not self._answering() or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     @property
     def gone(self) -> bool:
         """Whether nothing that is sent can still arrive."""

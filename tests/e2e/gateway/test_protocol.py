@@ -286,3 +286,30 @@ async def test_unescaped_bytes_that_are_no_utf8_are_no_key(start, mirror, chaos)
     raw = await front.raw_get("/caf\xe9")
     assert (raw.status, b"<Code>InvalidURI</Code>" in raw.body) == (400, True)
     assert chaos.count() == 0
+
+
+async def half_closed(front, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+    writer.write(data)
+    writer.write_eof()
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_client_that_has_said_all_gets_its_answers(front, chaos):
+    """As `nc -N` does: the end of what it sends is not the end of the connection."""
+    chaos.put("/new", BODY)
+    chaos.script("/new", "slow_body,step=20000,interval=0.1")
+    assert (await half_closed(front, head(front, "Host: h", path="/new"))).endswith(BODY)
+    both = await half_closed(front, head(front, "Host: h") + head(front, "Host: h"))
+    assert (both.count(b"HTTP/1.1 200"), both.count(BODY)) == (2, 2)
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /b/k HTTP/1.1\r\nHo"])
+async def test_a_client_that_ends_in_the_middle_of_a_head_is_gone(front, data):
+    began = time.monotonic()
+    assert await half_closed(front, data) == b""
+    assert time.monotonic() - began < 0.6, "before the deadline of a head"
