@@ -48,6 +48,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "scan pause": ("ferryman scan pause site",),
     "scan resume": ("ferryman scan resume site",),
     "scan cancel": ("ferryman scan cancel site",),
+    "scan serve": ("ferryman scan serve --config /etc/ferryman/config.yaml",),
     "verify": ("ferryman verify site", "ferryman verify site --sample 1000"),
     "finalize": (
         "ferryman finalize site --check",

@@ -74,17 +74,19 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
     earlier run left it; one without is followed from its end, or read from its start with --once.
     """
     from scheduler import secret_files
-    from scheduler.logs.open import input_specs
 
     dry = options["dry_run"]
     once = options["once"] or options["replay"] or dry
     settings = load(config, resolve=not dry)
-    if not dry:
-        secret_files.require(settings)
     log.configure(form=settings.log.format, level=settings.log.level)
-    metric_files.use(settings.data_dir)
     begin: Literal["start", "end"] | None = options["begin"] or ("start" if dry else None)
     try:
+        if not dry:
+            secret_files.require(settings)
+        # Before anything is imported that counts.
+        metric_files.use(settings.data_dir)
+        from scheduler.logs.open import input_specs
+
         wanted = [_section(path, options) for path in files] or list(settings.consume)
         if not wanted:
             raise ConfigError("no FILE given, and the configuration has no `consume:` section")

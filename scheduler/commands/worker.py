@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.command_line import config_option, load, run_async, stop_event
+from scheduler.commands.command_line import config_option, guarded, load, run_async, stop_event
 from workers import log, metric_files
 from workers.plan import Lane
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 1024),
     help="Messages a process works off at once; default: 32 hot, 2 cold (each a batch of items).",
 )
+@guarded
 def command(config: Path | None, lane: str, processes: int | None, threads: int | None) -> None:
     """Run worker processes that move objects, until Ctrl-C."""
     from scheduler import secret_files

@@ -36,7 +36,8 @@ def check(settings: Settings, in_force: Mapping[str, RuleSet]) -> tuple[list[Fin
             remedy = "give it rules in the configuration file, by `ferryman rules`, or by the vendor's API"
             found.warning("present", "no rule is in force: no miss is ever pulled", remedy, of=bucket)
             continue
-        found.ok("present", f"{len(ruleset.rules)} rules, owned by the {ruleset.owner}", of=bucket)
+        number = f"{len(ruleset.rules)} rule{'' if len(ruleset.rules) == 1 else 's'}"
+        found.ok("present", f"{number}, owned by the {ruleset.owner}", of=bucket)
         for note in lint_rules(ruleset.rules):
             name = ruleset.rules[note.index].name
             found.warning(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from scheduler.front.admin.standalone import serving
 from scheduler.processes import LaneSize, worker_group
 from scheduler.settings import load_settings
+from workers import metric_files
 from workers.errors import ConfigError, OriginUnreachable
 from workers.ledger import Ledger
 from workers.origin.control import OriginControl
@@ -94,3 +99,33 @@ async def test_an_address_in_use_names_its_setting(tmp_path, valkey_url):
         with pytest.raises(ConfigError, match=r"metrics\.worker_listen"):
             async with serving(settings_of(tmp_path, valkey_url, address), "worker"):
                 pass
+
+
+def test_the_counts_of_a_consumer_that_has_ended_are_those_of_the_machine(tmp_path, valkey_url):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"data_dir: {tmp_path}/data\n"
+        f"broker: {{url: '{valkey_url}', ledger_db: 6, namespace: {tmp_path.name}}}\n"
+        "store: {endpoint: 'http://127.0.0.1:1', access_key_id: a, secret_access_key: b, max_retries: 0}\n"
+        "buckets: {site: {rules: [{origins: ['http://127.0.0.1:1']}]}}\n"
+    )
+    log = tmp_path / "access.log"
+    log.write_text('10.0.0.1 - - [21/Nov/2026:07:00:00 +0000] "GET /k HTTP/1.1" 404 10 "-" "curl"\n')
+    environment = {name: text for name, text in os.environ.items() if name != metric_files.ENV}
+    subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "scheduler.cli", "consume", str(log), "--once"),
+            *("--bucket", "site", "--config", str(config)),
+        ],
+        check=True,
+        capture_output=True,
+        env=environment,
+        timeout=60,
+    )
+    (place,) = (tmp_path / "data" / "metrics").iterdir()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(place))
+    lines = {"log": str(log), "result": "miss"}
+    assert registry.get_sample_value("ferryman_consumer_lines_total", lines) == 1
+    events = {"source": "log", "result": "accepted"}
+    assert registry.get_sample_value("ferryman_miss_events_total", events) == 1

@@ -73,6 +73,39 @@ def test_bad_usage_is_one_message_and_exit_code_2(here, arguments, said):
     assert not (here / ".ferryman" / "valkey").exists()
 
 
+@pytest.mark.parametrize("command", ["up", "front", "worker", "consume"])
+def test_secret_files_that_are_not_there_are_told_all_at_once_before_anything_starts(here, command):
+    (here / "config.yaml").write_text(
+        "admin: {token_file: no/token}\n"
+        "store: {endpoint: 'http://127.0.0.1:1', access_key_id: a, secret_access_key_file: no/key}\n"
+        f"broker: {{url: {'embedded' if command == 'up' else 'redis://127.0.0.1:1/0'}}}\n"
+        "gateway: {access_keys: [{id: a, secret_file: no/pair}]}\n"
+    )
+    result = invoke(command)
+    assert result.exit_code == 2
+    for setting in ("admin.token_file", "store.secret_access_key_file", "gateway.access_keys[0].secret_file"):
+        assert f"{setting}: cannot read no/" in result.output
+    assert not (here / ".ferryman").exists()
+
+
+def test_a_mistake_of_yaml_is_one_line_with_its_place(here):
+    (here / "config.yaml").write_text("buckets:\n  site: {}\n - x\n")
+    result = invoke("worker")
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: config.yaml:3:2: not YAML: ")
+    assert result.output.count("\n") == 1
+
+
+def test_doctor_says_what_it_can_where_the_embedded_parts_do_not_run(here):
+    (here / "config.yaml").write_text("buckets: {site: {}}\n")
+    result = invoke("doctor", "--json")
+    assert result.exit_code == 0
+    found = {(one["subject"], one["check"]): one for one in json.loads(result.stdout)["findings"]}
+    assert found["embedded", "running"]["level"] == "warning"
+    assert "ferryman up" in found["embedded", "running"]["remedy"]
+    assert {"configuration", "limits", "rules"} <= {subject for subject, _ in found}
+
+
 def test_the_configuration_in_the_working_directory_is_read_by_itself(here):
     (here / "config.yaml").write_text("gatway: {}\n")
     result = invoke("worker")

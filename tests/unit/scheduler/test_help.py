@@ -126,7 +126,7 @@ def completed(line: str, tmp_path: Path) -> list[str]:
     [
         ("ferryman st", {"status"}),
         ("ferryman ''", {*cli.COMMANDS}),
-        ("ferryman scan ''", {"start", "status", "pause", "resume", "cancel"}),
+        ("ferryman scan ''", {"start", "status", "pause", "resume", "cancel", "serve"}),
         ("ferryman status --", {"--config", "--json", "--watch", "--help"}),
         ("ferryman worker --lane ''", {"hot", "cold", "both"}),
         ("ferryman status --config ''", {"files"}),
