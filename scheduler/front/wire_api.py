@@ -7,13 +7,14 @@ object.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from scheduler.rules.repository import RulesRepository
     from scheduler.settings import Settings
 
+T = TypeVar("T")
 SubResource = Literal["origin", "website"]
 
 #: Parameters by which S3, COS and OSS clients ask for something else of a bucket (W8).
@@ -57,6 +59,8 @@ _NOT_LOCAL: Final = frozenset(
 #: Warnings that an answer carries; HTTP clients take about a hundred headers.
 _MAX_WARNINGS: Final = 20
 _MAX_WARNING_CHARS: Final = 500
+#: Documents up to this size are read in a few milliseconds.
+_QUICK_BYTES: Final = 32 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -234,7 +238,7 @@ async def _put(
     bucket = request.address.bucket
     options = read_options(services.settings, bucket, owner="api", request_host=host_name(request.host))
     try:
-        ruleset, warnings = _DIALECTS[sub_resource].parse(request.body or b"", options)
+        ruleset, warnings = await off_the_loop(_DIALECTS[sub_resource].parse, request.body or b"", options)
     except DocumentError as error:
         raise _Refused(error.http_status, error.code, str(error)) from error
     replaced = await services.rules.replace(
@@ -243,6 +247,13 @@ async def _put(
     for warning in warnings:
         log.warning("rule_document_warning", bucket=bucket, version=replaced.version, warning=str(warning))
     return _response(request, 200, extra=warning_headers(warnings))
+
+
+async def off_the_loop(parse: Callable[[bytes, ReadOptions], T], body: bytes, options: ReadOptions) -> T:
+    """Read a document; a large one, which can take a second, in a thread, so that objects are served on."""
+    if len(body) <= _QUICK_BYTES:
+        return parse(body, options)
+    return await asyncio.to_thread(parse, body, options)
 
 
 # ------------------------------------------------------------ judging a request

@@ -176,7 +176,7 @@ def _filter(reader: FieldReader, field: str, tag: str) -> tuple[str, ...]:
     found = reader.find(field, "OriginCondition", tag)
     if found is None:
         return ()
-    items = [*found.all("DomainList", "Domain"), *found.all("Domain")]
+    items = reader.where.first(field, [*found.all("DomainList", "Domain"), *found.all("Domain")])
     names = []
     for index, item in enumerate(items):
         reader.where.note(f"{field}[{index}]", item.place)
@@ -268,12 +268,12 @@ def _affix(reader: FieldReader, name: str, tag: str) -> tuple[str, Replacement |
 
 def _origin(reader: FieldReader, protocol: Protocol, options: ReadOptions) -> OriginPart:
     reader.find("origin", "OriginInfo")
-    items = reader.cursor.all("OriginInfo", "HostInfo")
+    items = reader.where.first("origin.hosts", reader.cursor.all("OriginInfo", "HostInfo"))
     if not items:
         message = "OriginInfo with at least one HostInfo is needed"
         inner = () if reader.cursor.get("OriginInfo") is None else ("HostInfo",)
         reader.missing("origin.hosts", message, "OriginInfo", *inner)
-    codes = reader.cursor.all("HTTPStandbyCode", "StatusCode")
+    codes = reader.where.first("origin.switch_codes", reader.cursor.all("HTTPStandbyCode", "StatusCode"))
     for index, item in enumerate(codes):
         reader.where.note(f"origin.switch_codes[{index}]", item.place)
     return OriginPart(

@@ -16,7 +16,7 @@ from scheduler.rules.keys import encode_path
 from scheduler.rules.model import RuleType, SourceFormat
 from scheduler.rules.problems import Findings, NotExpressible, Place, ReadOptions
 from scheduler.rules.written import WrittenRule
-from scheduler.rules.xml_document import KEEP, Warnings, read_document
+from scheduler.rules.xml_document import KEEP, Warnings, first_rule_elements, read_document
 from scheduler.rules.xml_schema import MASK, branch, leaf, leaf_if, read
 from scheduler.rules.xml_tree import XmlElement, write
 
@@ -100,6 +100,7 @@ def losses(ruleset: RuleSet) -> list[str]:
 
 
 def _read_root(root: XmlElement, findings: Findings, options: ReadOptions) -> list[tuple[Rule, WrittenRule]]:
+    root = first_rule_elements(root, "OriginRule", Place(path=ROOT, line=root.line), findings)
     cursor = read(root, ORIGIN_CONFIGURATION, "", findings, strict=options.strict)
     rules = []
     for index, item in enumerate(cursor.all("OriginRule")):

@@ -25,7 +25,7 @@ from scheduler.rules.problems import (
     ProblemKind,
     ReadOptions,
 )
-from scheduler.rules.validate import check_rule, check_set
+from scheduler.rules.validate import check_rule, check_set, first_rules
 from scheduler.rules.written import WrittenRule
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _read_rules(value: Value, options: ReadOptions, findings: Findings) -> tuple
     written: list[WrittenRule] = []
     if value.items is None:
         wrong_type(value, list, own)
-    for index, item in enumerate(value.items or []):
+    for index, item in enumerate(first_rules(value.items or [], value.place, own)):
         where = WrittenRule(index=index, place=item.place, findings=own)
         before = len(own.problems) + own.more
         rule = RuleReader(item, where, options).read()

@@ -44,7 +44,7 @@ class OriginReader(ValueReader):
             self.where.failed.add("origin.hosts")
         elif short is not None:
             self.where.note("origin.hosts", short.place)
-            entries = short.items if short.items is not None else [short]
+            entries = list(self.where.first("origin.hosts", [short] if short.items is None else short.items))
             for index, entry in enumerate(entries):
                 if isinstance(entry.scalar, str) and "://" not in entry.scalar:
                     message = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: Aliases multiply; a document that unfolds to more values than this is refused.
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
+#: Deeper nesting than any rule document has.
+MAX_DEPTH = 32
+#: No rule names a larger number; Python refuses to print some that YAML can write.
+MAX_NUMBER = 10**18
+#: Characters of a value that a message repeats.
+_SHOWN = 80
+#: A longer number is read as text: to work out its value could take minutes.
+_MAX_NUMBER_CHARS = 1000
 #: The loader in C where PyYAML has it: ten times faster.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -64,11 +73,46 @@ class Value:
         """What was found, for a message."""
         if self.items is not None:
             return "a list"
-        return "a mapping" if self.entries is not None else repr(self.scalar)
+        if self.entries is not None:
+            return "a mapping"
+        if isinstance(self.scalar, int) and abs(self.scalar) > MAX_NUMBER:
+            return "a number beyond all use"
+        text = repr(self.scalar)
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 class _TooLarge(Exception):
     """The document unfolds to too many values."""
+
+
+class _TooDeep(Exception):
+    """The document is nested too deep; `line` is where."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+
+
+def _check_size(text: str) -> None:
+    """Refuse what the reader in C would recurse over until its stack ends, and the process with it.
+
+    Raises:
+        _TooDeep: nested deeper than any rule document.
+        _TooLarge: more values than are read.
+        yaml.YAMLError: not YAML.
+    """
+    depth = count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            continue
+        count += 1
+        if count > 2 * MAX_VALUES:  # a value and its key
+            raise _TooLarge
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _TooDeep(event.start_mark.line + 1 if event.start_mark is not None else 0)
 
 
 def from_text(text: str | bytes, findings: Findings) -> Value | None:
@@ -84,15 +128,17 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
         except ValueError:
             data = None  # YAML in flow style, or broken: the YAML reader tells
         if data is not None:
-            if b"\\u" in raw:
+            if b"\\u" in raw and raw.count(b",") < MAX_VALUES:
                 return from_data(data, "")  # YAML would not join the two halves of a \ud83d\ude00
             raw = raw.replace(b"\t", b" ")  # no JSON string has a bare tab, and YAML refuses them as indent
     try:
-        loader = _Loader(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        loader = _Loader(text)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, str(error))
         return None
     try:
+        _check_size(text)
         node = loader.get_single_node()
         return Value(path="", line=1) if node is None else _NodeReader(loader, findings).read(node, "")
     except yaml.MarkedYAMLError as error:
@@ -100,6 +146,8 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
         findings.add(Place(path="", line=line), ProblemKind.BAD_YAML, error.problem or str(error))
     except (yaml.YAMLError, ValueError) as error:
         findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, str(error))
+    except _TooDeep as error:
+        findings.add(Place(path="", line=error.line), ProblemKind.BAD_YAML, f"nested deeper than {MAX_DEPTH}")
     except (_TooLarge, RecursionError):
         message = f"unfolds to more than {MAX_VALUES} values"
         findings.add(Place(path="", line=0), ProblemKind.TOO_LARGE, message)
@@ -108,13 +156,21 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
     return None
 
 
-def from_data(data: Any, path: str) -> Value:
-    """The same tree from what has been parsed already; it has no lines."""
+def from_data(data: Any, path: str, *, depth: int = 0) -> Value:
+    """The same tree from what has been parsed already; it has no lines.
+
+    No reader looks as deep as `MAX_DEPTH`; what is below is cut off, so that nobody recurses over it.
+    """
+    if depth > MAX_DEPTH:
+        return Value(path=path, scalar="nested too deep")
     if isinstance(data, Mapping):
-        entries = {str(key): from_data(value, _below(path, str(key))) for key, value in data.items()}
+        entries = {
+            str(key): from_data(value, _below(path, str(key)), depth=depth + 1) for key, value in data.items()
+        }
         return Value(path=path, entries=entries)
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-        return Value(path=path, items=[from_data(item, f"{path}[{i}]") for i, item in enumerate(data)])
+        items = [from_data(item, f"{path}[{i}]", depth=depth + 1) for i, item in enumerate(data)]
+        return Value(path=path, items=items)
     return Value(path=path, scalar=data)
 
 
@@ -130,7 +186,8 @@ def report_unknown(value: Value, findings: Findings, *, strict: bool) -> None:
 
 def wrong_type(value: Value, wanted: type, findings: Findings) -> None:
     """Record that a value is not what is needed."""
-    hint = "; put it in quotes" if wanted is str and value.scalar is not None else ""
+    quotable = isinstance(value.scalar, int | float | date)
+    hint = "; put it in quotes" if wanted is str and quotable else ""
     message = f"{_WORDS[wanted]} is needed, found {value.describe()}{hint}"
     findings.add(value.place, ProblemKind.BAD_VALUE, message)
 
@@ -153,6 +210,8 @@ class _NodeReader:
         if isinstance(node, yaml.SequenceNode):
             items = [self.read(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
             return Value(path=path, line=line, items=items)
+        if len(node.value) > _MAX_NUMBER_CHARS and not node.tag.endswith(":str"):
+            return Value(path=path, line=line, scalar=node.value)
         return Value(path=path, line=line, scalar=self.loader.construct_object(node))
 
     def _entries(self, node: yaml.MappingNode, path: str) -> dict[str, Value]:
@@ -161,7 +220,7 @@ class _NodeReader:
         entries: dict[str, Value] = {}
         written: set[str] = set()
         for key_node, value_node in node.value:
-            key = str(getattr(key_node, "value", ""))
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "(no text)"
             value = self.read(value_node, _below(path, key))
             value.line = key_node.start_mark.line + 1
             if id(key_node) in own and key in written:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.rules.document_fields import PLAIN
-from scheduler.rules.document_tree import Value, from_data, report_unknown, wrong_type
+from scheduler.rules.document_tree import MAX_NUMBER, Value, from_data, report_unknown, wrong_type
 from scheduler.rules.model import Header
 from scheduler.rules.problems import ProblemKind
 
@@ -75,9 +75,9 @@ class ValueReader:
         if kind == "text":
             return self.text(value, field)
         number = isinstance(scalar, int | float) and not isinstance(scalar, bool)
-        if kind == "float" and number:
+        if kind == "float" and number and not abs(scalar) > MAX_NUMBER:
             return float(scalar)
-        if kind == "int" and number and isinstance(scalar, int):
+        if kind == "int" and number and isinstance(scalar, int) and abs(scalar) <= MAX_NUMBER:
             return scalar
         if kind == "bool" and isinstance(scalar, bool):
             return scalar
@@ -100,7 +100,11 @@ class ValueReader:
         codes = []
         for index, item in enumerate(self.items(section, key, field)):
             self.where.note(f"{field}[{index}]", item.place)
-            if isinstance(item.scalar, int) and not isinstance(item.scalar, bool):
+            if (
+                isinstance(item.scalar, int)
+                and not isinstance(item.scalar, bool)
+                and item.scalar < MAX_NUMBER
+            ):
                 codes.append(item.scalar)
             else:
                 wrong_type(item, int, self.where.findings)
@@ -115,7 +119,7 @@ class ValueReader:
             wrong_type(value, list, self.where.findings)
             self.where.failed.add(field)
             return []
-        return value.items
+        return list(self.where.first(field, value.items))
 
     def header_name(self, item: Value, place: str) -> str:
         """`name`, or `key` as the vendors call it, of a header in a list."""

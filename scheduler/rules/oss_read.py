@@ -168,7 +168,8 @@ class OssRuleReader:
 
     def _header_tests(self) -> tuple[HeaderTest, ...]:
         tests = []
-        for index, item in enumerate(self.cursor.all("Condition", "IncludeHeader")):
+        items = self.cursor.all("Condition", "IncludeHeader")
+        for index, item in enumerate(self.where.first("when.headers", items)):
             field = f"when.headers[{index}]"
             self.where.note(field, item.place)
             reader = FieldReader(item, self.where)
@@ -268,7 +269,8 @@ class OssRuleReader:
                 message = "MirrorURLProbe is needed with MirrorURLSlave"
                 self.reader.missing("request.probe_url", message, "Redirect", "MirrorURLProbe")
         numbered: dict[int, Cursor] = {}
-        for item in self.cursor.all("Redirect", "MirrorMultiAlternates", "MirrorMultiAlternate"):
+        alternates = self.cursor.all("Redirect", "MirrorMultiAlternates", "MirrorMultiAlternate")
+        for item in self.where.first(f"{field}.standbys", alternates):
             number = item.get("MirrorMultiAlternateNumber")
             if number is None or not number.text:
                 tag = "MirrorMultiAlternateNumber"

@@ -16,7 +16,7 @@ from scheduler.rules.oss_schema import ROUTING_RULE, WEBSITE
 from scheduler.rules.oss_write import lost_fields, rule_element, rule_numbers
 from scheduler.rules.problems import Findings, NotExpressible, Place, ProblemKind, ReadOptions
 from scheduler.rules.written import WrittenRule
-from scheduler.rules.xml_document import KEEP, Warnings, read_document
+from scheduler.rules.xml_document import KEEP, Warnings, first_rule_elements, read_document
 from scheduler.rules.xml_schema import branch, leaf, read
 from scheduler.rules.xml_tree import BadXml, XmlElement, write
 from scheduler.rules.xml_tree import parse as parse_tree
@@ -43,11 +43,13 @@ def parse(text: str | bytes, options: ReadOptions | None = None) -> tuple[RuleSe
     def read_root(
         root: XmlElement, findings: Findings, options: ReadOptions
     ) -> list[tuple[Rule, WrittenRule]]:
+        place = Place(path=ROOT, line=root.line)
+        cut = (first_rule_elements(child, "RoutingRule", place, findings) for child in root.children)
+        root = replace(root, children=tuple(cut))
         cursor = read(root, WEBSITE, "", findings, strict=options.strict)
         documents.extend(_website(cursor, findings))
-        if not cursor.all("RoutingRules", "RoutingRule") and not {c.tag for c in cursor.children} - {
-            "RoutingRules"
-        }:
+        given = [*documents, *cursor.all("RoutingRules", "RoutingRule"), *cursor.all("RedirectAllRequestsTo")]
+        if not given:
             message = "IndexDocument, ErrorDocument or RoutingRules/RoutingRule is needed"
             findings.add(Place(path=ROOT, line=root.line), ProblemKind.MISSING_FIELD, message)
         return _rules(cursor, source, findings, options)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: More problems than this are counted, not listed.
 MAX_PROBLEMS = 20
+#: The highest limit of any list of a rule; of longer ones only so much is read.
+MAX_LIST = 100
 #: Warnings beyond this are dropped: a document of a megabyte could have tens of thousands.
 MAX_WARNINGS = 100
 
@@ -165,12 +167,10 @@ class Findings:
         if kind is ProblemKind.WARNING:
             if len(self.warnings) < MAX_WARNINGS and problem not in self.warnings:
                 self.warnings.append(problem)
-        elif problem in self.problems:
-            return
-        elif len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
-        else:
+        elif self.full:
             self.more += 1
+        elif problem not in self.problems:
+            self.problems.append(problem)
 
     @property
     def full(self) -> bool:

@@ -7,7 +7,7 @@ Codecs have already read types and enumerations; they hand over where each field
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from scheduler.rules.header_policy import never_passed, refused_in_new
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scheduler.rules.model import Header, OriginHost, Rule
     from scheduler.rules.problems import Findings, ReadOptions
     from scheduler.rules.written import WrittenRule
+
+T = TypeVar("T")
 
 MAX_RULES = 100
 MAX_HOSTS = 10
@@ -46,6 +48,13 @@ _TAG = re.compile(r"[\w +\-=.:/@]*\Z")
 _RETURN_REFUSED = {"content-length", "transfer-encoding", "connection"}
 
 
+def first_rules(items: Sequence[T], place: Place, findings: Findings) -> Sequence[T]:
+    """As many rules as a set may have (L1); more are refused, and not read: a megabyte holds 80 000."""
+    if len(items) > MAX_RULES:
+        findings.add(place, ProblemKind.TOO_MANY, f"{len(items)} rules; at most {MAX_RULES}")
+    return items[:MAX_RULES]
+
+
 def check_set(
     rules: Sequence[Rule],
     written: Sequence[WrittenRule],
@@ -53,9 +62,7 @@ def check_set(
     findings: Findings,
     source: SourceFormat,
 ) -> None:
-    """What concerns the set as a whole: number of rules (L1), unique names (F1)."""
-    if len(rules) > MAX_RULES:
-        findings.add(place, ProblemKind.TOO_MANY, f"{len(rules)} rules; at most {MAX_RULES}")
+    """What concerns the set as a whole: the vendor's number of rules (L1), unique names (F1)."""
     if source in {SourceFormat.OSS, SourceFormat.S3}:
         for limit in VENDOR_RULES:
             if len(rules) > limit:

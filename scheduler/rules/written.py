@@ -7,12 +7,16 @@ format: codecs fill it, checks only ask.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from scheduler.rules.problems import ProblemKind
+from scheduler.rules.problems import MAX_LIST, ProblemKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scheduler.rules.problems import Findings, Place
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -51,6 +55,12 @@ class WrittenRule:
         """Record that a required field is not there; `place` is where it would stand."""
         self.note(name, place)
         self.refuse(name, ProblemKind.MISSING_FIELD, message)
+
+    def first(self, name: str, items: Sequence[T]) -> Sequence[T]:
+        """As much of a list as is read: a megabyte holds 20 000 headers, and one problem tells it."""
+        if len(items) > MAX_LIST:
+            self.refuse(name, ProblemKind.TOO_MANY, f"{len(items)}; no list has more than {MAX_LIST}")
+        return items[:MAX_LIST]
 
     def refuse(self, name: str, kind: ProblemKind, message: str) -> None:
         """Record a problem of a field, the first one only."""

@@ -5,12 +5,13 @@ Owns the way that both vendors share: parse safely, check the root, read the rul
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scheduler.rules.lint import lint_rules
 from scheduler.rules.model import RuleSet, SourceFormat
 from scheduler.rules.problems import Findings, Place, Problem, ProblemKind, ReadOptions
-from scheduler.rules.validate import check_rule, check_set
+from scheduler.rules.validate import check_rule, check_set, first_rules
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES, BadXml, parse
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ def read_document(
         source=source,
     )
     return ruleset, tuple(findings.warnings)
+
+
+def first_rule_elements(parent: XmlElement, tag: str, place: Place, findings: Findings) -> XmlElement:
+    """The element with no more rules than a set may have; `first_rules` says what is wrong with more."""
+    kept = {id(child) for child in first_rules(parent.all(tag), place, findings)}
+    if len(kept) == len(parent.all(tag)):
+        return parent
+    children = tuple(child for child in parent.children if child.tag != tag or id(child) in kept)
+    return replace(parent, children=children)
 
 
 def _root(text: str | bytes, root_tag: str, findings: Findings) -> XmlElement | None:

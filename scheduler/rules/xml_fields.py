@@ -81,7 +81,7 @@ class FieldReader:
     def texts(self, field: str, *path: str) -> tuple[str, ...]:
         """The texts of a repeated element."""
         self._note_parent(field, path)
-        found = self.cursor.all(*path)
+        found = self.where.first(field, self.cursor.all(*path))
         for index, item in enumerate(found):
             self.where.note(f"{field}[{index}]", item.place)
         return tuple(item.text for item in found)
@@ -94,7 +94,7 @@ class FieldReader:
         """Repeated elements of `Key` and `Value`, as pairs."""
         self._note_parent(field, path)
         pairs = []
-        for index, item in enumerate(self.cursor.all(*path)):
+        for index, item in enumerate(self.where.first(field, self.cursor.all(*path))):
             self.where.note(f"{field}[{index}]", item.place)
             reader = FieldReader(item, self.where)
             name = reader.text(f"{field}[{index}].name", "Key") or ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.rules.problems import Place, ProblemKind
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MASK = "***"
 
 LeafKind = Literal["text", "bool", "int", "secret"]
+#: Characters of a name that a message repeats.
+_SHOWN = 80
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 
 
@@ -172,10 +175,21 @@ class _Reader:
     def _unknown(self, child: XmlElement, node: Node, path: str) -> None:
         if self.ignore_unknown:
             return
-        near = difflib.get_close_matches(child.tag, node.children, n=1) if not self.findings.full else []
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(node.children)}"
+        if self.strict and self.findings.full:
+            self.findings.more += 1
+            return
         kind = ProblemKind.UNKNOWN_ELEMENT if self.strict else ProblemKind.WARNING
-        self.findings.add(Place(path=path, line=child.line), kind, f"unknown element {child.tag}; {hint}")
+        hint = _hint(child.tag, tuple(node.children))
+        name = f"{child.tag[:_SHOWN]}…" if len(child.tag) > _SHOWN else child.tag
+        place = Place(path=f"{path[: -len(child.tag)]}{name}", line=child.line)
+        self.findings.add(place, kind, f"unknown element {name}; {hint}")
+
+
+@lru_cache(maxsize=64)
+def _hint(tag: str, known: tuple[str, ...]) -> str:
+    """The nearest known name; a document may repeat one mistake very often, and name it at any length."""
+    near = difflib.get_close_matches(tag[:_SHOWN], known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 
 
 # -------------------------------------------------------------------- writing

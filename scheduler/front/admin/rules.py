@@ -13,6 +13,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from scheduler.front.wire_api import off_the_loop
 from scheduler.rules import cos_xml, document, oss_xml
 from scheduler.rules.apply import read_options
 from scheduler.rules.problems import DocumentError, NotExpressible
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scheduler.rules.model import RuleSet
-    from scheduler.rules.problems import Problem
+    from scheduler.rules.problems import Problem, ReadOptions
     from scheduler.rules.repository import RulesRepository
     from scheduler.rules.stored import Change
     from scheduler.settings import Settings
@@ -131,7 +132,8 @@ class _RulesApi:
         """
         bucket = self._bucket(request)
         expected = _if_match(request)
-        ruleset, warnings = self._read(bucket, await _body(request))
+        options = read_options(self.services.settings, bucket, owner="api")
+        ruleset, warnings = await off_the_loop(_read, await _body(request), options)
         told = {"warnings": [problem_data(warning) for warning in warnings]}
         if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
             return JSONResponse({"bucket": bucket, "valid": True, **document.to_data(ruleset), **told})
@@ -190,18 +192,6 @@ class _RulesApi:
                 f"the rules of bucket {bucket} stand in the configuration file; change them there"
             )
 
-    def _read(self, bucket: str, body: bytes) -> tuple[RuleSet, tuple[Problem, ...]]:
-        options = read_options(self.services.settings, bucket, owner="api")
-        if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            return document.parse(body, options)
-        try:
-            root = parse_xml(body).tag
-        except BadXml:
-            root = ""  # the codec tells what is wrong with it, and where
-        if root == "WebsiteConfiguration":
-            return oss_xml.parse(body, options)
-        return cos_xml.parse(body, options)
-
     async def _asked_for(self, bucket: str, version: str | None) -> RuleSet:
         if version is None:
             ruleset = await self.services.rules.read(bucket)
@@ -214,6 +204,18 @@ class _RulesApi:
         if ruleset is None:
             raise _Refused(404, "no_rules", f"bucket {bucket} has no rules")
         return ruleset
+
+
+def _read(body: bytes, options: ReadOptions) -> tuple[RuleSet, tuple[Problem, ...]]:
+    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return document.parse(body, options)
+    try:
+        root = parse_xml(body).tag
+    except BadXml:
+        root = ""  # the codec tells what is wrong with it, and where
+    if root == "WebsiteConfiguration":
+        return oss_xml.parse(body, options)
+    return cos_xml.parse(body, options)
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
