@@ -29,6 +29,8 @@ data_dir: .ferryman
 gateway:
   listen: 127.0.0.1:8080
 {public_hosts}
+  # Where nginx or another gateway in front comes from; its X-Forwarded-* and X-Ferryman-Status are believed.
+  # trusted_proxies: [127.0.0.1/32]
 admin:
   listen: 127.0.0.1:8081
 
@@ -47,6 +49,8 @@ broker:
 buckets:
   {bucket}:
     access: public
+    # Requests under this name are for this bucket; without it they come as /{bucket}/KEY.
+{bucket_hosts}
     rules:
       # Keys that the bucket lacks are fetched here. The name must go on leading to the old server
       # when the site's own name leads to Ferryman.
@@ -135,6 +139,7 @@ def written(answers: Answers) -> str:
     sign = "" if answers.access_log else "# "
     text = _TEMPLATE.format(
         public_hosts=f"  public_hosts: [{hosts}]" if hosts else "  # public_hosts: [www.example.com]",
+        bucket_hosts=f"    hosts: [{hosts}]" if hosts else "    # hosts: [www.example.com]",
         store="\n".join(store),
         broker=_scalar(answers.broker),
         bucket=bucket,
