@@ -1,8 +1,8 @@
 """Which addresses may be connected to (SEMANTICS.md B11).
 
-Pure but for `socket_factory`, which applies the judgement to the very address that is connected to, after
-name resolution: DNS rebinding, redirects and literals all pass it. Knows no URL and no plan: the caller says
-whether the host was named in the configuration. What an address is, `addresses` tells.
+Owns the judgement over a connection. Pure but for `socket_factory`, which applies it to the very address that
+is connected to, after name resolution: DNS rebinding, redirects and literals all pass it. Knows no URL and no
+plan: the caller says whether the host was named in the configuration. What an address is, `addresses` tells.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ Owns how an aiohttp request body is written. A stalled store is noticed by progr
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.payload import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -22,16 +22,19 @@ SLICE_BYTES = 256 * 1024
 JOINED_BYTES = 64 * 1024
 
 
-class ChunksBody(Payload):
-    """Chunks as they came from the origin; may be sent again."""
+class _Replayable(Payload):
+    """A body that may be sent again; subclasses cut it into slices, from its beginning each time."""
 
-    def __init__(self, chunks: Sequence[bytes | memoryview], n_bytes: int, *, idle_s: float) -> None:
-        super().__init__(chunks, content_type="application/octet-stream")
+    def __init__(self, value: Any, n_bytes: int, *, idle_s: float) -> None:
+        super().__init__(value, content_type="application/octet-stream")
         self._size = n_bytes
         self._idle_s = idle_s
 
+    def _slices(self) -> Iterator[bytes | memoryview]:
+        raise NotImplementedError
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return b"".join(self._value).decode(encoding, errors)
+        return b"".join(self._slices()).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self.write_with_length(writer, None)
@@ -41,43 +44,32 @@ class ChunksBody(Payload):
         writer: AbstractStreamWriter,
         content_length: int | None,  # noqa: ARG002 -- always the whole body
     ) -> None:
-        """Write every chunk; fails with TimeoutError when the store takes none for `idle_s` seconds."""
+        """Write every slice; fails with TimeoutError when the store takes none for `idle_s` seconds."""
+        for piece in self._slices():
+            async with asyncio.timeout(self._idle_s):
+                await writer.write(piece)
+
+
+class ChunksBody(_Replayable):
+    """Chunks as they came from the origin."""
+
+    def _slices(self) -> Iterator[bytes | memoryview]:
         for chunk in self._value:
             if len(chunk) <= SLICE_BYTES:
-                async with asyncio.timeout(self._idle_s):
-                    await writer.write(chunk)
+                yield chunk
                 continue
             view = memoryview(chunk)
             for start in range(0, len(view), SLICE_BYTES):
-                async with asyncio.timeout(self._idle_s):
-                    await writer.write(view[start : start + SLICE_BYTES])
+                yield view[start : start + SLICE_BYTES]
 
 
-class FileBody(Payload):
-    """The whole of a spool file, read slice by slice; may be sent again."""
+class FileBody(_Replayable):
+    """The whole of a spool file, opened for binary reading."""
 
-    def __init__(self, file: BinaryIO, n_bytes: int, *, idle_s: float) -> None:
-        super().__init__(file, content_type="application/octet-stream")
-        self._size = n_bytes
-        self._idle_s = idle_s
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+    def _slices(self) -> Iterator[bytes | memoryview]:
         self._value.seek(0)
-        return str(self._value.read().decode(encoding, errors))
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002 -- always the whole body
-    ) -> None:
-        """Write the file from its start; TimeoutError when the store takes none for `idle_s` seconds."""
-        self._value.seek(0)
-        while slice_ := self._value.read(SLICE_BYTES):
-            async with asyncio.timeout(self._idle_s):
-                await writer.write(slice_)
+        while piece := self._value.read(SLICE_BYTES):
+            yield piece
 
 
 def body_of(chunks: Sequence[bytes | memoryview], n_bytes: int, *, idle_s: float) -> Any:

@@ -77,7 +77,11 @@ class Transport:
         self._skew_s = 0.0
 
     async def open(self) -> None:
-        """Make the connection pool."""
+        """Make the connection pools.
+
+        Raises:
+            ConfigError: `store.ca_file` cannot be loaded.
+        """
         settings = self._settings
         tls = ssl.create_default_context() if self.endpoint.secure else None
         if settings.ca_file is not None:
