@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -137,6 +138,19 @@ def without_annotations(directory: Path) -> None:
 def test_promtool_takes_rules_and_configuration():
     promtool("check", "rules", RULES)
     promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yaml")
+
+
+def test_promtool_can_read_every_query_of_the_dashboard(tmp_path):
+    text = (PROMETHEUS.parent / "grafana" / "dashboards" / "ferryman.json").read_text(encoding="utf-8")
+    queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
+    assert len(queries) > 20
+    rules = [
+        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m")}
+        for number, query in enumerate(queries)
+    ]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
+    promtool("check", "rules", path)
 
 
 def test_every_alert_has_a_situation():
