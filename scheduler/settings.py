@@ -7,7 +7,6 @@ problem names the file and line, or the variable, and the dotted path. Makes no 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 
 from scheduler.settings_problems import describe, named_twice
 from workers.errors import ConfigError
+from workers.origin.addresses import is_loopback
 from workers.secret_values import reveal
 from workers.settings import (
     BrokerSettings,
@@ -250,7 +250,7 @@ class Settings(Section):
         # W13: a rule decides where the service connects, so an open rule API stays on loopback.
         if not self.gateway.access_keys and self.admin.token is None and self.admin.token_file is None:
             for section, listen in (("gateway", self.gateway.listen), ("admin", self.admin.listen)):
-                if not _is_loopback(split_listen(listen)[0]):
+                if not is_loopback(split_listen(listen)[0]):
                     msg = (
                         f"{section}.listen {listen!r} is not loopback: set admin.token (or admin.token_file) "
                         "or gateway.access_keys, because whoever reaches the rule API decides where "
@@ -365,12 +365,3 @@ def _overlay(raw: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, ...
         target[parts[-1]] = value
         origins[parts] = name
     return origins
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

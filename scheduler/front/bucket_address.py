@@ -99,16 +99,6 @@ def host_name(header: str) -> str:
     return _bare(header)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host or address means this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _bare(header: str) -> str:
     host = header.strip().lower()
     if host.startswith("["):

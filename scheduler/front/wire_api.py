@@ -21,13 +21,14 @@ import structlog
 from scheduler.front import s3_error
 from scheduler.front.auth import AuthError, Keyring, Principal, SignedRequest, verify
 from scheduler.front.auth.encoding import decode_query, query_pairs
-from scheduler.front.bucket_address import host_name, is_loopback
+from scheduler.front.bucket_address import host_name
 from scheduler.rules import cos_xml, oss_xml
 from scheduler.rules.apply import read_options
 from scheduler.rules.problems import DocumentError, NotExpressible
 from scheduler.rules.repository import OwnedByFile
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
 from workers.errors import BrokerUnavailable
+from workers.origin.addresses import is_loopback
 from workers.secret_values import reveal
 
 if TYPE_CHECKING:

@@ -90,3 +90,13 @@ def _kind(address: IPAddress) -> Kind:
     if not address.is_global or any(address in network for network in _NOT_GLOBAL):
         return Kind.PRIVATE
     return Kind.PUBLIC
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host or address means this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
