@@ -68,22 +68,26 @@ class ActiveProbes:
             self.down = await fleet.probed_down()
 
     async def run(self, probe: Probe) -> None:
-        """Probe for ever, every 10 s."""
+        """Probe for ever, every 10 s, however long the answers take."""
+        due = self._clock() + PROBE_EVERY_S
         while True:
-            await asyncio.sleep(PROBE_EVERY_S)
+            await asyncio.sleep(max(0.0, due - self._clock()))
+            due = self._clock() + PROBE_EVERY_S
             await self.once(probe)
 
     async def once(self, probe: Probe) -> None:
-        """Ask every URL in use that is this process's to probe."""
+        """Ask every URL in use that is this process's to probe, all at once: a dead one delays no other."""
         horizon = self._clock() - UNNAMED_S
-        for url, (named_at, trusted) in list(self._urls.items()):
-            if named_at < horizon:
-                del self._urls[url]
-                self._streaks.pop(url, None)
-            elif await self._is_ours(url):
-                good = await self._ask(probe, url, trusted)
-                if good is not None:
-                    await self._count(url, good=good)
+        for url in [url for url, (named_at, _) in self._urls.items() if named_at < horizon]:
+            del self._urls[url]
+            self._streaks.pop(url, None)
+        await asyncio.gather(*(self._one(probe, url, trusted) for url, (_, trusted) in self._urls.items()))
+
+    async def _one(self, probe: Probe, url: str, trusted: bool) -> None:
+        if await self._is_ours(url):
+            good = await self._ask(probe, url, trusted)
+            if good is not None:
+                await self._count(url, good=good)
 
     async def _is_ours(self, url: str) -> bool:
         if self._fleet is None:

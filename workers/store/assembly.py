@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,9 @@ class Assembly:
         self._creating: asyncio.Task[tuple[str, bool]] | None = None
         #: Unix time of the note about the upload; 0 before there is one.
         self._noted_at = 0.0
+        #: Its name: a message that comes again after a kill has the same attempt, and its upload must not take
+        #: the note of the one that was left open.
+        self._note = f"{intent.attempt}.{secrets.token_hex(4)}"
         self._sending: set[asyncio.Task[SentPart]] = set()
         self._sent: list[SentPart] = []
         #: The upload became the object; there is nothing to abort.
@@ -103,7 +107,7 @@ class Assembly:
                 f"{intent.what}: larger than one part, and the store has no multipart uploads"
             )
         self._noted_at = time.time()
-        await intent.store.journal.opened(intent.bucket, intent.key, intent.attempt)
+        await intent.store.journal.opened(intent.bucket, intent.key, self._note)
         # A task of its own: when we are cancelled meanwhile, the abort still learns the id.
         self._creating = asyncio.create_task(self._create_upload())
         await asyncio.shield(self._creating)
@@ -226,9 +230,9 @@ class Assembly:
                         store.transport, intent.bucket, intent.key, upload_id, headers=store.common_headers
                     )
                 if doubtful:
-                    note = UploadNote(attempt=intent.attempt, key=intent.key, at=self._noted_at)
+                    note = UploadNote(attempt=self._note, key=intent.key, at=self._noted_at)
                     await abort_noted(store, intent.bucket, note)
-                await store.journal.closed(intent.bucket, intent.attempt)
+                await store.journal.closed(intent.bucket, self._note)
         except (StoreError, TimeoutError) as error:
             log.warning("upload_left_to_sweep", bucket=intent.bucket, key=intent.key, error=str(error))
 

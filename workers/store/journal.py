@@ -4,7 +4,7 @@ Owns the notes under `.ferryman/uploads/` of the bucket itself, so that they sur
 and need no other service. A note is written before the upload is created and removed after it was completed
 or aborted::
 
-    .ferryman/uploads/<attempt>   {"key": …, "at": unix seconds}
+    .ferryman/uploads/<attempt>.<random>   {"key": …, "at": unix seconds}
 
 S3 lists open uploads with key and start time, not with metadata; so an upload is ours when its key is that of
 a note and it was started within a minute of the note (`sweep`).
@@ -35,6 +35,7 @@ UPLOADS_PREFIX = f"{OWN_PREFIX}uploads/"
 class UploadNote:
     """One upload that some process of ours began."""
 
+    #: Name of the note: the attempt's id, and what tells two uploads of it apart.
     attempt: str
     key: str
     #: Unix time in seconds, taken from the beginner's clock.

@@ -62,6 +62,8 @@ async def create(
                 raise StoreUnavailable(f"{what}: no upload id in the answer", status=answer.status)
             failed: StoreError = failure(answer, what=what)
             transport.learn(failed, answer)
+            # A 500 may come after the upload was begun; a 503 that says "later" comes before.
+            lost = lost or isinstance(failed, StoreUnavailable)
         except StoreUnavailable as error:
             failed = error
             lost = True
