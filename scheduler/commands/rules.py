@@ -216,7 +216,7 @@ def history(bucket: str, config: Path | None, as_json: bool) -> None:
         echo_json(rows)
         return
     for row in rows:
-        rules = "deleted" if row["rules"] is None else f"{row['rules']} rules"
+        rules = "deleted" if row["rules"] is None else _count(row["rules"], "rule")
         click.echo(
             f"{row['version']:>8}  {row['at']}  {row['owner']:<4}  {rules:<9}  {row['who']}  {row['how']}"
         )
@@ -336,6 +336,7 @@ def _summary(ruleset: RuleSet) -> dict[str, Any]:
         "version": ruleset.version,
         "owner": ruleset.owner,
         "source": ruleset.source.value,
+        "rules": len(ruleset.rules),
     }
 
 
