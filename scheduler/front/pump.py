@@ -26,6 +26,7 @@ from workers.errors import (
     BudgetExhausted,
     DigestMismatch,
     OriginError,
+    OriginNoLength,
     OriginsExhausted,
     OriginTimeout,
     OriginTruncated,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from scheduler.front.spool import Body, Reader, Spool
     from scheduler.front.stats import GatewayStats
     from workers.origin.fetch import Fetcher, FetchSession
+    from workers.plan import FetchPlan
     from workers.store.client import ObjectStore
     from workers.store.model import Commit, ObjectMeta
 
@@ -254,7 +256,7 @@ class Pump:
         if plan.store.check_md5 == "stream" and answer.digests_offered:
             body.hold_back_bytes = HELD_BACK_BYTES
         uploading: asyncio.Task[Commit | StoreError | None] | None = None
-        if save and self._may_store(answer, plan.store.accept_close_delimited, plan.store.max_object_bytes):
+        if save and self._may_store(answer, plan):
             reader = body.reader()
             uploading = asyncio.create_task(
                 self._upload(fill, meta, answer.length, reader), name="fill-store"
@@ -267,6 +269,8 @@ class Pump:
             if failure is None and spooled:
                 fill.settle(opened)
             if uploading is None:
+                if failure is None and save and _is_endless(answer, plan):
+                    return OriginNoLength("the body ended with the connection", origin=answer.origin)
                 return failure
             result = await uploading
             if failure is not None:
@@ -358,11 +362,16 @@ class Pump:
         limits = [limit for limit in (of_rule, self._max_object_bytes) if limit is not None]
         return min(limits) if limits else None
 
-    def _may_store(self, answer: Fetched, accept_close: bool, of_rule: int | None) -> bool:
-        if answer.framing == "close" and not accept_close:
-            return False  # A3: nobody can know whether it is whole
-        limit = self._limit(of_rule)
+    def _may_store(self, answer: Fetched, plan: FetchPlan) -> bool:
+        if _is_endless(answer, plan):
+            return False
+        limit = self._limit(plan.store.max_object_bytes)
         return limit is None or answer.length is None or answer.length <= limit
+
+
+def _is_endless(answer: Fetched, plan: FetchPlan) -> bool:
+    """A3: nobody can know whether such a body is whole; a job will say so in the list of failures."""
+    return answer.framing == "close" and not plan.store.accept_close_delimited
 
 
 def worth_queueing(error: TransferError) -> bool:

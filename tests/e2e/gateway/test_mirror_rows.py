@@ -82,16 +82,20 @@ async def test_a2_chunked_in_chunked_out(chaos, mirror, start):
     assert await front.stored("k") == BODY
 
 
-async def test_a3_a_body_that_ends_with_the_connection_is_passed_on_and_not_stored(chaos, mirror, start):
-    """A3."""
+@pytest.mark.parametrize("save", [True, False])
+async def test_a3_a_body_that_ends_with_the_connection_is_passed_on_and_not_stored(
+    chaos, mirror, start, save
+):
+    """A3: a job says why it is not."""
     chaos.put("/k", BODY)
     chaos.script("/k", "close")
-    front = await start(mirror())
+    front = await start(mirror(store={"save": save}))
     reply = await front.get("/k")
     assert reply.body == BODY
     assert reply.headers["transfer-encoding"] == "chunked"
     await front.idle()
     assert await front.stored("k") is None
+    assert await front.queued() == int(save)
 
 
 async def test_a3_such_a_body_is_stored_when_the_rule_says_so(chaos, mirror, start):
