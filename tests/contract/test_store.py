@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import uuid
 from typing import TYPE_CHECKING
@@ -357,3 +358,27 @@ async def test_p41_upload_of_a_killed_process_is_swept_and_no_other(seaweed, buc
         left = [u async for u in list_uploads(store.transport, bucket, "", headers={})]
         assert [u.upload_id for u in left] == [theirs]
         assert await keys_of(store, bucket, UPLOADS_PREFIX) == []
+
+
+async def test_p41_the_upload_of_a_killed_try_is_swept_although_the_same_try_came_again(seaweed, bucket):
+    """P41: a message that is delivered again has the attempt of the delivery that was killed."""
+    async with store_at(
+        seaweed.endpoint,
+        access_key_id=seaweed.access_key_id,
+        secret_access_key=seaweed.secret_access_key,
+    ) as store:
+        await store.ensure_bucket(bucket)
+        meta = object_meta([], PLAN, key="big", url="http://o.example/big", attempt="m1-0", fetched_at="")
+        async with contextlib.AsyncExitStack() as stack:
+            killed = await stack.enter_async_context(
+                store.upload(bucket, "big", meta, attempt="m1-0", size=None)
+            )
+            await killed.write(b"x" * (6 * MIB))
+            assert len(await keys_of(store, bucket, UPLOADS_PREFIX)) == 1
+            async with store.upload(bucket, "big", meta, attempt="m1-0", size=None) as again:
+                await again.write(b"y" * (6 * MIB))
+                assert (await again.commit()).created
+            assert len(await keys_of(store, bucket, UPLOADS_PREFIX)) == 1, "that of the killed one is left"
+            swept = await sweep(store, bucket, older_than_s=-1)
+            assert (swept.aborted, swept.forgotten) == (1, 1)
+            assert [u async for u in list_uploads(store.transport, bucket, "", headers={})] == []

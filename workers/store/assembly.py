@@ -44,8 +44,8 @@ class Assembly:
         self._creating: asyncio.Task[tuple[str, bool]] | None = None
         #: Unix time of the note about the upload; 0 before there is one.
         self._noted_at = 0.0
-        #: Its name: a message that comes again after a kill has the same attempt, and its upload must not take
-        #: the note of the one that was left open.
+        #: Its name: a message that comes again after a kill has the same attempt, and its upload must not
+        #: take the note of the one that was left open.
         self._note = f"{intent.attempt}.{secrets.token_hex(4)}"
         self._sending: set[asyncio.Task[SentPart]] = set()
         self._sent: list[SentPart] = []
