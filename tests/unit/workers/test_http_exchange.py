@@ -5,8 +5,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from workers.origin.connector import GuardedConnector
 from workers.http_exchange import Exchanger, _render
+from workers.origin.connector import GuardedConnector
 from workers.origin.guard import Guard
 
 FIXED = {"Accept-Encoding": "identity", "User-Agent": "ferryman/1"}
