@@ -53,6 +53,11 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
     if not _NAME.fullmatch(name):
         msg = f"scan name {name!r}: 1 to 63 of a-z, 0-9, dot, hyphen and underscore"
         raise ConfigError(msg)
+    unknown = sorted(set(given) - set(ScanOptions.__dataclass_fields__))
+    if unknown:
+        what = ", ".join(sorted(ScanOptions.__dataclass_fields__))
+        msg = f"scan {name}: unknown option {unknown[0]!r}; known: {what}"
+        raise ConfigError(msg)
     known = settings.scans.get(name)
     merged: dict[str, Any] = {}
     if known is not None:
@@ -68,7 +73,10 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
         known_buckets = ", ".join(sorted(settings.buckets)) or "none"
         problems.append(f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}")
     if len([source for source in options.inventory if source in SOURCES]) != 1:
-        problems.append(f"scan {name}: inventory: name exactly one of {', '.join(sorted(SOURCES))}")
+        found = ", ".join(map(repr, options.inventory)) or "nothing"
+        problems.append(
+            f"scan {name}: inventory: exactly one of {', '.join(sorted(SOURCES))} is expected, found {found}"
+        )
     for which in ("include", "exclude"):
         for pattern in getattr(options, which):
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -21,13 +22,20 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")
 
 
+def _away(error: Exception) -> Response:
+    return _json({"error": f"ledger: {error or type(error).__name__}"}, 503)
+
+
 def routes(services: Services) -> list[Route]:
     """The routes of `/v1/scans`."""
     service = ScanService(services)
 
     async def listing(request: Request) -> Response:
         del request
-        return _json([await service.report(state) for state in await service.states.all()])
+        try:
+            return _json([await service.report(state) for state in await service.states.all()])
+        except (RedisError, OSError) as error:
+            return _away(error)
 
     async def start(request: Request) -> Response:
         try:
@@ -36,18 +44,25 @@ def routes(services: Services) -> list[Route]:
         except (ValueError, KeyError, AttributeError, TypeError):
             return _json({"error": 'a JSON object with "name" is expected'}, 400)
         try:
-            state = await service.start(str(name), scan_options(services.settings, str(name), body))
+            options = scan_options(services.settings, str(name), body)
+            report = await service.report(await service.start(str(name), options))
         except ConfigError as error:
             return _json({"error": str(error)}, 400)
         except BrokerUnavailable as error:
             return _json({"error": str(error)}, 503)
-        return _json(await service.report(state), 202)
+        except (RedisError, OSError) as error:
+            return _away(error)
+        return _json(report, 202)
 
     async def one(request: Request) -> Response:
-        state = await service.states.get(request.path_params["name"])
-        if state is None:
-            return _json({"error": f"no scan {request.path_params['name']!r}"}, 404)
-        return _json(await service.report(state))
+        name = request.path_params["name"]
+        try:
+            state = await service.states.get(name)
+            if state is None:
+                return _json({"error": f"no scan {name!r}; GET /v1/scans lists them"}, 404)
+            return _json(await service.report(state))
+        except (RedisError, OSError) as error:
+            return _away(error)
 
     async def order(request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["order"]

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.front.admin import page, scans
+from scheduler.runtime import open_services
 from scheduler.scan.service import ScanService
 from scheduler.status import collect, to_json
 
@@ -47,8 +48,8 @@ async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
     (status,) = to_json(await collect(fleet.services))["scans"]
     assert status == {name: report[name] for name in status}, "one schema everywhere"
     shown = (await api.get("/")).text
-    assert "objects_per_s" in shown
-    assert "<td>s</td>" in shown
+    assert "<h2>scans</h2>" in shown
+    assert fleet.bucket in shown.split("<h2>scans</h2>")[1]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,9 @@ async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
         ("POST", "/v1/scans", b"[]", 400),
         ("POST", "/v1/scans", b'{"name": "s", "bucket": "unknown", "inventory": {"manifest": "m"}}', 400),
         ("POST", "/v1/scans", b'{"name": "s", "windows": ["never"]}', 400),
+        ("POST", "/v1/scans", b'{"name": "s", "dryrun": true}', 400),
+        ("POST", "/v1/scans", b'{"name": "s", "limit": "many"}', 400),
+        ("POST", "/v1/scans", b'{"name": "../s"}', 400),
         ("GET", "/v1/scans/none", None, 404),
         ("POST", "/v1/scans/none/pause", None, 404),
         ("POST", "/v1/scans/none/stop", None, 400),
@@ -80,3 +84,29 @@ def test_the_record_of_the_status_has_only_names_of_the_scan_report():
 
     names = {field.name for field in dataclasses.fields(ScanStatus)}
     assert names == {"name", "bucket", "phase", "paused", "total", "progress", "waiting", "error"}
+
+
+async def test_a_misspelt_option_is_named_and_starts_nothing(fleet, api):
+    body = {
+        "name": "s", "bucket": fleet.bucket, "inventory": {"manifest": fleet.manifest(["a"])}, "dryrun": True,
+    }  # fmt: skip
+    answer = await api.post("/v1/scans", json=body)
+    assert answer.status_code == 400
+    assert "unknown option 'dryrun'; known: bucket, " in answer.json()["error"]
+    assert (await api.get("/v1/scans")).json() == []
+
+
+async def test_without_redis_the_answer_is_503_with_the_reason(fleet):
+    settings = fleet.settings.model_copy(
+        update={"broker": fleet.settings.broker.model_copy(update={"url": "redis://127.0.0.1:9/0"})}
+    )
+    async with open_services(settings) as services:
+        app = Starlette(routes=scans.routes(services))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+            body = {"name": "s", "bucket": fleet.bucket, "inventory": {"manifest": "m"}}
+            answers = [
+                await client.get("/v1/scans"), await client.get("/v1/scans/s"),
+                await client.post("/v1/scans", json=body), await client.post("/v1/scans/s/pause"),
+            ]  # fmt: skip
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert all("ledger" in answer.json()["error"] for answer in answers)
