@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ def test_the_annotated_configuration_loads_and_its_rules_are_valid():
 def test_every_value_it_shows_is_the_default_except_the_example_bucket():
     shown = load_settings(CONFIG, env={})
     assert shown.model_copy(update={"buckets": {}}) == Settings()
+
+
+def test_every_section_is_in_it():
+    text = CONFIG.read_text(encoding="utf-8")
+    assert [
+        name for name in Settings.model_fields if not re.search(rf"^#? ?{name}:", text, re.MULTILINE)
+    ] == []
 
 
 def test_the_environment_wins_over_the_file():
