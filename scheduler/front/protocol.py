@@ -137,7 +137,7 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the way back open for a client that has said all it wants and waits for the answer."""
         if not self._answering() or self.cycle.more_body:
             return False
