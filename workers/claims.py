@@ -27,6 +27,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from workers import claim_scripts
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -82,140 +83,6 @@ class RunState(StrEnum):
     STORED = "stored"
 
 
-_CLAIM = """
--- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), after ms, FRONT
-local out = {}
-for i = 1, #KEYS, 3 do
-  local state = 'claimed'
-  if redis.call('exists', KEYS[i + 2]) == 1 then
-    state = 'tombstone'
-  elseif ARGV[4] == '0' and redis.call('exists', KEYS[i + 1]) == 1 then
-    state = 'absent'
-  else
-    local held = redis.call('get', KEYS[i])
-    local kind, lane, owner, mark = nil, nil, nil, ''
-    if held then
-      kind, lane, owner = string.match(held, '^(%a+)|(%a*)|(.*)$')
-      if kind == 'stored' or string.sub(held, -5) == '|look' then mark = '|look' end
-    end
-    if kind == 'running' then
-      local front = string.sub(owner, 1, #ARGV[6]) == ARGV[6]
-      if not (front and redis.call('set', KEYS[i] .. '\\0after', '1', 'nx', 'px', ARGV[5])) then
-        state = 'duplicate'
-      end
-    elseif kind == 'queued' and (lane == 'hot' or ARGV[1] == 'cold') then
-      state = 'duplicate'
-    else
-      redis.call('set', KEYS[i], ARGV[2] .. mark, 'px', ARGV[3])
-    end
-  end
-  out[#out + 1] = state
-end
-return out
-"""
-
-_SWAP = """
--- KEYS: claims; ARGV: expected value, new value, ms (0 deletes). A claim that moved on is left alone.
-local n = 0
-for i = 1, #KEYS do
-  if redis.call('get', KEYS[i]) == ARGV[1] then
-    if ARGV[3] == '0' then
-      redis.call('del', KEYS[i])
-    else
-      redis.call('set', KEYS[i], ARGV[2], 'px', ARGV[3])
-    end
-    n = n + 1
-  end
-end
-return n
-"""
-
-_QUEUED = """
--- KEYS: claims; ARGV: expected value, new value, ms. As _SWAP, and a mark stays.
-local n = 0
-for i = 1, #KEYS do
-  local held = redis.call('get', KEYS[i])
-  for _, mark in ipairs({'', '|look'}) do
-    if held == ARGV[1] .. mark then
-      redis.call('set', KEYS[i], ARGV[2] .. mark, 'px', ARGV[3])
-      n = n + 1
-    end
-  end
-end
-return n
-"""
-
-_START = """
--- KEYS: claim, tomb of each key; ARGV: value, lease ms, then the claims that nobody else has touched since:
--- pending and queued of the message's dispatcher, or nothing when it took none.
-local out = {}
-for i = 1, #KEYS, 2 do
-  local held = redis.call('get', KEYS[i])
-  if redis.call('exists', KEYS[i + 1]) == 1 then
-    out[#out + 1] = 'tombstone'
-  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then
-    out[#out + 1] = 'busy'
-  else
-    redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
-    local look
-    if ARGV[3] then
-      look = held ~= ARGV[3] and held ~= ARGV[4]
-    else
-      look = held and string.sub(held, 1, 7) == 'stored|'
-    end
-    out[#out + 1] = look and 'look' or 'started'
-  end
-end
-return out
-"""
-
-_FORGET = """
--- KEYS: claims; ARGV: values that may go
-local n = 0
-for i = 1, #KEYS do
-  local held = redis.call('get', KEYS[i])
-  for _, value in ipairs(ARGV) do
-    if held == value then n = n + redis.call('del', KEYS[i]) end
-  end
-end
-return n
-"""
-
-_START_WANTED = """
--- KEYS: claim, tomb, absent of each key; ARGV: value, lease ms, then for each key: heed a stored mark (1/0)
-local out = {}
-for i = 1, #KEYS, 3 do
-  local held = redis.call('get', KEYS[i])
-  local heed = ARGV[3 + (i - 1) / 3] == '1'
-  if redis.call('exists', KEYS[i + 1]) == 1 then
-    out[#out + 1] = 'tombstone'
-  elseif redis.call('exists', KEYS[i + 2]) == 1 then
-    out[#out + 1] = 'absent'
-  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then
-    out[#out + 1] = 'busy'
-  elseif held and heed and string.sub(held, 1, 7) == 'stored|' then
-    out[#out + 1] = 'stored'
-  else
-    redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
-    out[#out + 1] = 'started'
-  end
-end
-return out
-"""
-
-_RENEW = """
--- KEYS: claims; ARGV: value, lease ms
-local n = 0
-for i = 1, #KEYS do
-  if redis.call('get', KEYS[i]) == ARGV[1] then
-    redis.call('pexpire', KEYS[i], ARGV[2])
-    n = n + 1
-  end
-end
-return n
-"""
-
-
 class Claims:
     """Claims, absent keys and tombstones of every bucket.
 
@@ -226,13 +93,13 @@ class Claims:
     def __init__(self, redis: Redis, *, namespace: str) -> None:
         self._redis = redis
         self._ns = namespace
-        self._claim = redis.register_script(_CLAIM)
-        self._swap = redis.register_script(_SWAP)
-        self._queued = redis.register_script(_QUEUED)
-        self._forget = redis.register_script(_FORGET)
-        self._start = redis.register_script(_START)
-        self._start_wanted = redis.register_script(_START_WANTED)
-        self._renew = redis.register_script(_RENEW)
+        self._claim = redis.register_script(claim_scripts.CLAIM)
+        self._swap = redis.register_script(claim_scripts.SWAP)
+        self._queued = redis.register_script(claim_scripts.QUEUED)
+        self._forget = redis.register_script(claim_scripts.FORGET)
+        self._start = redis.register_script(claim_scripts.START)
+        self._start_wanted = redis.register_script(claim_scripts.START_WANTED)
+        self._renew = redis.register_script(claim_scripts.RENEW)
 
     def _name(self, kind: str, bucket: str, key: str) -> str:
         return f"{self._ns}:{kind}:{bucket}\x00{key}"
