@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,8 @@ from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, StoreD
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from rich.console import Console
+
     from scheduler.settings import Settings
 
 T = TypeVar("T")
@@ -27,6 +31,9 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 #: Read when `--config` is not given and it exists.
 DEFAULT_CONFIG = Path("config.yaml")
+
+#: Columns of a table that no terminal shows.
+_PIPE_COLUMNS = 200
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -166,6 +173,14 @@ def stop_event() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal; without one wide enough that nothing is cut."""
+    from rich.console import Console
+
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if told else _PIPE_COLUMNS)
 
 
 def echo_json(value: Any) -> None:

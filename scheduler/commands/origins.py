@@ -10,6 +10,7 @@ import click
 from scheduler.commands.command_line import (
     EXIT_FAILED,
     config_option,
+    console,
     echo_json,
     json_option,
     load,
@@ -138,20 +139,19 @@ def _show_report(report: OriginReport) -> None:
 
 def show(origins: list[OriginOverview]) -> None:
     """Print origins as a table; a line instead when no process knows any."""
-    from rich.console import Console
-
     if not origins:
         click.echo("no origin was asked in the last minutes")
         return
-    Console().print(table(origins))
+    console().print(table(origins))
 
 
-def table(origins: list[OriginOverview]) -> RenderableType:
-    """Origins as a table for a terminal."""
+def table(origins: list[OriginOverview], *, brief: bool = False) -> RenderableType:
+    """Origins as a table for a terminal; `brief`, as a section of the status, leaves out why one is out."""
     from rich.table import Table
+    from rich.text import Text
 
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    found.add_column("origin", no_wrap=True)
+    found = Table(box=None, pad_edge=False, header_style="dim" if brief else "bold")
+    found.add_column(Text("Origins", style="bold cyan") if brief else "origin", no_wrap=True)
     found.add_column("state")
     for name in ("now/limit", "budget", "answers", "p50/90/99 ms"):
         found.add_column(name, justify="right", no_wrap=name != "budget")
@@ -160,7 +160,7 @@ def table(origins: list[OriginOverview]) -> RenderableType:
         limit = "" if origin.adaptive_limit is None else f"/{origin.adaptive_limit}"
         found.add_row(
             origin.host,
-            _state(origin),
+            _state(origin, brief=brief),
             f"{origin.in_flight}{limit}",
             budget_text(origin),
             str(origin.answers),
@@ -169,7 +169,7 @@ def table(origins: list[OriginOverview]) -> RenderableType:
     return found
 
 
-def _state(origin: OriginOverview) -> str:
+def _state(origin: OriginOverview, *, brief: bool) -> str:
     from workers.origin.health import State
 
     if origin.state is State.WELL:
@@ -178,7 +178,8 @@ def _state(origin: OriginOverview) -> str:
     style = "red" if origin.state is State.OUT else "yellow"
     left = f" {origin.out_s:.0f} s" if origin.out_s else ""
     often = f"{origin.cause or 'failures'}, {origin.ejections} in a row"
-    return f"[{style}]{origin.state.value.replace('_', '-')}[/]{left} ({often})"
+    why = "" if brief else f" ({often})"
+    return f"[{style}]{origin.state.value.replace('_', '-')}[/]{left}{why}"
 
 
 def budget_text(origin: OriginOverview) -> str:

@@ -12,12 +12,14 @@ import click
 from scheduler.commands.command_line import (
     EXIT_FAILED,
     config_option,
+    console,
     echo_json,
     json_option,
     load,
     run_async,
     stop_event,
 )
+from scheduler.quantity import duration, size
 from workers import log
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from scheduler.settings import Settings
     from scheduler.status import Status
 
+#: How the name of a section looks.
+TITLE = "bold cyan"
 #: Seconds between two readings with --watch.
 WATCH_S = 2.0
 
@@ -54,9 +58,7 @@ def command(config: Path | None, as_json: bool, watch: bool) -> None:
 
         echo_json(to_json(found))
     else:
-        from rich.console import Console
-
-        Console().print(screen(found))
+        console().print(screen(found))
     if found.problems:
         sys.exit(EXIT_FAILED)
 
@@ -92,24 +94,28 @@ def screen(status: Status) -> RenderableType:
 
     from scheduler.commands.origins import table
 
+    head = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.at))
+    if "workers" not in status.problems:
+        head += f"   {status.workers} worker process{'' if status.workers == 1 else 'es'}"
     parts: list[RenderableType] = [
-        Text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.at)), style="dim"),
-        _section("Queues", _queues(status)),
-        _section("Rules", _rules(status)),
+        Text(head, style="dim"),
+        _queues(status),
+        _rules(status),
     ]
     if status.failure_reasons:
         rows = [[reason, f"{count:,}"] for reason, count in status.failure_reasons.items()]
-        parts.append(_section("Failures", _grid(["reason", "keys"], rows)))
+        parts.append(_grid(["Failures", "keys"], rows))
     if status.origins:
-        parts.append(_section("Origins", table(list(status.origins))))
+        parts.append(table(list(status.origins), brief=True))
     if status.consumers:
         rows = [
             [consumer.path, f"{consumer.lag_bytes:,} B", f"{consumer.lag_s:.1f} s", f"{consumer.misses:,}"]
             for consumer in status.consumers
         ]
-        parts.append(_section("Logs", _grid(["log", "behind", "for", "misses"], rows)))
+        parts.append(_grid(["Logs", "behind", "for", "misses"], rows))
     if status.scans:
-        parts.append(_section("Scans", _scans(status)))
+        parts.append(_scans(status))
+    parts = [one for part in parts for one in (part, Text(""))][:-1]
     for part, problem in status.problems.items():
         parts.append(Text(f"{part}: not read: {problem}", style="red"))
     return Group(*parts)
@@ -124,9 +130,7 @@ def _queues(status: Status) -> RenderableType:
         ]
         for queue in status.queues
     ]
-    if "workers" not in status.problems:
-        rows.append(["workers", str(status.workers), "", "", ""])
-    return _grid(["lane", "waiting", "running", "delayed", "oldest"], rows)
+    return _grid(["Queues", "waiting", "running", "delayed", "oldest"], rows)
 
 
 def _rules(status: Status) -> RenderableType:
@@ -135,11 +139,11 @@ def _rules(status: Status) -> RenderableType:
         [
             f"{rule.bucket}/{rule.rule}",
             *(f"{rule.counts.get(name, 0):,}" for name in names),
-            f"{rule.counts.get('bytes', 0) / 1e6:,.1f}",
+            _plain(size(rule.counts.get("bytes", 0))),
         ]
         for rule in status.rules
     ]
-    return _grid(["rule", "stored", "present", "absent", "skipped", "failed", "MB"], rows)
+    return _grid(["Rules", "stored", "present", "absent", "skipped", "failed", "bytes"], rows)
 
 
 def _scans(status: Status) -> RenderableType:
@@ -148,39 +152,30 @@ def _scans(status: Status) -> RenderableType:
         total, progress = scan.total, scan.progress
         share = f"{progress.settled / progress.expected:.1%}" if progress.expected else "-"
         phase = "paused" if scan.paused else f"{scan.phase}{', waits' if scan.waiting else ''}"
-        left = "-" if progress.eta_s is None else f"{progress.eta_s:,.0f} s"
-        rows.append(
-            [
-                scan.name,
-                scan.bucket,
-                phase,
-                share,
-                *(f"{n:,}" for n in (total.found, total.pending, total.failed)),
-                f"{total.bytes / 1e6:,.1f}",
-                f"{progress.objects_per_s:,.0f}",
-                left,
-            ]
-        )
-    head = ["scan", "bucket", "phase", "done", "found", "pending", "failed", "MB", "objects/s", "left"]
-    return _grid(head, rows)
+        left = "-" if progress.eta_s is None else _plain(duration(progress.eta_s))
+        numbers = (f"{n:,}" for n in (total.found, total.pending, total.failed))
+        moved = _plain(size(total.bytes))
+        rows.append([scan.name, phase, share, *numbers, moved, f"{progress.objects_per_s:,.0f}", left])
+    return _grid(["Scans", "phase", "done", "found", "pending", "failed", "bytes", "keys/s", "left"], rows)
 
 
-def _section(title: str, body: RenderableType) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    return Group(Text(f"\n{title}", style="bold cyan"), body)
+def _plain(text: str) -> str:
+    """With a space that every terminal knows."""
+    return text.replace("\u202f", " ")
 
 
 def _grid(columns: list[str], rows: list[list[str]]) -> RenderableType:
+    """A section: its first heading is its title, which saves a line on a small screen."""
     from rich.table import Table
     from rich.text import Text
 
+    title = Text(columns[0], style=TITLE)
     if not rows:
-        return Text("none", style="dim")
+        return title.append(": none", style="dim")
     found = Table(box=None, pad_edge=False, header_style="dim")
-    for index, column in enumerate(columns):
-        found.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    found.add_column(title, no_wrap=True)
+    for column in columns[1:]:
+        found.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found

@@ -161,8 +161,15 @@ def fresh_directory(root: Path) -> None:
     """An empty demo directory; what an earlier demo left in it is removed.
 
     Raises:
-        DemoFailed: the directory holds something that no demo made.
+        DemoFailed: the directory holds something that no demo made, or cannot be written.
     """
+    try:
+        _make_fresh(root)
+    except OSError as error:
+        raise DemoFailed(f"{root}: {error.strerror}; choose another with --dir") from error
+
+
+def _make_fresh(root: Path) -> None:
     if root.exists() and any(root.iterdir()):
         if not (root / _MARK).exists():
             msg = f"{root} is not empty and was not made by a demo: choose another with --dir"

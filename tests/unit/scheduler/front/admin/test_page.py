@@ -7,7 +7,7 @@ import re
 import pytest
 
 from scheduler.front.admin.page import plain, render
-from scheduler.front.admin.quantity import label, quantity
+from scheduler.quantity import label, quantity
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
