@@ -55,6 +55,7 @@ _EXPRESSIBLE = frozenset(
         "store.save",
     }
 )
+_KEY = "${key}"
 _TYPES = {RuleType.MIRROR: "Mirror", RuleType.PROXY: "Proxy", RuleType.REDIRECT: "Redirect"}
 
 
@@ -132,6 +133,8 @@ def _lost(rule: Rule) -> list[str]:
         lost.append("answer.transparent")
     if rule.answer.redirect_code not in {301, 302, 307}:
         lost.append("answer.redirect_code")
+    if folded.path.fixed == "":
+        lost.append("path.fixed")  # an empty element says nothing
     if folded.path.add_prefix and folded.path.replace_prefix is not None:
         lost.append("path.add_prefix")
     if folded.path.add_suffix and folded.path.replace_suffix is not None:
@@ -147,6 +150,7 @@ def _lost(rule: Rule) -> list[str]:
 
 def _fold_base_path(rule: Rule) -> Rule:
     """The same rule with a common base path moved into the path, where that gives the same URLs."""
+    rule = replace(rule, path=_plain_path(rule.path))
     bases = {host.base_path for host in all_hosts(rule)}
     base = unquote(next(iter(bases))) if len(bases) == 1 else "/"
     path = rule.path
@@ -173,6 +177,16 @@ def _fold_base_path(rule: Rule) -> Rule:
         for group in rule.origin.hosts
     )
     return replace(rule, path=path, origin=replace(rule.origin, hosts=hosts))
+
+
+def _plain_path(path: Path) -> Path:
+    """The same path without a template, where what stands around the key says it (F30, F32, F29)."""
+    if path.template is None or path.template.count(_KEY) > 1:
+        return path
+    before, key, after = path.template.partition(_KEY)
+    if not key:
+        return replace(path, template=None, fixed=path.template)
+    return replace(path, template=None, add_prefix=before, add_suffix=after)
 
 
 def _rule_element(rule: Rule, ruleset: RuleSet) -> XmlElement:

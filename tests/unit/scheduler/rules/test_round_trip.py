@@ -103,6 +103,8 @@ LOST = [
     ("F55-F56-cos", yml(request={"follow_fallback": "https", "allow_downgrade": True}), "cos", ["rule-1: request.allow_downgrade", "rule-1: request.follow_fallback"]),
     ("F58-F59-F60-oss", yml(request={"protocol": "http"}, store={"max_object_bytes": 1, "soft_404": "learn"}, answer={"absent_ttl_s": 1}), "oss", ["rule-1: answer.absent_ttl_s", "rule-1: store.max_object_bytes", "rule-1: store.soft_404"]),
     ("F39-F47-cos", yml(type="proxy", answer={"proxy_reply": "retry"}, store={"tag": "plain"}), "cos", ["rule-1: answer.proxy_reply", "rule-1: store.tag"]),
+    ("F29-empty-cos", yml(path={"fixed": ""}), "cos", ["rule-1: path.fixed"]),
+    ("F29-empty-oss", yml(request={"protocol": "http"}, path={"fixed": ""}), "oss", ["rule-1: path.fixed"]),
     ("D24-yaml", s3("<HostName>o.example</HostName><HttpRedirectCode>308</HttpRedirectCode>"), "yaml", ["rule-1: answer.redirect_code"]),
 ]  # fmt: skip
 
@@ -126,6 +128,8 @@ def test_what_a_format_cannot_say_is_named_and_never_dropped(
 TRANSLATED = [
     ("oss-path-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta>", url="http://o.example/d%20e/"), "cos", "<PrefixConfiguration><Prefix>d e/</Prefix></PrefixConfiguration>"),
     ("oss-path-and-prefix-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta><ReplaceKeyPrefixWith>b/</ReplaceKeyPrefixWith>", url="http://o.example/d/", condition="<KeyPrefixEquals>a/</KeyPrefixEquals>"), "cos", "<Prefix>a/</Prefix><ReplacedWithPrefix>d/b/</ReplacedWithPrefix>"),
+    ("oss-template-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta><ReplaceKeyWith>a/${key}.b</ReplaceKeyWith>", url="http://o.example/d/"), "cos", "<PrefixConfiguration><Prefix>d/a/</Prefix></PrefixConfiguration><SuffixConfiguration><Suffix>.b</Suffix></SuffixConfiguration>"),
+    ("yaml-constant-template-to-cos", yml(path={"template": "/e.png"}), "cos", "<FixedFilePath>/e.png</FixedFilePath>"),
     ("cos-prefix-to-oss", cos(parameter="<Protocol>HTTP</Protocol>", files="<PrefixConfiguration><Prefix>a/</Prefix></PrefixConfiguration><SuffixConfiguration><Suffix>.b</Suffix></SuffixConfiguration>"), "oss", "<ReplaceKeyWith>a/${key}.b</ReplaceKeyWith>"),
     ("priorities-are-numbered", cos(parameter="<Protocol>HTTP</Protocol>", extra=""), "oss", "<RuleNumber>1</RuleNumber>"),
 ]  # fmt: skip
