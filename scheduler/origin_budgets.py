@@ -46,6 +46,17 @@ def budgets_of(ruleset: RuleSet) -> dict[str, tuple[BudgetSettings, ...]]:
     return {host: tuple(budgets.values()) for host, budgets in sorted(found.items())}
 
 
+def budgets_in_force(rules: RulesRepository) -> dict[str, BucketBudgets]:
+    """What the rule sets in memory give, by bucket."""
+    sets = [found for name in rules.buckets() if (found := rules.snapshot(name)) is not None]
+    return {found.bucket: BucketBudgets(version=found.version, budgets=budgets_of(found)) for found in sets}
+
+
+def take_budgets(rules: RulesRepository, control: OriginControl) -> None:
+    """Hold this process to the budgets of its rules at once, not with the next round."""
+    control.set_rule_budgets(merge(budgets_in_force(rules).values()))
+
+
 class BudgetPublisher:
     """Keeps the fleet's budgets as the rule sets say; harmless to run in every control-plane process."""
 
@@ -65,10 +76,7 @@ class BudgetPublisher:
 
     async def once(self) -> None:
         """Apply here what the rule sets say, and publish what is newer than the fleet's."""
-        sets = [found for name in self._rules.buckets() if (found := self._rules.snapshot(name)) is not None]
-        wanted = {
-            found.bucket: BucketBudgets(version=found.version, budgets=budgets_of(found)) for found in sets
-        }
+        wanted = budgets_in_force(self._rules)
         self._control.set_rule_budgets(merge(wanted.values()))
         try:
             published = await self._fleet.rule_budgets()

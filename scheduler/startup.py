@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.origin_budgets import take_budgets
 from scheduler.rules.apply import apply_file_rules, read_file_rules
 from scheduler.rules.repository import VersionConflict
 from scheduler.rules.retired import rule_digest
@@ -40,6 +41,7 @@ async def make_ready(services: Services, *, who: str) -> None:
     for bucket in services.settings.buckets:
         await make_bucket(services, bucket)
     await apply_file_rules(services.rules, services.settings, who=who)
+    take_budgets(services.rules, services.control)
 
 
 async def make_bucket(services: Services, bucket: str) -> None:

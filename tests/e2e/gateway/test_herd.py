@@ -178,6 +178,18 @@ async def test_a23_a_store_that_hangs_does_not_hold_the_client(chaos, mirror, st
     assert chaos.count("/k") == 1
 
 
+async def test_f53_the_budget_of_a_rule_holds_from_the_first_request_on(chaos, mirror, start):
+    """F53."""
+    for path in ("/a", "/b"):
+        chaos.put(path, BODY)
+        chaos.script(path, f"slow_body,step={len(BODY) // 2},interval=0.4")
+    budget = {"concurrency": 1}
+    front = await start(mirror(origin={"budget": budget}), origin={"hot_share": 0.0})
+    await asyncio.gather(front.get("/a"), front.get("/b"))
+    first, second = sorted(request.at for request in chaos.requests)
+    assert second - first > 0.3
+
+
 async def test_a25_a_spent_budget_is_503_with_retry_after_and_a_job(chaos, mirror, start):
     """A25, D19."""
     chaos.put("/a", BODY)
