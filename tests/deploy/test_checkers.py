@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from conftest import skip_or_fail
+from support.kustomize import kustomized
 
 pytestmark = pytest.mark.slow
 
@@ -46,13 +47,7 @@ def test_compose_yaml_obeys_the_schema_of_the_compose_specification():
 @pytest.mark.parametrize("target", ["base", "overlays/production"])
 def test_manifests_obey_kubernetes_schemas_strictly(target, tmp_path):
     path = tmp_path / "all.yaml"
-    folder = DEPLOY / "kubernetes" / target
-    if shutil.which("kubectl"):
-        built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, check=True)
-        path.write_bytes(built.stdout)
-    else:
-        names = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-        path.write_text("\n---\n".join((folder / one).read_text() for one in names if one.endswith(".yaml")))
+    path.write_text(kustomized(DEPLOY / "kubernetes" / target), encoding="utf-8")
     told = run("kubernetes-validate", "--strict", path)
     checked = set(re.findall(r"passed for resource (\w+)/", told))
     unknown = set(re.findall(r"find schema for kind (\w+)", told))

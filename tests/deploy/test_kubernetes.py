@@ -6,8 +6,6 @@ Without `kubectl` the base is put together here (its resources are plain YAML); 
 from __future__ import annotations
 
 import functools
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import yaml
 from scheduler.processes import GRACE_S
 from scheduler.rules.apply import read_file_rules
 from scheduler.settings import load_settings
+from support.kustomize import kustomized
 from workers.plan import Lane
 from workers.settings import BrokerSettings, LimitSettings
 
@@ -25,13 +24,7 @@ TARGETS = {"base": KUBERNETES / "base", "production": KUBERNETES / "overlays" / 
 
 @functools.cache
 def built(target: str) -> list[dict]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(TARGETS[target])], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in yaml.safe_load_all(kustomized(TARGETS[target])) if document]
 
 
 def plain() -> list[dict]:
