@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import http.server
-import ssl
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import redis as redis_client
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from scheduler.doctor import redis, store
 from scheduler.doctor.examine import examine
 from scheduler.doctor.model import Finding, Level
 from scheduler.settings import load_settings
+from support.certificates import Authority
 from support.fake_s3 import FakeS3, running_fake_s3
 from support.valkey import running_valkey
 
@@ -189,40 +184,17 @@ class Sloppy(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def sloppy(tmp_path, request) -> Iterator[str]:
-    """Its URL; over TLS with a certificate of its own making when asked for."""
+    """Its URL; over TLS with a certificate of nobody we know when asked for."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sloppy) as server:
         scheme = "http"
         if request.param == "self-signed":
             scheme = "https"
-            server.socket = self_signed(tmp_path).wrap_socket(server.socket, server_side=True)
+            server.socket = Authority(tmp_path).server_context().wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield f"{scheme}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
-
-
-def self_signed(folder) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "self.pem").write_bytes(pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "self.pem")
-    return context
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,10 @@
 """TLS towards origins: verification, SNI, client certificates, downgrades, the inspection of an origin."""
 
-import datetime as dt
-import ipaddress
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from support.certificates import Authority
 from support.chaos import ChaosOrigin
 from support.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import OriginsExhausted, OriginUnreachable, RedirectRefused
@@ -21,66 +16,10 @@ from workers.settings import CredentialSettings, OriginSettings
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
     """A private authority with a server certificate for localhost and 127.0.0.1, and one for a client."""
-    folder = tmp_path_factory.mktemp("pki")
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-    now = dt.datetime.now(dt.UTC)
-
-    def issue(name, key, *, ca=False):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(authority if ca else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(authority)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
-                critical=False,
-            )
-        )
-        if ca:
-            builder = builder.add_extension(
-                x509.KeyUsage(
-                    digital_signature=True,
-                    key_cert_sign=True,
-                    crl_sign=True,
-                    content_commitment=False,
-                    key_encipherment=False,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-        else:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(
-                    [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-                ),
-                critical=False,
-            )
-        return builder.sign(authority_key, hashes.SHA256())
-
-    def write(name, certificate, key):
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-    write("ca", issue("ca", authority_key, ca=True), authority_key)
-    for name in ("server", "client"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        write(name, issue(name, key), key)
-    return folder
+    authority = Authority(tmp_path_factory.mktemp("pki"))
+    authority.issue("client")
+    authority.issue("server")
+    return authority.folder
 
 
 @pytest.fixture

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
 import socket
-import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from support.certificates import Authority
 from support.fake_s3 import FakeS3, running_fake_s3
 from support.stores import MIB, put, read, store_at
 from workers.errors import ConfigError, StoreUnavailable
@@ -137,36 +132,10 @@ def test_bad_endpoint_is_a_configuration_error(endpoint):
 
 
 async def test_private_authority_is_trusted_only_when_named(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "store")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "ca.pem"
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    secret = tmp_path / "key.pem"
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-    )
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(pem, secret)
-    async with running_fake_s3(FakeS3(), tls=tls) as fake:
+    authority = Authority(tmp_path)
+    async with running_fake_s3(FakeS3(), tls=authority.server_context()) as fake:
         endpoint = fake.endpoint.replace("127.0.0.1", "localhost")
-        async with store_at(endpoint, ca_file=pem) as store:
+        async with store_at(endpoint, ca_file=authority.ca) as store:
             assert await store.head(BUCKET, "k") is None
         async with store_at(endpoint, max_retries=0) as store:
             with pytest.raises(StoreUnavailable, match="certificate"):
