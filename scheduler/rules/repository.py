@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the epoch; a change is seen everywhere within twice this, far below 2 s.
 POLL_S = 0.5
+#: Seconds that a start waits for the first look.
+FIRST_LOOK_S = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -104,11 +106,15 @@ class RulesRepository:
     # ------------------------------------------------------------ keeping fresh
 
     async def start(self) -> None:
-        """Load everything and keep it fresh. Without Redis it starts empty and goes on looking."""
+        """Load everything and keep it fresh. Without Redis it starts empty and goes on looking.
+
+        So it does when Redis takes the connection and says nothing for `FIRST_LOOK_S`.
+        """
         if self._task is None:
             self._closing = False
-            await self._look()
-            self._task = asyncio.create_task(self._watch(), name="rules-watch")
+            first = asyncio.create_task(self._look(), name="rules-first-look")
+            await asyncio.wait({first}, timeout=FIRST_LOOK_S)
+            self._task = asyncio.create_task(self._watch(first), name="rules-watch")
 
     async def close(self) -> None:
         """Stop looking; the copy stays as it is."""
@@ -126,7 +132,8 @@ class RulesRepository:
         async with translated():
             await self._load()
 
-    async def _watch(self) -> None:
+    async def _watch(self, first: asyncio.Task[None]) -> None:
+        await first
         while not self._closing:
             await asyncio.sleep(self._poll_s)
             await self._look()

@@ -374,6 +374,28 @@ async def test_without_redis_the_last_snapshot_stays_and_changes_are_refused():
     await repository.close()
 
 
+async def test_a_redis_that_takes_the_connection_and_says_nothing_holds_up_no_start(monkeypatch):
+    """It stands still, or is out of reach behind a firewall: every command would wait for its deadline."""
+    monkeypatch.setattr("scheduler.rules.repository.FIRST_LOOK_S", 0.05)
+    repository = RulesRepository(fakeredis.FakeAsyncRedis(decode_responses=True), poll_s=0.02)
+    answers = asyncio.Event()
+    epoch = repository._store.epoch
+
+    async def late():
+        await answers.wait()
+        return await epoch()
+
+    monkeypatch.setattr(repository._store, "epoch", late)
+    async with asyncio.timeout(5):
+        await repository.start()
+    assert not repository.synced
+    answers.set()
+    await eventually(lambda: repository.synced)
+    answers.clear()
+    async with asyncio.timeout(5):
+        await repository.close()
+
+
 async def test_a_file_owned_set_is_in_force_without_redis_and_follows_when_it_is_back():
     server = fakeredis.FakeServer()
     server.connected = False
