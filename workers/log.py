@@ -33,7 +33,11 @@ _SECRET_NAMES = re.compile(
 #: What follows `?` in anything that looks like a URL; and user:password@ in front of a host.
 _QUERY = re.compile(r"((?:https?|rediss?|unix)://[^\s?\"'<>]*)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"((?:https?|rediss?)://)[^/\s@\"'<>]*@")
+#: The same of a path alone, as it stands in a request line: `GET /a?b HTTP/1.1`.
+_TARGET = re.compile(r"((?:^|[\s\"'=(])/[^\s?\"'<>]*)\?[^\s\"'<>]*")
 _MASK = "***"
+#: Keys of our own whose values are never secrets, whatever they are called.
+_NEVER_SECRET = frozenset({"event", "level", "timestamp"})
 #: What `configure` was told last, with `auto` decided.
 _chosen: dict[str, str] = {}
 
@@ -154,23 +158,37 @@ def configure_from_env(env: Mapping[str, str] | None = None) -> None:
 
 
 def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Processor: hide values of secret names, queries of URLs and passwords in them."""
+    """Processor: hide values of secret names, queries of URLs and request lines, and passwords in URLs."""
     for name, value in event.items():
-        if isinstance(value, str):
-            if name not in {"event", "level", "timestamp"} and _SECRET_NAMES.search(name):
-                event[name] = _MASK
-            elif "://" in value:
-                event[name] = scrub(value)
-        elif isinstance(value, bytes):
-            event[name] = scrub(value.decode("utf-8", "replace"))
-        elif isinstance(value, BaseException):
-            event[name] = scrub(f"{type(value).__name__}: {value}")
+        if isinstance(value, str) and _SECRET_NAMES.search(name) and name not in _NEVER_SECRET:
+            event[name] = _MASK
+        else:
+            event[name] = _masked(value)
     return event
 
 
+def _masked(value: Any) -> Any:
+    match value:
+        case str():
+            return scrub(value) if "?" in value or "://" in value else value
+        case bytes():
+            return scrub(value.decode("utf-8", "replace"))
+        case BaseException():
+            return scrub(f"{type(value).__name__}: {value}")
+        case dict():
+            return {
+                key: _MASK if isinstance(inner, str) and _SECRET_NAMES.search(str(key)) else _masked(inner)
+                for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [_masked(inner) for inner in value]
+        case _:
+            return value
+
+
 def scrub(text: str) -> str:
-    """Text without the queries and passwords of the URLs in it."""
-    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1", text))
+    """Text without the queries and passwords of the URLs, and the queries of the request lines, in it."""
+    return _USERINFO.sub(r"\1***@", _TARGET.sub(r"\1", _QUERY.sub(r"\1", text)))
 
 
 def _dumps(value: Any, **_: Any) -> str:

@@ -109,6 +109,10 @@ def test_bound_context_is_on_every_line_and_ends_with_its_block():
         ("cookie", "a=hunter2"),
         ("x_amz_signature", "hunter2"),
         ("url", "https://o.example/a?X-Amz-Signature=hunter2"),
+        ("line", '10.0.0.1 "GET /a/b?sig=hunter2 HTTP/1.1" 404'),
+        ("target", "/a?sig=hunter2"),
+        ("problems", {"redis": "refused: rediss://:hunter2@h:1/0", "token": "hunter2"}),
+        ("urls", ["https://o.example/a?sig=hunter2", ("/b?sig=hunter2",)]),
         ("url", "https://user:hunter2@o.example/a"),
         ("url", "redis://:hunter2@127.0.0.1:6379/0"),
         ("error", ValueError("cannot reach https://o.example/a?sig=hunter2 today")),
@@ -123,12 +127,19 @@ def test_no_secret_and_no_query_leaves_the_process(field, value):
     assert stream.getvalue().count("\n") == 2
 
 
+@pytest.mark.parametrize("key", ["img/a?b.png", "what?", "a b/c", "//x"])
+def test_a_key_is_logged_as_it_is(key):
+    _, records = lines()
+    structlog.get_logger().info("pull_done", key=key)
+    assert records()[0]["key"] == key
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_traceback_shows_no_local_variables_and_no_query(form):
     stream, _ = lines(form)
     password = "hunter2"
     try:
-        raise ValueError("https://o.example/a?sig=hunter3" + password[:0])
+        raise ValueError('"GET /b?sig=hunter3" https://o.example/a?sig=hunter3' + password[:0])
     except ValueError:
         structlog.get_logger().exception("failed")
         logging.getLogger("x").exception("failed as well")
