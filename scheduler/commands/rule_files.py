@@ -68,18 +68,35 @@ def file_name(file: Path) -> str:
 def settings_for(file: Path, config: Path | None) -> Settings | None:
     """Settings that the check of a document needs; None when there are none, which checks less.
 
-    A FILE that is a configuration is its own.
+    A FILE that is a configuration is its own; what is wrong with its other sections is told on stderr.
     """
     from scheduler.settings import load_settings
 
     if config is not None:
         return load(config, resolve=False)
     if file.suffix in {".yaml", ".yml"} and file.is_file():
-        with contextlib.suppress(ConfigError):
+        try:
             own = load_settings(file)
             if own.buckets:
                 return own
+        except ConfigError as error:
+            if _has_buckets(file):
+                click.echo(
+                    f"note: {error}\nnote: the rules of {file} are read without its settings", err=True
+                )
+                return None
     return load(DEFAULT_CONFIG, resolve=False) if DEFAULT_CONFIG.is_file() else None
+
+
+def _has_buckets(file: Path) -> bool:
+    """Whether a file is meant as a configuration, and not as a mere list of rules."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return False
+    return isinstance(found, dict) and "buckets" in found
 
 
 def only_set(found: Found) -> tuple[RuleSet, Any]:

@@ -160,6 +160,16 @@ def test_every_problem_of_a_file_has_file_and_line(here: Path) -> None:
     )
 
 
+def test_rules_of_a_broken_configuration_are_not_checked_with_the_settings_of_another(here: Path) -> None:
+    """Not with ./config.yaml, which says nothing about it; and what is broken is told."""
+    (here / "config.yaml").write_text("gateway: {public_hosts: [o.example]}", encoding="utf-8")
+    (here / "other.yaml").write_text("store: {endpont: x}\n" + RULES, encoding="utf-8")
+    result = run("rules", "check", "other.yaml", "--no-resolve")
+    assert "bucket site: 2 rules, 0 warnings" in result.output
+    assert "other.yaml:1: store.endpont: unknown key" in result.stderr
+    run("rules", "check", "rules.yaml", "--no-resolve", "--config", "config.yaml", code=2)
+
+
 def test_a_file_that_cannot_be_read_is_named_once(here: Path) -> None:
     assert run("rules", "check", "no.yaml", code=2).output == "Error: no.yaml: No such file or directory\n"
     (here / "latin.yaml").write_bytes(b"rules: [\xe9]")
