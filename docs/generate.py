@@ -1,7 +1,7 @@
-"""Writes docs/configuration.md and docs/commands.md from the code: `python docs/generate.py [--check]`.
+"""Writes configuration.md, commands.md and metrics.md from the code: `python docs/generate.py [--check]`.
 
-Owns how settings and commands are told to people. What it tells comes from the `#:` comments of the settings'
-fields, their types and defaults, and from the commands' own help.
+Owns how settings, commands and metrics are told to people. What it tells comes from the `#:` comments of the
+settings' fields, their types and defaults, and from the commands' and metrics' own help.
 """
 
 # ruff: noqa: INP001 -- a script beside the pages it writes
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import click
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from scheduler.cli import COMMANDS, cli
 from scheduler.examples import EXAMPLES
 from scheduler.settings import Settings
+from workers import metrics as _  # noqa: F401 -- fills the registry
 from workers.settings import Section
 
 if TYPE_CHECKING:
@@ -61,6 +63,25 @@ Completion of commands and options: [`ferryman completion`](#ferryman-completion
 zsh or fish.
 
 
+
+"""
+
+
+_METRICS = """
+# Metrics
+
+In Prometheus' text format at `/metrics`: on the admin side of a front (with its token), and on
+`metrics.worker_listen` and `metrics.consumer_listen`. Each answer has the counts of **all** processes of the
+machine that share `data_dir`, so scrape one address a machine: two of the same one would be counted twice.
+Queues, workers, listed failures, scans and consumers are states of the installation and equal everywhere:
+take `max`, not `sum`. `/healthz` beside it says that the process answers, `/readyz` that Redis, the store and
+at least one origin do; both are open.
+
+Labels come from the configuration or from short fixed lists. Of hosts, logs, scans and rules at most 100 are
+told apart by a process, the rest are `other`. `lane` is `hot`, `cold`, or `front` for what a front pulled.
+
+Alerts on these are in `deploy/prometheus/rules.yaml`, a dashboard is in
+`deploy/grafana/dashboards/ferryman.json`.
 
 """
 
@@ -223,9 +244,29 @@ def _row(names: str, meaning: str) -> str:
     return f"| `{first}` | {second} |\n"
 
 
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    families = {
+        family.name: (family, collector)
+        for collector in list(REGISTRY._collector_to_names)  # noqa: SLF001 -- nothing else tells labels
+        for family in getattr(collector, "describe", collector.collect)()
+        if family.name.startswith("ferryman_")
+    }
+    parts = [_NOTE, _METRICS, "| name | type | labels | meaning |\n|---|---|---|---|\n"]
+    for name, (family, collector) in sorted(families.items()):
+        shown = f"{name}_total" if family.type == "counter" else name
+        labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
+        parts.append(f"| `{shown}` | {family.type} | {labels} | {family.documentation} |\n")
+    return "".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
-    return {DOCS / "configuration.md": configuration(), DOCS / "commands.md": commands()}
+    return {
+        DOCS / "configuration.md": configuration(),
+        DOCS / "commands.md": commands(),
+        DOCS / "metrics.md": metrics_page(),
+    }
 
 
 def main() -> int:

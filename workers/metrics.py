@@ -116,7 +116,7 @@ _LAG_BYTES = Gauge(
 )
 _LAG_SECONDS = Gauge(
     "ferryman_consumer_lag_seconds",
-    "Age of the newest log line that was accepted.",
+    "Time since a log was last read to its end.",
     ["log"],
     multiprocess_mode="livemostrecent",
 )
