@@ -1,7 +1,7 @@
 """Rule documents on the command line: which file, whose settings, and where their hosts lead.
 
 Owns reading a document of any form for `ferryman rules` and `ferryman explain`, with the file's name before
-every problem, and opening the repository for a command. Prints nothing.
+every problem, and opening the repository for a command.
 """
 
 from __future__ import annotations
@@ -81,9 +81,8 @@ def settings_for(file: Path, config: Path | None) -> Settings | None:
                 return own
         except ConfigError as error:
             if _has_buckets(file):
-                click.echo(
-                    f"note: {error}\nnote: the rules of {file} are read without its settings", err=True
-                )
+                click.echo(f"note: {error}", err=True)
+                click.echo(f"note: the rules of {file} are read without its settings", err=True)
                 return None
     return load(DEFAULT_CONFIG, resolve=False) if DEFAULT_CONFIG.is_file() else None
 
