@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scheduler.failures import Selection, retry, selected
+from scheduler.failures import RetryServices, Selection, retry, selected
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.failures import failure_to_json
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from scheduler.dispatch import Dispatcher, RuleSource
     from scheduler.settings import Settings
-    from workers.ledger import Ledger
 
 #: Failures of one answer, unless the caller asks for fewer.
 _MAX_LIMIT: Final = 10_000
@@ -35,20 +33,11 @@ _DEFAULT_LIMIT: Final = 1000
 _MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 
 
-class FailureServices(Protocol):
+class FailureServices(RetryServices, Protocol):
     """What of `scheduler.runtime.Services` is needed here."""
 
     @property
     def settings(self) -> Settings: ...
-
-    @property
-    def ledger(self) -> Ledger: ...
-
-    @property
-    def rules(self) -> RuleSource: ...
-
-    @property
-    def dispatcher(self) -> Dispatcher: ...
 
 
 class _Refused(Exception):
