@@ -18,10 +18,12 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
+from scheduler.commands.rules_in_force import note_other_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scheduler.runtime import Services
     from scheduler.settings import Settings
 
 #: What the per-minute records (`workers.minutes`) can prove, with a day to spare.
@@ -59,7 +61,9 @@ class Period(click.ParamType[float]):
     type=click.FloatRange(0, 1),
     help="First only answer this share of missing keys with 404, to see who complains; 0 ends it.",
 )
-@click.option("--forget", metavar="WATCHER", help="A front or consumer that is gone for good.")
+@click.option(
+    "--forget", metavar="WATCHER", help="A front or consumer that is gone for good; then only look."
+)
 @config_option
 @json_option
 def command(
@@ -76,12 +80,20 @@ def command(
     as_json: bool,
 ) -> None:
     """Retire the rules that scan NAME has made needless, when the gate allows it."""
-    if sum((check, rollback, keep_rule, bool(override))) > 1 and not (keep_rule and override):
-        raise CommandFailed("--check, --rollback, --keep-rule and --override exclude each other", exit_code=2)
+    ways = (check, rollback, keep_rule, bool(override), share is not None, forget is not None)
+    if sum(ways) > 1 and not (sum(ways) == 2 and ((keep_rule and override) or (check and forget))):
+        raise CommandFailed(
+            "--check, --rollback, --keep-rule, --override, --share and --forget exclude each other "
+            "(but --keep-rule goes with --override, --check with --forget)",
+            exit_code=2,
+        )
     settings = load(config)
     if share is not None:
         bucket = run_async(_dry(settings, name, share))
-        click.echo(f"bucket {bucket}: {share:.0%} of missing keys are answered with 404 from now on")
+        if as_json:
+            echo_json({"bucket": bucket, "share": share})
+        else:
+            click.echo(f"bucket {bucket}: {share:.2%} of missing keys are answered with 404 from now on")
         return
     result = run_async(_finalize(settings, name, check, quiet, keep_rule, rollback, override, forget))
     if as_json:
@@ -104,6 +116,14 @@ async def _dry(settings: Settings, name: str, share: float) -> str:
         return state.options.bucket
 
 
+async def _forget(services: Services, watcher: str) -> None:
+    watchers = sorted(await services.ledger.minutes.watchers())
+    if watcher not in watchers:
+        known = ", ".join(watchers) or "none"
+        raise CommandFailed(f"--forget {watcher}: no such watcher; known: {known}", exit_code=2)
+    await services.ledger.minutes.retire(watcher)
+
+
 async def _finalize(
     settings: Settings,
     name: str,
@@ -124,8 +144,10 @@ async def _finalize(
         state = await ScanStates(services.redis, namespace=settings.broker.namespace).get(name)
         if state is None:
             raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
+        await note_other_rules(services, state.options.bucket)
         if forget is not None:
-            await services.ledger.minutes.retire(forget)
+            await _forget(services, forget)
+            check = True  # whoever tidies up does not mean to retire anything yet
         if rollback:
             return {"rolled_back": await finalizing.rollback(services, state, who=who)}
         if check:

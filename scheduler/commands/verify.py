@@ -14,6 +14,7 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
+from scheduler.commands.rules_in_force import note_other_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,7 @@ async def _verify(
         state = await ScanStates(services.redis, namespace=settings.broker.namespace).get(name)
         if state is None:
             raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
+        await note_other_rules(services, state.options.bucket)
         with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
             task = progress.add_task(name, checked=0, compared=0)
 

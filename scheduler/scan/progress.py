@@ -37,7 +37,8 @@ def progress_of(state: ScanState, total: Account) -> Progress:
     expected = max(state.read - state.duplicates, total.found)
     seconds = state.active_s
     per_s = settled / seconds if seconds > 0 else 0.0
-    known = per_s > 0 and state.phase in ACTIVE and state.inventory_complete
+    moving = state.phase in ACTIVE and not state.paused and not state.waiting
+    known = per_s > 0 and moving and state.inventory_complete
     return Progress(
         settled=settled,
         expected=expected,

@@ -115,7 +115,7 @@ async def watched(services: Services, scan: str, *, quiet_s: float, now: float) 
         ok=not problems,
         evidence="; ".join(problems) or f"{len(watchers)} watchers without a gap for {period(quiet_s)}",
         remedy="zero misses that nobody looked for prove nothing: wait for the quiet period again; "
-        f"a watcher that is gone for good: ferryman finalize {scan} --forget WATCHER",
+        f"a watcher that is gone for good: ferryman finalize {scan} --check --forget WATCHER",
     )
 
 

@@ -75,6 +75,19 @@ def test_commands_without_a_file_mean_the_up_that_runs_in_their_data_dir(here, u
     assert json.loads(here("report", "--json", check=0).stdout)[0]["bucket"] == "site"
 
 
+def test_finalizing_by_command_says_what_was_wrong_and_changes_nothing(here, tmp_path):
+    keys = manifest(tmp_path, ["k003"])
+    here("scan", "start", "fin", "--bucket", "site", "--manifest", keys, "--wait", check=0)
+    forgotten = here("finalize", "fin", "--forget", "front:nobody", check=2)
+    assert "no such watcher; known: front:" in forgotten.stderr
+    watcher = forgotten.stderr.split("known: ")[1].split(",")[0].strip()
+    looked = here("finalize", "fin", "--forget", watcher, "--quiet", "1s", "--json", check=1)
+    assert json.loads(looked.stdout)["retired"] == [], "whoever tidies up retires nothing"
+    shared = here("finalize", "fin", "--share", "0", "--json", check=0)
+    assert json.loads(shared.stdout) == {"bucket": "site", "share": 0.0}
+    assert "no rule of bucket site was retired" in here("finalize", "fin", "--rollback", check=2).stderr
+
+
 def test_scans_run_in_a_process_of_their_own(here, up, origin, tmp_path):
     half_sent, go_on = origin.gate("k010")
     here("scan", "start", "own", "--bucket", "site", "--manifest", manifest(tmp_path, ["k010"]), check=0)

@@ -24,3 +24,10 @@ def test_nobody_knows_how_long_it_takes_before_the_inventory_is_read_and_after_t
     assert progress_of(state(read=5), account).eta_s is None
     assert progress_of(state(inventory_complete=True, phase="done"), account).eta_s is None
     assert progress_of(state(active_s=0.0), account).objects_per_s == 0.0
+
+
+def test_a_scan_that_is_paused_or_waits_for_its_hours_has_no_end_in_sight():
+    account = Account(found=10, stored=5, pending=5)
+    assert progress_of(state(inventory_complete=True), account).eta_s == 10.0
+    assert progress_of(state(inventory_complete=True, paused=True), account).eta_s is None
+    assert progress_of(state(inventory_complete=True, waiting="the window"), account).eta_s is None
