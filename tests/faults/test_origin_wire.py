@@ -307,6 +307,24 @@ async def test_a_head_that_is_answered_with_a_body_does_not_poison_the_next_requ
     assert store.objects == {"k": b"ok"}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head("200 OK", "Content-Length: 5") + b"hello",
+        head("200 OK", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+    ],
+    ids=["length", "chunked"],
+)
+async def test_a36_a_head_that_is_answered_like_a_get_is_asked_for_one_byte(answer):
+    """A36, B7: the head is answered, and the host is not blamed."""
+    part = head("206 Partial Content", "Content-Length: 1", "Content-Range: bytes 0-0/5") + b"h"
+    async with scripted([answer, CLOSE], part) as origin, rig() as one:
+        got = await one.get(plan_for(origin.host), "k", method="HEAD")
+        assert (got.answer.status, got.answer.length) == (200, 5)
+        assert "Range: bytes=0-0" in origin.heads[1]
+        assert one.control.bad == []
+
+
 async def test_a_body_longer_than_it_says_is_no_whole_object():
     """S2: the length and the bytes disagree; which of them is wrong nobody can know."""
     store = MemoryStore()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from workers.errors import OriginError, OriginLoop, OriginTimeout
+from workers.errors import OriginError, OriginLoop, OriginMalformed, OriginTimeout
 from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
 from workers.origin.body import framing_of
 from workers.origin.failover import (
@@ -139,19 +139,26 @@ class FetchSession:
         await self._slot.take(origin.host)
         url = origin_url(origin, self._item)
         started, budget_before = clock(), self._slot.waited_s
-        answer = await self._fetcher.client.ask(
-            plan,
-            origin,
-            url,
-            method=self._method,
-            extra=() if self._range is None else (("Range", self._range),),
-            first_byte_s=total_s - self._opening_s,
-            before_hop=self._slot.take,
-            stop_at=plan.async_status if self._keep_error_body else None,
-        )
+        try:
+            answer = await self._fetcher.client.ask(
+                plan,
+                origin,
+                url,
+                method=self._method,
+                extra=() if self._range is None else (("Range", self._range),),
+                first_byte_s=total_s - self._opening_s,
+                before_hop=self._slot.take,
+                stop_at=plan.async_status if self._keep_error_body else None,
+            )
+        except OriginMalformed:
+            if self._method != "HEAD":
+                raise
+            # Some send a body after the head, which then looks like a second answer.
+            answer = await self._head_by_get(origin, url)
         try:
             if self._method == "HEAD" and answer.status in {405, 501}:
-                answer = await self._head_by_get(origin, url, answer)
+                await answer.drain()
+                answer = await self._head_by_get(origin, url)
             took_s = clock() - started - (self._slot.waited_s - budget_before)
             return await self._judge(origin, url, answer, took_s, page)
         except BaseException:
@@ -265,9 +272,8 @@ class FetchSession:
             _read=self._chunks,
         )
 
-    async def _head_by_get(self, origin: Origin, url: str, refused: Answer) -> Answer:
-        """Ask for one byte where HEAD is not allowed (A36)."""
-        await refused.drain()
+    async def _head_by_get(self, origin: Origin, url: str) -> Answer:
+        """Ask for one byte where HEAD is not allowed, or not understood (A36)."""
         return await self._fetcher.client.ask(
             self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._slot.take
         )
