@@ -118,6 +118,23 @@ def resolve_all(specs: Sequence[RangeSpec], size: int) -> list[Slice] | None:
     return slices
 
 
+def is_answer(spec: RangeSpec, value: str | None) -> bool:
+    """Whether a 206 with this `Content-Range` begins where it was asked to and goes no further.
+
+    It may end earlier. Of an unknown total only what can be judged is judged.
+    """
+    part, total = parse_content_range(value or "") or (None, None)
+    if part is None:
+        return False
+    if total is not None:
+        asked = resolve(spec, total)
+    elif spec.first is None:
+        return True
+    else:
+        asked = Slice(spec.first, part.stop if spec.last is None else spec.last + 1)
+    return asked is not None and part.start == asked.start and part.stop <= asked.stop
+
+
 def parse_content_range(value: str) -> tuple[Slice | None, int | None] | None:
     """`Content-Range` as (part, total): `bytes 0-4/10`, `bytes 0-4/*`, `bytes */10`; None when malformed."""
     match = re.fullmatch(

@@ -21,7 +21,7 @@ from scheduler.front.follow import follow, new_fill
 from scheduler.front.miss_answer import keeps_error_body, root, send_not_found, send_opening
 from scheduler.front.object_headers import from_origin, origin_validators, raw
 from scheduler.front.pump import worth_queueing
-from scheduler.front.range_header import header_value, parse_content_range
+from scheduler.front.range_header import header_value, is_answer, parse_content_range
 from workers.errors import OriginError, OriginsExhausted, TransferError
 from workers.origin.answers import Absent, PassedRedirect
 from workers.plan import Lane
@@ -143,6 +143,19 @@ async def _ask(
                 owned: FetchSession = session
                 fill = new_fill(rule, plan, item, looked_at=looked_at)
                 parts.herd.start(fill, lambda fill: parts.pump.run_opened(fill, owned, opened))
+            found_out()
+            await follow(parts, request, answer, target, rule, fill, spec)
+            return
+        if not is_answer(spec, opened.content_range):
+            # Another part than was asked for: what this origin says of ranges is worth nothing, so the whole
+            # object is, as if it knew none.
+            log.info("wrong_range", bucket=target.bucket, key=target.key, got=opened.content_range)
+            await stack.aclose()
+            loop = asyncio.get_running_loop()
+            parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+            fill = parts.herd.running(target.bucket, target.key)
+            if fill is None:
+                fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
             found_out()
             await follow(parts, request, answer, target, rule, fill, spec)
             return

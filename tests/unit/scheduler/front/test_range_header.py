@@ -12,6 +12,7 @@ from scheduler.front.range_header import (
     RangeSpec,
     Slice,
     header_value,
+    is_answer,
     parse_content_range,
     parse_range,
     resolve,
@@ -130,3 +131,28 @@ def test_a_slice_is_what_python_would_cut(body, first, length):
 )
 def test_content_range_is_read_or_refused(value, expected):
     assert parse_content_range(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "expected"),
+    [
+        (RangeSpec(5, 14), "bytes 5-14/100", True),
+        (RangeSpec(5, 14), "bytes 5-10/100", True),
+        (RangeSpec(5, 14), "bytes 6-15/100", False),
+        (RangeSpec(5, 14), "bytes 5-20/100", False),
+        (RangeSpec(5, None), "bytes 5-99/100", True),
+        (RangeSpec(5, None), "bytes 0-99/100", False),
+        (RangeSpec(90, 120), "bytes 90-99/100", True),
+        (RangeSpec(None, 10), "bytes 90-99/100", True),
+        (RangeSpec(None, 10), "bytes 0-9/100", False),
+        (RangeSpec(5, 14), "bytes 5-14/*", True),
+        (RangeSpec(5, 14), "bytes 4-14/*", False),
+        (RangeSpec(5, None), "bytes 5-14/*", True),
+        (RangeSpec(None, 10), "bytes 7-16/*", True),
+        (RangeSpec(5, 14), "bytes */100", False),
+        (RangeSpec(5, 14), "lines 5-14/100", False),
+        (RangeSpec(5, 14), None, False),
+    ],
+)
+def test_a206_answers_when_it_begins_where_it_was_asked_to_p27(spec, value, expected):
+    assert is_answer(spec, value) is expected
