@@ -8,11 +8,12 @@ Key schema of this file (ledger database)::
 
     ns:event:<id>          string  `1`, one day: this event was accepted
     ns:delivery:<message>  set     one token for each time a message was begun; one day
+    ns:done:<message>      set     its keys that were recorded while others were under way; one day
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -108,6 +109,22 @@ class Ledger:
             *_, number = await pipe.execute()
         return int(number)
 
+    async def note_done(self, message_id: str, keys: Sequence[str]) -> None:
+        """These keys of a message were recorded: its next delivery need not work them off again."""
+        if not keys:
+            return
+        name = f"{self.namespace}:done:{message_id}"
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(name, *keys)
+            pipe.expire(name, REMEMBERED_S)
+            await pipe.execute()
+
+    async def done(self, message_id: str) -> frozenset[str]:
+        """Keys of a message that an earlier delivery recorded."""
+        found = await self.redis.smembers(f"{self.namespace}:done:{message_id}")
+        return frozenset(cast("set[str]", found))
+
     async def end_delivery(self, message_id: str) -> None:
         """The message was finished in an orderly way."""
-        await self.redis.delete(f"{self.namespace}:delivery:{message_id}")
+        names = (f"{self.namespace}:{kind}:{message_id}" for kind in ("delivery", "done"))
+        await self.redis.delete(*names)

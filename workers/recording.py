@@ -77,11 +77,17 @@ class Recorder:
         self._leases = leases
 
     async def record(
-        self, batch: Batch, results: Sequence[tuple[FetchItem, Result]], *, started: bool = False
+        self,
+        batch: Batch,
+        results: Sequence[tuple[FetchItem, Result]],
+        *,
+        started: bool = False,
+        partly: bool = False,
     ) -> None:
         """Write down what became of items, then let go of their claims.
 
-        `started`: the items' claims are ours, but those of the busy and of tombstones.
+        `started`: the items' claims are ours, but those of the busy and of tombstones. `partly`: other items
+        of the message are still under way, so that it may be delivered again.
         """
         plan, owner = batch.plan, self._leases.owner
         held = {item.key for item, result in results if started and _was_held(result)}
@@ -120,6 +126,8 @@ class Recorder:
                 await self._ledger.claims.forget(
                     plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim
                 )
+            if partly:
+                await self._ledger.note_done(batch.id, [item.key for item, _ in results])
             await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
 
         # Apart from the rest, which may be told twice: each repetition of this is one more message.
@@ -130,9 +138,10 @@ class Recorder:
     async def _requeue(self, batch: Batch, again: Sequence[Again]) -> None:
         """Put items back: the unfinished at once together, the others each after its delay.
 
-        The new messages carry the token of their claims, so that these can go with them.
+        As messages of their own, of which nothing is recorded yet; they carry the token of their claims, so
+        that these can go with them.
         """
-        batch = replace(batch, claim=batch.claim or batch.id)
+        batch = replace(batch, id="", claim=batch.claim or batch.id)
         at_once = [entry.item for entry in again if entry.delay_s == 0]
         if at_once:
             await self._queue.enqueue_many([replace(batch, items=tuple(at_once))])
@@ -140,7 +149,7 @@ class Recorder:
             await self._hand_over(batch, keys, delay_s=QUEUED_AGAIN_S)
         later = [entry for entry in again if entry.delay_s > 0]
         await self._queue.enqueue_each(
-            [(replace(batch, id="", items=(entry.item,)), entry.delay_s) for entry in later]
+            [(replace(batch, items=(entry.item,)), entry.delay_s) for entry in later]
         )
         keys = [entry.item.key for entry in later if not entry.busy]
         if keys:

@@ -132,7 +132,7 @@ class BatchRunner:
     async def _poison(self, batch: Batch, deliveries: int) -> None:
         log.error("poison_message", deliveries=deliveries, items=len(batch.items))
         message = f"its worker died {deliveries - 1} times before the message was finished"
-        left = await self._unsettled(batch)
+        left = await self._unsettled(batch, redelivered=True)
         await self._recorder.record(
             batch, [(item, self._failure(batch, item, "poison_message", message)) for _, item in left]
         )
@@ -146,7 +146,7 @@ class BatchRunner:
             return
         if batch.scan and await self._stopped(batch):
             return
-        numbered = await self._unsettled(batch)
+        numbered = await self._unsettled(batch, redelivered=redelivered)
         keys = [item.key for _, item in numbered]
         states = await insist(
             lambda: self._ledger.claims.start(
@@ -177,7 +177,7 @@ class BatchRunner:
                     done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
                     ready += [(tasks[task], task.result()) for task in done]
                 if ready:
-                    await self._recorder.record(batch, ready, started=True)
+                    await self._recorder.record(batch, ready, started=True, partly=bool(pending))
                     ready = []
         except Exception as error:
             # A fault of ours in recording: what is not written down must not vanish with the message.
@@ -189,9 +189,12 @@ class BatchRunner:
             await self._recorder.record(batch, failed, started=True)
         log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
 
-    async def _unsettled(self, batch: Batch) -> list[tuple[int, FetchItem]]:
+    async def _unsettled(self, batch: Batch, *, redelivered: bool) -> list[tuple[int, FetchItem]]:
         """The items by their index, without what another delivery, or message, brought to its end (P42)."""
         numbered = list(enumerate(batch.items))
+        if redelivered:
+            recorded = await insist(lambda: self._ledger.done(batch.id))
+            numbered = [(index, item) for index, item in numbered if item.key not in recorded]
         if not batch.scan:
             return numbered
         positions = [item.position for item in batch.items]
@@ -216,6 +219,7 @@ class BatchRunner:
         attempt = item.tried_as or f"{batch.id}-{index}"
         async with self._slots:
             if self._stopping.is_set():
+                item = replace(item, tried_as=attempt)
                 return Again(item=item, delay_s=0.0, reason="withdrawn")
             task = asyncio.current_task()
             assert task is not None

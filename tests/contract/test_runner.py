@@ -299,6 +299,34 @@ async def test_a_message_that_is_dropped_leaves_no_claim_behind(setup, how):
     assert await claimed(setup, "a", owner="later") == [ClaimState.CLAIMED]
 
 
+async def test_what_a_killed_delivery_recorded_is_neither_worked_off_nor_counted_again(setup, monkeypatch):
+    """A batch is recorded as it goes; its worker may die before the last item."""
+    monkeypatch.setattr(running, "RECORD_EVERY_S", 0.05)
+    hanging = asyncio.Event()
+
+    async def forever():
+        hanging.set()
+        await asyncio.sleep(600)
+
+    setup.moves |= {"b": forever, "c": exhausted(OriginTimeout("slow", origin="o"))}
+    killed = asyncio.create_task(setup.run("a", "b", "c"))
+    await hanging.wait()
+    deadline = time.monotonic() + 5
+    while await setup.ledger.done("m1") != {"a", "c"}:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    setup.runner = setup.make()
+    setup.moves.clear()
+    setup.calls.clear()
+    await setup.run("a", "b", "c")
+    assert setup.calls == [("b", 0, "m1-1", True)]
+    assert (await setup.ledger.outcomes.counts("site"))["r", "stored"] == 2
+    assert [item.key for one in await setup.delayed() for item in one.items] == ["c"]
+    assert await setup.ledger.done("m1") == frozenset()
+
+
 async def test_a_withdrawn_rule_skips_its_jobs(setup):
     setup.live = False
     await setup.run("a")
