@@ -140,6 +140,8 @@ class MetricsSettings(Section):
     Metrics of all processes of one machine that share data_dir are also in the admin side's /metrics.
     """
 
+    #: Address of a front without its admin side (`--no-admin`).
+    front_listen: Listen | None = None
     #: Address of each worker machine.
     worker_listen: Listen | None = None
     #: Address of a consumer.

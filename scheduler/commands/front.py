@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -82,14 +83,16 @@ async def _run(
     alone: bool,
     reread: Callable[[], Settings],
 ) -> None:
+    from scheduler.front.admin.standalone import serving
     from scheduler.processes import coordinator_child, front_child
     from scheduler.run_settings import write_run_settings
     from scheduler.supervise import Supervisor
 
     stop = stop_event()
-    async with Supervisor() as supervisor:
+    async with contextlib.AsyncExitStack() as stack, Supervisor() as supervisor:
         if alone:  # else the parent supervises us and these
             file = write_run_settings(settings, "front")
+            await stack.enter_async_context(serving(settings, "front"))
             if admin is not None:
                 await supervisor.start(coordinator_child(settings, file))
             if gateway is not None:

@@ -94,6 +94,19 @@ async def test_nothing_is_served_where_no_address_is_set(tmp_path, valkey_url):
         assert address is None
 
 
+@pytest.mark.parametrize("kind", ["front", "worker", "consumer"])
+async def test_every_kind_of_process_has_its_own_address(tmp_path, valkey_url, kind):
+    settings = settings_of(tmp_path, valkey_url, None)
+    section = settings.metrics.model_copy(update={f"{kind}_listen": "127.0.0.1:0"})
+    settings = settings.model_copy(update={"metrics": section})
+    async with (
+        serving(settings, kind) as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 200, path
+
+
 async def test_an_address_in_use_names_its_setting(tmp_path, valkey_url):
     async with serving(settings_of(tmp_path, valkey_url), "worker") as address:
         with pytest.raises(ConfigError, match=r"metrics\.worker_listen"):

@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz for processes that serve nothing else: workers and consumers.
+"""/metrics, /healthz and /readyz for processes without an admin side: workers, consumers, some fronts.
 
 Owns the small application and its serving. It is started by the process that supervises workers, or
 inside a consumer; metrics are those of all processes of the machine, and the states that Redis knows: an
@@ -56,7 +56,7 @@ class _Sources:
 @contextlib.asynccontextmanager
 async def serving(
     settings: Settings,
-    kind: Literal["worker", "consumer"],
+    kind: Literal["front", "worker", "consumer"],
     own: Callable[[], None] | None = None,
     *,
     workers: Sequence[WorkerGroup] = (),
@@ -69,7 +69,7 @@ async def serving(
     Raises:
         ConfigError: the address cannot be bound.
     """
-    listen = settings.metrics.worker_listen if kind == "worker" else settings.metrics.consumer_listen
+    listen: str | None = getattr(settings.metrics, f"{kind}_listen")
     if listen is None:
         yield None
         return
