@@ -38,7 +38,7 @@ def is_transparent(rule: Rule, status: int) -> bool:
     shown = rule.answer.transparent
     if shown == "none":
         return False
-    return shown == "all" or status in shown
+    return status >= 400 if shown == "all" else status in shown  # a 204 is no error of the origin's
 
 
 async def send_opening(

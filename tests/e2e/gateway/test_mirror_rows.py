@@ -205,10 +205,18 @@ async def test_p05_a9_no_other_status_ever_reaches_the_store(chaos, mirror, star
 
 @pytest.mark.parametrize(
     ("transparent", "status", "shown"),
-    [("all", 403, True), ([403], 403, True), ([403], 500, False), ("none", 403, False), ("all", 503, True)],
+    [
+        ("all", 403, True),
+        ([403], 403, True),
+        ([403], 500, False),
+        ("none", 403, False),
+        ("all", 503, True),
+        ("all", 204, False),
+        ("all", 203, False),
+    ],
 )
 async def test_a10_a_transparent_error_is_the_origins_own(chaos, mirror, start, transparent, status, shown):
-    """A10."""
+    """A10, F37: errors, from 400 on."""
     chaos.script("/k", f"status,code={status},body=own-words,retry_after=7")
     front = await start(mirror(answer={"transparent": transparent}))
     reply = await front.get("/k")
