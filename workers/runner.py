@@ -169,7 +169,10 @@ class BatchRunner:
             else:
                 self._leases.hold(plan.bucket, [item.key])
                 look_first = old or item.attempt > 0 or item.tried_as != "" or state is RunState.LOOK
-                tasks[asyncio.create_task(self._item(batch, item, index, look_first=look_first))] = item
+                # By a process that died; a failed try of a living one has cleaned up after itself.
+                tried_before = redelivered or (item.tried_as != "" and item.attempt == 0)
+                work = self._item(batch, item, index, look_first=look_first, tried_before=tried_before)
+                tasks[asyncio.create_task(work)] = item
         pending = set(tasks)
         try:
             while pending or ready:
@@ -214,7 +217,9 @@ class BatchRunner:
             await self._recorder.record(batch, dropped)
         return order is not None
 
-    async def _item(self, batch: Batch, item: FetchItem, index: int, *, look_first: bool) -> Result:
+    async def _item(
+        self, batch: Batch, item: FetchItem, index: int, *, look_first: bool, tried_before: bool
+    ) -> Result:
         # The same over redeliveries and retries: an object of an earlier try is ours (S11).
         attempt = item.tried_as or f"{batch.id}-{index}"
         async with self._slots:
@@ -236,6 +241,7 @@ class BatchRunner:
                     now=_utc_now,
                     max_object_bytes=self._limits.max_object_bytes,
                     look_first=look_first,
+                    tried_before=tried_before,
                 )
             except TransferError as error:
                 return self._failed(batch, replace(item, tried_as=attempt), error)

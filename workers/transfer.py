@@ -13,6 +13,7 @@ from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, StoreDen
 from workers.origin.fetch import Absent, Fetched, PassedRedirect
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
+from workers.store.sweep import end_earlier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,14 @@ async def move(
     now: Callable[[], datetime],
     max_object_bytes: int | None = None,
     look_first: bool = False,
+    tried_before: bool = False,
 ) -> Outcome:
     """Move one object; the store holds it whole afterwards, or holds nothing of it.
 
     `attempt` identifies this try in the object's metadata: the same over redeliveries of one message, so that
     a lost answer is recognised (S11). `look_first` asks the store before the origin: for keys that probably
-    are there by now. `max_object_bytes` is the process's limit beside the rule's.
+    are there by now. `tried_before`: a process that died may have left an upload of this attempt open.
+    `max_object_bytes` is the process's limit beside the rule's.
 
     Raises:
         TransferError: nothing was stored; `retryable` says whether to try again.
@@ -51,6 +54,8 @@ async def move(
         there = await _there(plan, item, store, attempt)
         if there is not None:
             return there
+    if tried_before:
+        await end_earlier(store, plan.bucket, attempt)
     async with fetcher.session(plan, item, lane=lane) as session:
         while True:
             # Memory for a first part before the origin is opened: a connection that waits for memory is one

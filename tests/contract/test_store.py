@@ -20,7 +20,7 @@ from workers.store.guarantees import CreateOnly
 from workers.store.journal import UPLOADS_PREFIX
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
-from workers.store.sweep import sweep
+from workers.store.sweep import end_earlier, sweep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -382,3 +382,22 @@ async def test_p41_the_upload_of_a_killed_try_is_swept_although_the_same_try_cam
             swept = await sweep(store, bucket, older_than_s=-1)
             assert (swept.aborted, swept.forgotten) == (1, 1)
             assert [u async for u in list_uploads(store.transport, bucket, "", headers={})] == []
+
+
+async def test_p41_a_try_that_comes_again_ends_what_its_killed_delivery_left_open(seaweed, bucket):
+    """P41: without waiting for the sweep, and what others have open stays."""
+    async with store_at(
+        seaweed.endpoint,
+        access_key_id=seaweed.access_key_id,
+        secret_access_key=seaweed.secret_access_key,
+    ) as store:
+        await store.ensure_bucket(bucket)
+        meta = object_meta([], PLAN, key="big", url="http://o.example/big", attempt="m1-0", fetched_at="")
+        async with contextlib.AsyncExitStack() as stack:
+            for key, attempt in (("big", "m1-0"), ("other", "m1-01")):
+                upload = store.upload(bucket, key, meta, attempt=attempt, size=None)
+                await (await stack.enter_async_context(upload)).write(b"x" * (6 * MIB))
+            assert await end_earlier(store, bucket, "m1-0") == 1
+            left = [u.key async for u in list_uploads(store.transport, bucket, "", headers={})]
+            assert left == ["other"]
+            assert len(await keys_of(store, bucket, UPLOADS_PREFIX)) == 1

@@ -51,8 +51,8 @@ class UploadJournal(Protocol):
     async def closed(self, bucket: str, attempt: str) -> None:
         """Forget one that was completed or aborted."""
 
-    def notes(self, bucket: str) -> AsyncIterator[UploadNote]:
-        """All notes of a bucket."""
+    def notes(self, bucket: str, *, attempt: str = "") -> AsyncIterator[UploadNote]:
+        """All notes of a bucket, or those of one attempt."""
 
 
 class StoreJournal:
@@ -72,8 +72,9 @@ class StoreJournal:
     async def closed(self, bucket: str, attempt: str) -> None:
         await self._store.delete(bucket, f"{UPLOADS_PREFIX}{attempt}")
 
-    async def notes(self, bucket: str) -> AsyncIterator[UploadNote]:
-        async for page in self._store.list(bucket, UPLOADS_PREFIX):
+    async def notes(self, bucket: str, *, attempt: str = "") -> AsyncIterator[UploadNote]:
+        prefix = f"{UPLOADS_PREFIX}{attempt}." if attempt else UPLOADS_PREFIX
+        async for page in self._store.list(bucket, prefix):
             for listed in page.objects:
                 async with await self._store.get(bucket, listed.key) as response:
                     if response.status != 200:

@@ -64,6 +64,21 @@ async def abort_noted(store: ObjectStore, bucket: str, note: UploadNote) -> int:
     return aborted
 
 
+async def end_earlier(store: ObjectStore, bucket: str, attempt: str) -> int:
+    """Abort what killed deliveries of this very attempt have left open; how many uploads.
+
+    What fails here is left to the sweep.
+    """
+    ended = 0
+    try:
+        async for note in store.journal.notes(bucket, attempt=attempt):
+            ended += await abort_noted(store, bucket, note)
+            await store.journal.closed(bucket, note.attempt)
+    except StoreError as error:
+        log.warning("upload_left_to_sweep", bucket=bucket, attempt=attempt, error=str(error))
+    return ended
+
+
 async def sweep(store: ObjectStore, bucket: str, *, older_than_s: float, now: float | None = None) -> Swept:
     """Abort our uploads that began more than `older_than_s` seconds ago and were never ended.
 

@@ -40,6 +40,15 @@ class Store:
             raise self.answer
         return self.answer
 
+    @property
+    def journal(self):
+        return self
+
+    async def notes(self, bucket, *, attempt=""):
+        self.asked_for = attempt
+        for note in ():
+            yield note
+
     def known(self, bucket):
         assert bucket == "site"
         return self._known
@@ -49,7 +58,7 @@ def there(**meta):
     return ObjectInfo(key=KEY, size=5, etag="e", last_modified=0, user_meta=meta)
 
 
-async def moved(store, *, look_first=True, **item):
+async def moved(store, *, look_first=True, tried_before=False, **item):
     return await move(
         PLAN,
         FetchItem(**({"key": KEY, "path": KEY} | item)),
@@ -59,6 +68,7 @@ async def moved(store, *, look_first=True, **item):
         attempt="mine",
         now=lambda: datetime.now(tz=UTC),
         look_first=look_first,
+        tried_before=tried_before,
     )
 
 
@@ -94,3 +104,11 @@ async def test_the_origin_is_asked_where_the_look_settles_nothing(what, store, i
 async def test_a_store_that_does_not_answer_is_no_reason_to_burden_the_origin():
     with pytest.raises(StoreUnavailable):
         await moved(Store(StoreUnavailable("503", status=503)))
+
+
+async def test_p41_what_a_killed_delivery_of_this_try_left_open_is_looked_for_before_it_begins_again():
+    """P41."""
+    store = Store(None)
+    with pytest.raises(OriginAsked):
+        await moved(store, tried_before=True)
+    assert store.asked_for == "mine"
