@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from workers.errors import BrokerUnavailable, BudgetExhausted
+from workers.origin.redirects import split_url
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class ActiveProbes:
 
     async def _ask(self, probe: Probe, url: str, trusted: bool) -> bool | None:
         """Whether the answer was good; None when the origin's budget left no room for the question."""
-        host = url.split("://", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1].lower()
+        try:
+            host = split_url(url).authority
+        except ValueError:
+            return False
         try:
             slot: Slot = await self._acquire(host, Lane.HOT, timeout_s=PROBE_TIMEOUT_S)
         except BudgetExhausted:

@@ -74,3 +74,30 @@ async def test_a_probe_url_that_no_plan_names_any_more_is_forgotten(named_at):
 
     await probes.once(probe)
     assert asked == ([] if named_at == 0.0 else ["http://new.example/"])
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://O.example/health", "o.example"),
+        ("http://o.example:80/health", "o.example"),
+        ("https://o.example:443?x", "o.example"),
+        ("https://o.example:8443/health", "o.example:8443"),
+        ("ftp://o.example/", None),
+    ],
+)
+async def test_l15_a_probe_spends_the_budget_of_the_host_as_rules_name_it(url, host):
+    """L15, B10: budgets are by host, default port dropped; a URL that is none is no good answer."""
+    taken = []
+
+    async def remember(host, _lane, *, timeout_s):
+        taken.append(host)
+        return Slot()
+
+    async def probe(_url, *, trusted):
+        return True
+
+    probes = ActiveProbes(None, remember, lambda: 0.0)
+    probes.name(url, trusted=False)
+    await probes.once(probe)
+    assert taken == ([] if host is None else [host])
