@@ -45,6 +45,8 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _LINGER_NOT = struct.pack("ii", 1, 0)
 #: Stands for "the body ends with the connection" where uvicorn counts bytes.
 _UNTIL_CLOSE = 1 << 62
+#: Seconds that a client may go on sending a body after its answer, so that it gets to read the answer.
+_UNREAD_BODY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,13 @@ class Cycle(RequestResponseCycle):
                 and self.expected_content_length > _UNTIL_CLOSE // 2
             ):
                 self.expected_content_length = len(message.get("body", b""))
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        early = ends and self.more_body and not self.keep_alive and not self.disconnected
+        if early:
+            self.keep_alive = True  # else the connection is closed at once, and what is unread resets it
         await super().send(message)
+        if early:
+            cast("StrictProtocol", self.scope["extensions"]["ferryman.connection"]).end_unread()
 
     async def run_asgi(self, app: ASGI3Application) -> None:
         """Run the application; an answer that it leaves unfinished ends with a reset, never cleanly."""
@@ -352,12 +360,19 @@ class StrictProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([*lines, b"\r\n", body]))
         self._close_after_answer()
 
-    def _close_after_answer(self) -> None:
+    def end_unread(self) -> None:
+        """End the connection after an answer that came before the whole body of its request."""
+        self.refusal = s3_error.BAD_REQUEST  # nothing more is read as a request
+        self._disarm_head_timer()
+        if not self.transport.is_closing():
+            self._close_after_answer(_UNREAD_BODY_S)
+
+    def _close_after_answer(self, run_off_s: float = 1.0) -> None:
         # Closing with unread input resets the connection, and the reset can overtake the answer:
         # half-close, and let what the client still sends run off for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self._head_timer = self.loop.call_later(1.0, self._close_now)
+            self._head_timer = self.loop.call_later(run_off_s, self._close_now)
         else:
             self.transport.close()
 

@@ -467,6 +467,16 @@ def test_a_document_beyond_one_mebibyte_is_refused_l7(open_server):
         assert (answer.status_code, _code(answer)) == (400, "EntityTooLarge")
 
 
+@pytest.mark.parametrize("path", ["/site?origin", "/site/key"], ids=["L7", "read-only"])
+def test_a_client_that_still_sends_gets_its_answer_and_no_reset(open_server, path):
+    """A reset from a body that was left unread would overtake the answer, most of the time."""
+    body = b" " * (6 * 1024 * 1024)
+    for _ in range(8):
+        answer = requests.put(f"{open_server.endpoint}{path}", data=body, timeout=30)
+        assert answer.status_code in {400, 405}
+        assert answer.headers["connection"] == "close"
+
+
 def test_without_keys_nothing_comes_through_a_proxy_or_a_browser_w13(open_server):
     url = f"{open_server.endpoint}/site?origin"
     assert requests.get(url, timeout=10).status_code == 404
