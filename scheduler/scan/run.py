@@ -22,44 +22,33 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.dispatch import BATCH_ITEMS
-from scheduler.rules.matching import RequestFacts, match
-from scheduler.rules.model import RuleType
-from scheduler.rules.planning import PlanRefused, plan
 from scheduler.scan.compare import Comparison, Groups, Selection
 from scheduler.scan.inventory import open_source
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.sorting import read_blocks
 from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
 from scheduler.scan.reading import Reading, forget_inventories, inventory_path
-from scheduler.scan.state import LEASE_MS, Checkpoint, Counts, account
+from scheduler.scan.state import LEASE_MS, Checkpoint, account
+from scheduler.scan.wanted import added, batches_of, planned, refusal, replacements
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull
-from workers.failures import Failure
 from workers.origin.windows import parse_window
-from workers.plan import Batch, FetchItem, FetchPlan, Lane
-from workers.store.metadata import is_mirrored
+from workers.plan import Batch, Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from scheduler.runtime import Services
     from scheduler.scan.compare import Window
-    from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.state import Phase, ScanState, ScanStates
-    from workers.store.model import ListedObject
+    from scheduler.scan.wanted import Wanted
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5
 #: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
 COLD_DEPTH = 40
-#: Objects looked at at once before they are replaced.
-_LOOKS = 16
 #: An account that is long in the making is asked for so many times its own length apart.
 _ACCOUNT_SHARE = 10
-
-#: Group, how and what: a key on its way to the queue.
-_Wanted = tuple[str, FetchPlan, FetchItem]
 
 log = structlog.get_logger(__name__)
 
@@ -282,27 +271,16 @@ class Coordinator:
                 state,
                 read=reading.read,
                 duplicates=reading.duplicates,
-                groups=_added({}, reading.counts),
+                groups=added({}, reading.counts),
             )
         await self._put(state)
 
     async def _list_refused(self, reading: Reading) -> None:
         if reading.refused:
             message = "the key cannot be asked for"
-            failures = [self._failure(key, problem, message) for key, problem in reading.refused]
+            failures = [refusal(self.state, key, problem, message) for key, problem in reading.refused]
             reading.refused.clear()
             await self._services.ledger.failures.add(failures)
-
-    def _failure(self, key: str, reason: str, message: str, rule: str = "") -> Failure:
-        return Failure(
-            bucket=self.state.options.bucket,
-            key=key,
-            reason=reason,
-            message=message,
-            rule=rule,
-            lane=Lane.COLD.value,
-            scan=self.state.run,
-        )
 
     async def _compare(self, collation: Collation) -> None:
         options, point = self.state.options, self.state.checkpoint
@@ -337,12 +315,14 @@ class Coordinator:
         """Count a window and send what is missing; True when that was the last."""
         state, options = self.state, self.state.options
         differs = window.differs
-        replaceable: list[_Wanted] = []
+        services = self._services
+        ruleset = services.rules.snapshot(options.bucket)
+        replaceable: list[Wanted] = []
         if options.replace:
-            replaceable, differs = await self._replacements(window.differs)
+            replaceable, differs = await replacements(services.store, ruleset, state, window.differs)
         for group, *_ in differs:
             window.counts[group, "differs"] += 1
-        wanted, failures = self._planned(window.missing)
+        wanted, failures = planned(ruleset, state, window.missing)
         wanted += replaceable
         ended = window.ended
         if options.limit is not None:
@@ -355,7 +335,7 @@ class Coordinator:
         batches = (
             []
             if options.dry_run
-            else list(_batches(wanted, run=state.run, first=first, missing_at=self._listed_at))
+            else list(batches_of(wanted, run=state.run, first=first, missing_at=self._listed_at))
         )
         counts = window.counts
         for group, _ in failures:
@@ -368,7 +348,7 @@ class Coordinator:
             replace(
                 state,
                 phase="move" if ended else state.phase,
-                groups=_added(state.groups, counts),
+                groups=added(state.groups, counts),
                 extra=state.extra + window.extra,
                 checkpoint=Checkpoint(
                     key=key, continuation=continuation, batch=first + len(batches), compared=ended
@@ -380,46 +360,6 @@ class Coordinator:
             raise LeaseLost(state.name)
         await self._send(batches)
         return ended
-
-    def _planned(self, missing: list[tuple[str, Entry]]) -> tuple[list[_Wanted], list[tuple[str, Failure]]]:
-        bucket = self.state.options.bucket
-        ruleset = self._services.rules.snapshot(bucket)
-        wanted: list[_Wanted] = []
-        failures: list[tuple[str, Failure]] = []
-        for group, entry in missing:
-            facts = RequestFacts(key=entry.key)
-            rule = match(ruleset, facts) if ruleset is not None else None
-            if ruleset is None or rule is None or rule.type is RuleType.REDIRECT or not rule.store.save:
-                message = "missing in the bucket, and no rule pulls it"
-                failures.append((group, self._failure(entry.key, "no_rule", message)))
-                continue
-            try:
-                fetch_plan, item = plan(rule, ruleset, bucket, facts, kind="scan")
-            except PlanRefused as error:
-                failures.append((group, self._failure(entry.key, error.reason, str(error), rule.name)))
-                continue
-            wanted.append((group, fetch_plan, replace(item, size=entry.size, digest=entry.digest)))
-        return wanted, failures
-
-    async def _replacements(
-        self, differs: list[tuple[str, Entry, ListedObject, str]]
-    ) -> tuple[list[_Wanted], list[tuple[str, Entry, ListedObject, str]]]:
-        """Differing objects that are ours and unchanged since, to be replaced (S12); and the others."""
-        wanted: list[_Wanted] = []
-        others: list[tuple[str, Entry, ListedObject, str]] = []
-        store, bucket = self._services.store, self.state.options.bucket
-        for at in range(0, len(differs), _LOOKS):
-            some = differs[at : at + _LOOKS]
-            found = await asyncio.gather(*(store.head(bucket, entry.key) for _, entry, *_ in some))
-            for one, info in zip(some, found, strict=True):
-                group, entry, there, _ = one
-                planned, _ = self._planned([(group, entry)])
-                if info is None or not planned or not is_mirrored(info) or info.etag != there.etag:
-                    others.append(one)
-                    continue
-                _, fetch_plan, item = planned[0]
-                wanted.append((group, fetch_plan, replace(item, replace_etag=info.etag)))
-        return wanted, others
 
     # ------------------------------------------------------------------ sending
 
@@ -475,41 +415,3 @@ class Coordinator:
                 return
             await self._put(self.state)
             await asyncio.sleep(max(TICK_S, self._account_s * _ACCOUNT_SHARE))
-
-
-def _added(groups: dict[str, Counts], counts: dict[tuple[str, str], int]) -> dict[str, Counts]:
-    """The groups with these (group, what) -> number added."""
-    by_group: dict[str, dict[str, int]] = {}
-    for (group, what), number in counts.items():
-        by_group.setdefault(group, {})[what] = number
-    result = dict(groups)
-    for group, numbers in by_group.items():
-        row = result.get(group, Counts())
-        result[group] = replace(row, **{what: getattr(row, what) + n for what, n in numbers.items()})
-    return result
-
-
-def _batches(wanted: list[_Wanted], *, run: str, first: int, missing_at: float) -> Iterator[Batch]:
-    """Cut into batches of one group and one plan, at most 100 items each, numbered from `first`.
-
-    `missing_at`: Unix time at which the listing lacked the keys.
-    """
-
-    def made() -> Batch:
-        assert held is not None
-        return Batch(
-            plan=held[1], items=tuple(items), lane=Lane.COLD, scan=run, batch=number, missing_at=missing_at
-        )
-
-    items: list[FetchItem] = []
-    held: tuple[str, FetchPlan] | None = None
-    number = first
-    for group, fetch_plan, item in wanted:
-        if held is not None and (held[0] != group or held[1] is not fetch_plan or len(items) >= BATCH_ITEMS):
-            yield made()
-            number += 1
-            items = []
-        held = (group, fetch_plan)
-        items.append(replace(item, position=len(items)))
-    if held is not None and items:
-        yield made()
