@@ -34,6 +34,7 @@ from workers.ledger import Ledger
 from workers.plan import Lane
 from workers.queue import JobQueue
 from workers.store.client import ObjectStore
+from workers.store.listing import list_uploads
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -101,7 +102,9 @@ async def state_of(up, bodies):
             str(value).split("|")[0] for value in (await ledger.redis.mget(names) if names else [])
         )
         busy["claims"] = held["running"] + held["queued"] + held["pending"]
-        busy["uploads"] = len([note async for note in store.journal.notes("site")])
+        busy["notes"] = len([note async for note in store.journal.notes("site")])
+        uploads = list_uploads(store.transport, "site", "", headers=store.common_headers)
+        busy["uploads"] = len([upload async for upload in uploads])
         return whole, listed, +Counter(busy)
 
 
@@ -133,10 +136,13 @@ def test_a_killed_worker_leaves_nothing_undone_and_what_it_stored_counts_as_stor
     """S11: its successor knows the objects by their attempt, and asks the origin only for what is missing."""
     with running_up(tmp_path, origin.url, extra=config) as up:
         bodies = bodies_of(origin, "w", 150)
+        # Large enough to be sent in parts: one is in the store when its worker is killed.
+        bodies["w/0100.bin"] = origin.bodies["w/0100.bin"] = random.Random(1).randbytes(24 << 20)
         half_sent, go = origin.gate("w/0100.bin")
         assert post(up, bodies)[1]["accepted"] == len(bodies)
         assert half_sent.wait(PATIENCE_S)
         until(lambda: sum(map(origin.asked.count, bodies)) == len(bodies), "all but one are under way")
+        until(lambda: asyncio.run(state_of(up, {}))[2]["uploads"] > 0, "a part is in the store")
         master = pid_with(up, "--queues hot")
         os.kill(next(iter(descendants(master))), signal.SIGKILL)
         go.set()
