@@ -140,8 +140,8 @@ def listens(port: int) -> bool:
     return False
 
 
-def start_nginx(stack: contextlib.ExitStack, reader: Reader) -> None:
-    """nginx as it stands before the page is followed: it has its own site."""
+def start_nginx(stack: contextlib.ExitStack, reader: Reader) -> str:
+    """nginx before the page is followed: it has a site of its own, the folder www, at the URL that is returned."""
     root = reader.root
     (root / "conf.d").mkdir()
     (spare,) = free_ports(1)
@@ -152,10 +152,11 @@ def start_nginx(stack: contextlib.ExitStack, reader: Reader) -> None:
     (root / "nginx.conf").write_text(
         f"{user} pid {root}/nginx.pid; error_log {root}/error.log; worker_processes 1; events {{}}\n"
         f"http {{ {places} access_log {root}/other.log; include {root}/conf.d/*.conf;\n"
-        f"server {{ listen 127.0.0.1:{spare}; }} }}\n"
+        f"server {{ listen 127.0.0.1:{spare}; root {root}/www; }} }}\n"
     )
     stack.enter_context(reader.leave_running('nginx -g "daemon off;"', "nginx.out"))
     until(lambda: listens(spare), "nginx listens")
+    return f"http://127.0.0.1:{spare}"
 
 
 def test_the_page_moves_a_site(tmp_path):
@@ -223,20 +224,20 @@ def test_a_lost_redis_and_a_changed_origin_are_made_good_as_the_page_says(tmp_pa
     ((_, way_back),) = page("When Redis is lost")
     replace = re.search(r"`(ferryman scan start site [^`]*--replace[^`]*)`", section(TWO_WAYS))[1]
     with contextlib.ExitStack() as stack:
-        origin = stack.enter_context(running_origin())
-        bodies = {f"img/{number}.png": os.urandom(20_000) for number in range(40)}
-        reader = Reader(tmp_path, origin.url)
-        (tmp_path / "access.log").touch()
-        (tmp_path / "config.yaml").write_text(reader.fitted(configuration), encoding="utf-8")
+        bodies: dict[str, bytes] = {}
 
         def publish(key: str, body: bytes) -> None:
-            origin.bodies[key] = bodies[key] = body
+            bodies[key] = body
             path = tmp_path / "www" / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
 
-        for key, body in list(bodies.items()):
-            publish(key, body)
+        reader = Reader(tmp_path, "")
+        reader.places["https://old.example.com"] = start_nginx(stack, reader)
+        for number in range(40):
+            publish(f"img/{number}.png", os.urandom(20_000))
+        (tmp_path / "access.log").touch()
+        (tmp_path / "config.yaml").write_text(reader.fitted(configuration), encoding="utf-8")
         reader.type(inventory)
         with reader.up():
             reader.type("ferryman scan start site --wait")
