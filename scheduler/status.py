@@ -7,6 +7,7 @@ a status that fails when something is wrong would be of no use. Knows nothing of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
@@ -15,23 +16,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from scheduler.logs.board import consumers
+from scheduler.rules.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
 from scheduler.scan.state import Account, ScanStates, account
-from workers.errors import FerrymanError
+from workers.errors import BrokerUnavailable, FerrymanError
+from workers.ledger import Ledger
 from workers.origin import overview
 from workers.origin.fleet import Fleet
 from workers.plan import Lane
+from workers.queue import JobQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from redis.asyncio import Redis
 
-    from scheduler.rules.repository import RulesRepository
     from scheduler.settings import Settings
-    from workers.ledger import Ledger
     from workers.origin.overview import OriginOverview
-    from workers.queue import JobQueue
 
 #: Seconds for one part to be read.
 PART_TIMEOUT_S: Final = 3.0
@@ -139,6 +140,32 @@ class Sources(Protocol):
     @property
     def rules(self) -> RulesRepository:
         """For buckets that only the API knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readers:
+    """`Sources` of a process that only looks."""
+
+    settings: Settings
+    redis: Redis
+    ledger: Ledger
+    queue: JobQueue
+    rules: RulesRepository
+
+
+@contextlib.asynccontextmanager
+async def open_readers(settings: Settings) -> AsyncIterator[Readers]:
+    """Open what `collect` needs and nothing else; a Redis that is away costs 3 s and is no error."""
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = Ledger.open(settings.broker)
+        stack.push_async_callback(ledger.close)
+        queue = JobQueue.open(settings.broker)
+        stack.push_async_callback(queue.close)
+        rules = RulesRepository(ledger.redis, namespace=ledger.namespace)
+        with contextlib.suppress(BrokerUnavailable, TimeoutError):
+            async with asyncio.timeout(PART_TIMEOUT_S):
+                await rules.refresh()
+        yield Readers(settings=settings, redis=ledger.redis, ledger=ledger, queue=queue, rules=rules)
 
 
 async def collect(services: Sources, *, reasons: bool = True) -> Status:

@@ -64,27 +64,25 @@ def command(config: Path | None, as_json: bool, watch: bool) -> None:
 
 
 async def _once(settings: Settings) -> Status:
-    from scheduler.runtime import open_services
-    from scheduler.status import collect
+    from scheduler.status import collect, open_readers
 
-    async with open_services(settings) as services:
-        return await collect(services)
+    async with open_readers(settings) as sources:
+        return await collect(sources)
 
 
 async def _watch(settings: Settings) -> None:
     from rich.live import Live
 
-    from scheduler.runtime import open_services
-    from scheduler.status import collect
+    from scheduler.status import collect, open_readers
 
     stop = stop_event()
-    async with open_services(settings) as services:
-        with Live(screen(await collect(services)), auto_refresh=False, screen=True) as live:
+    async with open_readers(settings) as sources:
+        with Live(screen(await collect(sources)), auto_refresh=False, screen=True) as live:
             while not stop.is_set():
                 try:
                     await asyncio.wait_for(stop.wait(), WATCH_S)
                 except TimeoutError:
-                    live.update(screen(await collect(services)), refresh=True)
+                    live.update(screen(await collect(sources)), refresh=True)
 
 
 def screen(status: Status) -> RenderableType:
@@ -99,8 +97,8 @@ def screen(status: Status) -> RenderableType:
         head += f"   {status.workers} worker process{'' if status.workers == 1 else 'es'}"
     parts: list[RenderableType] = [
         Text(head, style="dim"),
-        _queues(status),
-        _rules(status),
+        *([] if "queues" in status.problems else [_queues(status)]),
+        *([] if "rules" in status.problems else [_rules(status)]),
     ]
     if status.failure_reasons:
         rows = [[reason, f"{count:,}"] for reason, count in status.failure_reasons.items()]
@@ -116,8 +114,10 @@ def screen(status: Status) -> RenderableType:
     if status.scans:
         parts.append(_scans(status))
     parts = [one for part in parts for one in (part, Text(""))][:-1]
-    for part, problem in status.problems.items():
-        parts.append(Text(f"{part}: not read: {problem}", style="red"))
+    # A server that is away is one thing to say, however many parts miss it.
+    for problem in dict.fromkeys(status.problems.values()):
+        names = ", ".join(part for part, why in status.problems.items() if why == problem)
+        parts.append(Text(f"{names}: not read: {problem}", style="red"))
     return Group(*parts)
 
 

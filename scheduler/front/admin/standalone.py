@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -21,36 +20,21 @@ from scheduler.front.admin.health import Readiness, health_routes, redis_check, 
 from scheduler.front.admin.metrics import metrics_route
 from scheduler.front.serve import serve
 from scheduler.listen import address_of, bind
-from scheduler.rules.repository import RulesRepository
+from scheduler.status import open_readers
 from workers.errors import ConfigError
-from workers.ledger import Ledger
 from workers.origin import overview
 from workers.origin.fleet import Fleet
 from workers.origin.health import State
-from workers.queue import JobQueue
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-
-    from redis.asyncio import Redis
 
     from scheduler.front.admin.health import Check
     from scheduler.settings import Settings
     from scheduler.worker_health import WorkerGroup
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sources:
-    """What the states are read from, in a process that serves nothing (`scheduler.status.Sources`)."""
-
-    settings: Settings
-    redis: Redis
-    ledger: Ledger
-    queue: JobQueue
-    rules: RulesRepository
 
 
 @contextlib.asynccontextmanager
@@ -78,22 +62,18 @@ async def serving(
             sock = stack.enter_context(bind(f"metrics.{kind}", listen))
         except ConfigError as error:
             raise ConfigError(f"metrics.{kind}_listen: {listen} cannot be listened on") from error
-        ledger = Ledger.open(settings.broker)
-        stack.push_async_callback(ledger.close)
-        queue = JobQueue.open(settings.broker)
-        stack.push_async_callback(queue.close)
-        rules = RulesRepository(ledger.redis, namespace=ledger.namespace)
+        sources = await stack.enter_async_context(open_readers(settings))
+        ledger = sources.ledger
         store = await stack.enter_async_context(ObjectStore(settings.store, settings.limits))
         ready = Readiness(
             {
                 "redis": redis_check(ledger.redis),
                 "store": store_check(store, settings.buckets),
                 "origins": _fleet_check(Fleet(ledger.redis, namespace=ledger.namespace, process="readyz")),
-                **{f"workers {group.lane}": partial(group.problem, queue) for group in workers},
+                **{f"workers {group.lane}": partial(group.problem, sources.queue) for group in workers},
             }
         )
         stop = asyncio.Event()
-        sources = _Sources(settings=settings, redis=ledger.redis, ledger=ledger, queue=queue, rules=rules)
         app = Starlette(routes=[metrics_route(sources, own), *health_routes(ready)])
         task = asyncio.create_task(serve(app, [sock], stop, drain_s=1.0), name="standalone")
         log.info("metrics_served", address=address_of(sock))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pytest
@@ -11,7 +12,17 @@ from scheduler.commands.command_line import console
 from scheduler.commands.status import screen
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
-from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
+from scheduler.settings import load_settings
+from scheduler.status import (
+    PART_TIMEOUT_S,
+    ConsumerStatus,
+    QueueStatus,
+    RuleStatus,
+    ScanStatus,
+    Status,
+    collect,
+    open_readers,
+)
 from workers.origin.health import State
 from workers.origin.overview import OriginOverview
 
@@ -93,3 +104,23 @@ def test_without_a_terminal_nothing_is_cut(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert path in shown
     assert "\x1b" not in shown
+
+
+def test_what_was_not_read_is_said_once_and_shown_as_nothing_else():
+    status = Status(at=1.0, problems=dict.fromkeys(("queues", "workers", "rules", "scans"), "no answer"))
+    terminal = Console(width=80, record=True, file=io.StringIO())
+    terminal.print(screen(status))
+    text = terminal.export_text()
+    assert "queues, workers, rules, scans: not read: no answer" in text
+    assert "none" not in text
+    assert "worker process" not in text
+
+
+async def test_a_redis_that_is_away_is_told_within_seconds(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"data_dir: {tmp_path}\nbroker: {{url: 'redis://127.0.0.1:1/0'}}\nbuckets: {{site: {{}}}}\n"
+    )
+    async with asyncio.timeout(2 * PART_TIMEOUT_S), open_readers(load_settings(path, env={})) as sources:
+        found = await collect(sources)
+    assert set(found.problems) >= {"queues", "workers", "rules", "failures", "origins", "scans"}
