@@ -80,13 +80,13 @@ for i = 1, #KEYS, 2 do
     out[#out + 1] = 'busy'
   else
     redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
-    local look
-    if ARGV[3] then
-      look = held ~= ARGV[3] and held ~= ARGV[4]
-    else
-      look = held and string.sub(held, 1, 7) == 'stored|'
+    local state = 'started'
+    if held and string.sub(held, 1, 7) == 'stored|' then
+      state = 'stored'
+    elseif ARGV[3] and held ~= ARGV[3] and held ~= ARGV[4] then
+      state = 'look'
     end
-    out[#out + 1] = look and 'look' or 'started'
+    out[#out + 1] = state
   end
 end
 return out

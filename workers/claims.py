@@ -79,7 +79,7 @@ class RunState(StrEnum):
     TOMBSTONE = "tombstone"
     #: Only from `start_wanted`: no origin had it lately.
     ABSENT = "absent"
-    #: Only from `start_wanted`: a moment ago somebody else's pull reached the store.
+    #: A moment ago somebody else's pull reached the store. From `start_wanted` no claim was taken.
     STORED = "stored"
 
 
@@ -135,8 +135,9 @@ class Claims:
     ) -> list[RunState]:
         """Begin to move keys; BUSY where another owner's lease runs.
 
-        `lane` and `claim` are those of the message, if a dispatcher claimed its keys. LOOK where a key has
-        just been stored, or where that claim is not there any more: somebody else may have moved it.
+        `lane` and `claim` are those of the message, if a dispatcher claimed its keys. STORED where a pull has
+        just ended well and was recorded; LOOK where that claim is not there any more: somebody else may have
+        moved the key. Both are started.
         """
         args: list[str | int] = [f"running||{owner}", LEASE_MS]
         if claim:

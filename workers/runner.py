@@ -21,7 +21,7 @@ from workers.background import end
 from workers.claims import RunState
 from workers.errors import OriginsExhausted, TransferError, WireError
 from workers.failures import Failure, unread_failures
-from workers.plan import Attempt, Batch, Skipped, Stored, decode_batch
+from workers.plan import AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
 from workers.recording import Again, Recorder, Result, insist
 from workers.retry import decide, root_cause
 from workers.transfer import move
@@ -168,10 +168,17 @@ class BatchRunner:
                 ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
-                look_first = old or item.attempt > 0 or item.tried_as != "" or state is RunState.LOOK
+                look_first = old or item.attempt > 0 or item.tried_as != "" or state is not RunState.STARTED
                 # By a process that died; a failed try of a living one has cleaned up after itself.
                 tried_before = redelivered or (item.tried_as != "" and item.attempt == 0)
-                work = self._item(batch, item, index, look_first=look_first, tried_before=tried_before)
+                work = self._item(
+                    batch,
+                    item,
+                    index,
+                    look_first=look_first,
+                    tried_before=tried_before,
+                    recorded=state is RunState.STORED,
+                )
                 tasks[asyncio.create_task(work)] = item
         pending = set(tasks)
         try:
@@ -218,7 +225,14 @@ class BatchRunner:
         return order is not None
 
     async def _item(
-        self, batch: Batch, item: FetchItem, index: int, *, look_first: bool, tried_before: bool
+        self,
+        batch: Batch,
+        item: FetchItem,
+        index: int,
+        *,
+        look_first: bool,
+        tried_before: bool,
+        recorded: bool,
     ) -> Result:
         # The same over redeliveries and retries: an object of an earlier try is ours (S11).
         attempt = item.tried_as or f"{batch.id}-{index}"
@@ -256,6 +270,9 @@ class BatchRunner:
                 return self._failure(batch, item, "internal_error", f"{type(error).__name__}: {error}")
             finally:
                 self._moving.discard(task)
+            if recorded and isinstance(outcome, Stored) and not outcome.origin:
+                # Ours, but another message of the same try has said so already (P42).
+                outcome = AlreadyPresent(key=item.key, etag=outcome.etag, size=outcome.size)
             size = outcome.size if isinstance(outcome, Stored) else 0
             self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
             if item.request_id:  # somebody asked for this very key: a scan's items have none

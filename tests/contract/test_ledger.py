@@ -81,7 +81,7 @@ async def test_whoever_starts_on_a_key_that_was_just_stored_looks_first(ledger):
     assert await ledger.claims.start(B, ["a", "b"], owner="w1") == [RunState.STARTED] * 2
     await ledger.claims.finish(B, ["a"], owner="w1")
     await ledger.claims.release(B, ["b"], owner="w1")
-    assert await ledger.claims.start(B, ["a", "b"], owner="w2") == [RunState.LOOK, RunState.STARTED]
+    assert await ledger.claims.start(B, ["a", "b"], owner="w2") == [RunState.STORED, RunState.STARTED]
     keys = ["untouched", "pulled", "failed", "stored"]
     await ledger.claims.start(B, ["stored"], owner="w1")
     await ledger.claims.finish(B, ["stored"], owner="w1")
@@ -92,9 +92,8 @@ async def test_whoever_starts_on_a_key_that_was_just_stored_looks_first(ledger):
         assert await ledger.claims.start_wanted([WantedKey(B, key)], owner="front-1") == [RunState.STARTED]
     await ledger.claims.finish(B, ["pulled"], owner="front-1")
     await ledger.claims.release(B, ["failed"], owner="front-1")
-    look = RunState.LOOK
     states = await ledger.claims.start(B, keys, owner="w2", lane=Lane.HOT, claim="d1")
-    assert states == [RunState.STARTED, look, look, look]
+    assert states == [RunState.STARTED, RunState.STORED, RunState.LOOK, RunState.LOOK]
 
 
 async def test_one_message_follows_the_pull_of_a_front_that_might_die(ledger):

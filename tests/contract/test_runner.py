@@ -243,6 +243,16 @@ async def test_the_claim_of_a_retry_goes_with_its_message(setup):
         await setup.ledger.claims.forget("site", ["a"], lane=Lane.HOT, claim="event")
 
 
+async def test_p42_the_same_message_twice_is_stored_once_and_then_already_present(setup):
+    """P42: the second finds the object of its own try, which the first has recorded."""
+    await setup.run("a")
+    setup.moves["a"] = Stored(key="a", size=5, etag="e", origin="", url="")
+    await setup.run("a")
+    assert setup.calls[-1] == ("a", 0, "m1-0", True)
+    counts = await setup.ledger.outcomes.counts("site")
+    assert (counts["r", "stored"], counts["r", "already_present"]) == (1, 1)
+
+
 async def test_a_scan_batch_that_comes_twice_is_worked_off_once(setup):
     """P42: its coordinator died between queue and checkpoint."""
     await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
