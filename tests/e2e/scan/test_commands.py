@@ -11,6 +11,7 @@ import pytest
 
 from support.installation import (
     PATIENCE_S,
+    alive,
     descendants,
     ferryman,
     plain_environment,
@@ -99,6 +100,26 @@ def test_scans_run_in_a_process_of_their_own(here, up, origin, tmp_path):
     assert "scan serve" in descendants(up.process.pid)[int(pid)]
     until(lambda: status(up, "own")["phase"] == "done", "the scan is done")
     assert status(up, "own")["coordinator"] == ""
+
+
+def test_a_front_on_its_own_keeps_such_a_process_too_and_takes_it_along_when_it_ends(up, tmp_path):
+    settings = str(up.data_dir / "run" / "up.json")  # the same rules, as on another machine
+    command = ferryman(
+        "front", "--config", settings, "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"
+    )
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as front:
+        try:
+            until(
+                lambda: any("scan serve" in line for line in descendants(front.pid).values()),
+                "the front started a process for scans",
+            )
+            children = descendants(front.pid)
+        finally:
+            front.terminate()
+            front.wait(PATIENCE_S)
+    until(lambda: not any(alive(pid) for pid in children), "it ended with the front")
 
 
 def test_a_command_beside_another_file_leaves_the_rules_in_force_and_says_so(here, up, tmp_path):
