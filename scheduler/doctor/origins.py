@@ -83,8 +83,18 @@ def _judge(found: Subject, url: str, report: OriginReport, *, is_object: bool) -
     if report.soft_404:
         remedy = "set store.soft_404: learn in the rule, or error pages are stored as objects"
         found.warning("soft_404", "a key that nobody has gets 200", remedy, of=url)
-    if is_object:
-        for problem in report.problems:
-            found.warning("object", problem, "see docs/operations.md, origins", of=url)
-        if not report.problems:
-            found.ok("object", f"ranges, validator {report.validator}, {', '.join(report.digests)}", of=url)
+    if not is_object:
+        # A directory or a start page says little of an object; still, it is this server that answers.
+        looked = _offered(report) if report.status == 200 else "nothing was offered at this path"
+        found.ok("offers", f"{looked}; `--url URL` looks at an object", of=url)
+        return
+    for problem in report.problems:
+        found.warning("object", problem, "see docs/operations.md, origins", of=url)
+    if not report.problems:
+        found.ok("object", _offered(report), of=url)
+
+
+def _offered(report: OriginReport) -> str:
+    """Ranges, validator and digests, in words."""
+    digests = ", ".join(report.digests) or "none"
+    return f"ranges {report.ranges or 'not seen'}, validator {report.validator or 'none'}, digests {digests}"

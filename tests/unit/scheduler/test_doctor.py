@@ -261,12 +261,24 @@ async def test_an_origin_that_leads_back_is_a_loop(tmp_path, host, level):
         (OriginReport(url="u", reachable=True, status=200, soft_404=True), False, "soft_404", Level.WARNING),
         (OriginReport(url="u", reachable=True, status=200, problems=("p",)), True, "object", Level.WARNING),
         (OriginReport(url="u", reachable=True, status=200), True, "object", Level.OK),
+        (OriginReport(url="u", reachable=True, status=404), False, "offers", Level.OK),
     ],
 )
 def test_what_an_origin_offers_is_judged(report, is_object, check, level):
     found = Subject("origins")
     origins._judge(found, "u", report, is_object=is_object)
     assert levels(found.findings)[f"origins/{check}"] is level
+
+
+def test_ranges_validator_and_digests_are_told_of_whatever_was_looked_at():
+    report = OriginReport(
+        url="u", reachable=True, status=200, ranges="bytes", validator='etag "x"', digests=("content-md5",)
+    )
+    for is_object, check in ((False, "offers"), (True, "object")):
+        found = Subject("origins")
+        origins._judge(found, "u", report, is_object=is_object)
+        (told,) = [one.message for one in found.findings if one.check == check]
+        assert told.startswith('ranges bytes, validator etag "x", digests content-md5')
 
 
 @pytest.mark.parametrize(
