@@ -141,7 +141,7 @@ def listens(port: int) -> bool:
 
 
 def start_nginx(stack: contextlib.ExitStack, reader: Reader) -> str:
-    """nginx before the page is followed: it has a site of its own, the folder www, at the URL that is returned."""
+    """nginx before the page is followed: it serves the folder www, at the URL that is returned."""
     root = reader.root
     (root / "conf.d").mkdir()
     (spare,) = free_ports(1)
