@@ -14,11 +14,24 @@ from hypothesis import strategies as st
 from scheduler.rules import cos_xml, document, oss_xml
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.rules.matching import RequestFacts, match
-from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Path, Request, Rule, RuleSet
+from scheduler.rules.model import (
+    HostGroup,
+    OriginHost,
+    OriginPart,
+    Path,
+    Request,
+    Rule,
+    RuleSet,
+    RuleType,
+)
 from scheduler.rules.planning import PlanRefused, origin_url, plan
 from scheduler.rules.problems import ReadOptions
 from scheduler.rules.stored import decode_content, encode_content
 from support.rule_strategies import cos_rules, only, oss_rules, yaml_rules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 FILE = ReadOptions(bucket="b", owner="file")
 ODD = st.sampled_from(["/", "//", ".", "..", "../", "/..", "\\", "..\\", "%2e%2e", "%2F", "+", " ", "é", "e\u0301", "?", "#", ";", "%"])  # fmt: skip
@@ -138,27 +151,47 @@ def test_a_rule_survives_an_oss_document(rule: Rule) -> None:
     assert oss_xml.render(again) == text
 
 
-@given(rule=oss_rules(), key=KEYS.filter(lambda key: bool(key.lstrip("/"))))
-@settings(max_examples=30, deadline=None)
-def test_a_translated_rule_asks_for_the_same_urls(rule: Rule, key: str) -> None:
-    """W12: whatever could be said in the other format means the same there."""
-    ruleset = only(replace(rule, store=replace(rule.store, user_meta=True)))
-    if cos_xml.losses(ruleset):
-        return
-    other, _ = cos_xml.parse(cos_xml.render(ruleset), FILE)
-    facts = RequestFacts(key=rule.when.prefix.lstrip("/") + key.lstrip("/"), status=404)
-    before, after = match(ruleset, facts), match(other, facts)
-    assert (before is None) == (after is None)
-    if before is None or after is None:
-        return
+def _asked(rule: Rule, ruleset: RuleSet, facts: RequestFacts) -> object:
+    """All that an origin, the client and the store would notice of a rule; of a redirect only its answer."""
     try:
-        fetch, item = plan(before, ruleset, "b", facts)
-    except PlanRefused:
-        with pytest.raises(PlanRefused):
-            plan(after, other, "b", facts)
+        fetch, item = plan(rule, ruleset, "b", facts)
+    except PlanRefused as error:
+        return error.reason
+    urls = [
+        [origin_url(origin, item) for origin in (group.primary, *group.standbys)] for group in fetch.groups
+    ]
+    if rule.type is RuleType.REDIRECT:
+        return urls, rule.answer.redirect_code
+    weights = [group.weight for group in fetch.groups] if len(fetch.groups) > 1 else []
+    plain = replace(fetch, groups=())
+    return urls, weights, plain, rule.answer.transparent, rule.answer.allow_head, rule.type
+
+
+@pytest.mark.parametrize("target", [cos_xml, oss_xml], ids=["cos", "oss"])
+@given(
+    rule=st.one_of(
+        cos_rules(), oss_rules().map(lambda r: replace(r, store=replace(r.store, user_meta=True)))
+    ),
+    key=KEYS.filter(lambda key: bool(key.lstrip("/"))),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_translated_rule_asks_for_the_same(target: ModuleType, rule: Rule, key: str) -> None:
+    """W12: whatever could be said in the other format means the same there."""
+    ruleset = only(rule)
+    if target.losses(ruleset):
         return
-    fetch_2, item_2 = plan(after, other, "b", facts)
-    assert origin_url(fetch.groups[0].primary, item) == origin_url(fetch_2.groups[0].primary, item_2)
+    other, _ = target.parse(target.render(ruleset), FILE)
+    headers = (("Accept", "x"), ("Cookie", "c"))
+    for name in (key.lstrip("/"), rule.when.prefix.lstrip("/") + key.lstrip("/") + rule.when.suffix):
+        facts = RequestFacts(
+            key=name, status=404, headers=headers, query="a=1", scheme="http", host="h.example"
+        )
+        before, after = match(ruleset, facts), match(other, facts)
+        assert (before is None) == (after is None)
+        if before is not None and after is not None:
+            named = replace(after, name=before.name)
+            renamed = replace(other, rules=(named,))
+            assert _asked(before, ruleset, facts) == _asked(named, renamed, facts)
 
 
 @given(rule=yaml_rules())
