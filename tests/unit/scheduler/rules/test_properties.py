@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 import pytest
@@ -28,7 +29,6 @@ from scheduler.rules.planning import PlanRefused, origin_url, plan
 from scheduler.rules.problems import ReadOptions
 from scheduler.rules.stored import decode_content, encode_content
 from support.rule_strategies import cos_rules, only, oss_rules, yaml_rules
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import ModuleType
