@@ -135,11 +135,13 @@ def without_annotations(directory: Path) -> None:
     (directory / "rules.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_promtool_takes_rules_and_configuration():
     promtool("check", "rules", RULES)
     promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yaml")
 
 
+@pytest.mark.slow
 def test_promtool_can_read_every_query_of_the_dashboard(tmp_path):
     text = (PROMETHEUS.parent / "grafana" / "dashboards" / "ferryman.json").read_text(encoding="utf-8")
     queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
@@ -157,6 +159,7 @@ def test_every_alert_has_a_situation():
     assert set(SITUATIONS) == set(alerts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SITUATIONS))
 def test_an_alert_fires_in_the_situation_that_it_names(name, tmp_path):
     without_annotations(tmp_path)
@@ -164,6 +167,7 @@ def test_an_alert_fires_in_the_situation_that_it_names(name, tmp_path):
     promtool("test", "rules", "test.yaml", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_no_alert_fires_over_a_healthy_fleet(tmp_path):
     without_annotations(tmp_path)
     silent = dict.fromkeys(SITUATIONS, (HEALTHY, None))
@@ -171,6 +175,7 @@ def test_no_alert_fires_over_a_healthy_fleet(tmp_path):
     promtool("test", "rules", "test.yaml", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_jobs_of_the_prometheus_operator_are_known_too(tmp_path):
     """A PodMonitor's job is NAMESPACE/NAME."""
     without_annotations(tmp_path)
