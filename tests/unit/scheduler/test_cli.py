@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from scheduler import cli
 from scheduler.commands.command_line import CommandFailed, failure, load
+from scheduler.demo.system import DemoFailed, fresh_directory
 from scheduler.listen import bind
 from workers.errors import BrokerUnavailable, ConfigError, OriginTimeout, StoreDenied
 
@@ -86,6 +87,26 @@ def test_secret_files_that_are_not_there_are_told_all_at_once_before_anything_st
     for setting in ("admin.token_file", "store.secret_access_key_file", "gateway.access_keys[0].secret_file"):
         assert f"{setting}: cannot read no/" in result.output
     assert not (here / ".ferryman").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda root: root.parent.touch(), "Not a directory"),
+        (lambda root: root.parent.mkdir(), None),
+        (lambda root: root.mkdir(parents=True) or (root / "mine").touch(), "was not made by a demo"),
+    ],
+    ids=["below-a-file", "below-a-folder", "somebody-s"],
+)
+def test_the_demo_takes_no_directory_that_is_not_its_own(tmp_path, make, said):
+    root = tmp_path / "file" / "demo"
+    make(root)
+    if said is None:
+        fresh_directory(root)
+        assert root.is_dir()
+    else:
+        with pytest.raises(DemoFailed, match=said):
+            fresh_directory(root)
 
 
 def test_a_mistake_of_yaml_is_one_line_with_its_place(here):
