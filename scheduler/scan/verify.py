@@ -163,9 +163,13 @@ class Verifier:
         services, state = self._services, self._state
         path = Path(state.inventory_file)
         if not state.inventory_complete or not path.is_file():  # one stat
-            msg = (
-                f"scan {state.name}: its inventory {state.inventory_file or '(none)'} is not here; scan first"
-            )
+            msg = f"scan {state.name} is {state.phase}, and its inventory was not read to its end; scan first"
+            if state.inventory_complete:
+                msg = (
+                    f"scan {state.name}: its inventory {state.inventory_file} is not on this machine: "
+                    f"verify where the scan was run, or scan again from here: "
+                    f"ferryman scan start {state.name} … --wait"
+                )
             raise ConfigError(msg)
         waivers = await services.ledger.failures.waivers(state.options.bucket)
         self._excused = frozenset(waiver.key for waiver in waivers)

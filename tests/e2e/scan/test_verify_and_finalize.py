@@ -243,3 +243,15 @@ async def test_a_dry_retirement_answers_a_share_of_missing_keys_and_always_the_s
     )
     await retired.set_share(fleet.bucket, 0)
     assert not any(retired.is_dry(fleet.bucket, key) for key in keys)
+
+
+async def test_verifying_without_the_inventory_says_where_it_may_be(fleet):
+    fleet.origin.bodies["a.txt"] = b"x"
+    await fleet.scan("s", ["a.txt"])
+    state = await fleet.scans.states.get("s")
+    Path(state.inventory_file).unlink()
+    with pytest.raises(ConfigError, match="is not on this machine: verify where the scan was run"):
+        await verified(fleet)
+    await fleet.scan("t", inventory={"manifest": "/nowhere/list.csv"})
+    with pytest.raises(ConfigError, match="scan t is failed, and its inventory was not read to its end"):
+        await verified(fleet, "t")
