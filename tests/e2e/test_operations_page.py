@@ -210,6 +210,11 @@ def test_the_page_moves_a_site(tmp_path):
         assert "retired: rule-1" in reader.type(following())
         assert shell == []
 
+        def nobody_is_asked() -> bool:
+            before = len(origin.asked)
+            return reader.visit(f"img/probe-{before}.png")[0] == 404 and len(origin.asked) == before
+
+        until(nobody_is_asked, "the front knows that the rule is retired")
         origin.bodies.clear()
         asked = len(origin.asked)
         assert all(reader.visit(key) == (200, body) for key, body in bodies.items())

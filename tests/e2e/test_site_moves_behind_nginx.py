@@ -214,6 +214,11 @@ def test_a_site_behind_nginx_moves_while_it_is_served_and_its_origin_goes(tmp_pa
         assert visitors.seen > 50
         assert visitors.wrong == []
 
+        def nobody_is_asked() -> bool:
+            before = len(origin.asked)
+            return site.get(f"img/probe-{before}.bin")[0] == 404 and len(origin.asked) == before
+
+        until(nobody_is_asked, "the front knows that the rule is retired")
         bodies = dict(origin.bodies)
         origin.bodies.clear()
         asked = len(origin.asked)
