@@ -1,16 +1,14 @@
-"""Alive and ready: the checks, their deadline, and the three paths of a process without an admin side."""
+"""Alive and ready: the checks and their deadline."""
 
 from __future__ import annotations
 
 import asyncio
 
 import fakeredis
-import httpx
 import pytest
 
 from scheduler.front.admin import health
 from scheduler.front.admin.health import Readiness, health_routes, origins_check, redis_check, store_check
-from scheduler.front.admin.standalone import application
 from workers.errors import OriginUnreachable, StoreDenied
 from workers.origin.control import OriginControl
 from workers.settings import OriginSettings
@@ -92,22 +90,6 @@ async def test_one_origin_that_is_not_out_is_enough(out, ready):
 
 async def test_without_any_rule_the_origins_are_no_problem():
     assert await origins_check(OriginControl(OriginSettings()), list)() is None
-
-
-@pytest.mark.parametrize(("check", "status"), [(well, 200), (broken, 503)])
-async def test_a_process_without_an_admin_side_answers_the_three_paths(check, status):
-    gauges = []
-    transport = httpx.ASGITransport(application(Readiness({"store": check}), lambda: gauges.append(1)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        assert (await client.get("/healthz")).text == "ok\n"
-        ready = await client.get("/readyz")
-        assert ready.status_code == status
-        assert ready.json()["ready"] is (status == 200)
-        answer = await client.get("/metrics")
-        assert answer.headers["content-type"].startswith("text/plain; version=")
-        assert "ferryman_claims_total" in answer.text
-        assert gauges == [1]
-        assert (await client.get("/other")).status_code == 404
 
 
 def test_health_paths_are_two():
