@@ -71,11 +71,11 @@ _METRICS = """
 # Metrics
 
 In Prometheus' text format at `/metrics`: on the admin side of a front (with its token), and on
-`metrics.front_listen`, `worker_listen` and `consumer_listen`. Each answer has the counts of **all** processes
-of the machine that share `data_dir`, so scrape one address a machine: two of the same one would be counted
-twice. Queues, workers, listed failures, scans and consumers are states of the installation and equal everywhere:
-take `max`, not `sum`. `/healthz` beside it says that the process answers, `/readyz` that Redis, the store and
-at least one origin do; both are open.
+`metrics.front_listen`, `worker_listen` and `consumer_listen`. Each answer has the counts of **all**
+processes of the machine that share `data_dir`, so scrape one address a machine: two of the same one would
+be counted twice. Queues, workers, listed failures, scans and consumers are states of the installation and
+equal everywhere: take `max`, not `sum`. `/healthz` beside it says that the process answers, `/readyz` that
+Redis, the store and at least one origin do; both are open.
 
 Labels come from the configuration or from short fixed lists. Of hosts, logs, scans and rules at most 100 are
 told apart by a process, the rest are `other`. `lane` is `hot`, `cold`, or `front` for what a front pulled.
