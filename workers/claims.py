@@ -213,10 +213,6 @@ class Claims:
                 pipe.set(self._name("absent", bucket, key), b"1", px=max(1, int(ttl_s * 1000)))
             await pipe.execute()
 
-    async def absent(self, bucket: str, key: str) -> bool:
-        """Whether the key was recently found absent at every origin."""
-        return bool(await self._redis.exists(self._name("absent", bucket, key)))
-
     async def withheld(self, bucket: str, key: str) -> bool:
         """Whether the key is not asked for at any origin: lately absent (L14), or deleted here (S15)."""
         names = [self._name(kind, bucket, key) for kind in ("absent", "tomb")]

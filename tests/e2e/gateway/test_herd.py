@@ -132,8 +132,7 @@ async def test_p29_a_thousand_gets_of_an_absent_key_ask_the_origin_once(chaos, m
     for _ in range(10):
         replies = await asyncio.gather(*(fronts[number % 2].get("/k") for number in range(100)))
         assert {reply.status for reply in replies} == {404}
-    assert chaos.count("/k") <= 2
-    assert chaos.count("/k") == 1 or fronts[1].gateway.parts.claims.unanswered == 0
+    assert chaos.count("/k") == 1
 
 
 async def test_a23_a_store_that_fails_does_not_touch_the_clients_answer(chaos, mirror, start, monkeypatch):
@@ -220,7 +219,7 @@ async def test_a26_a_redis_that_is_away_is_no_error_for_a_client(chaos, mirror, 
     async def away_queue(*_, **__):
         raise BrokerUnavailable("away")
 
-    for name in ("start_wanted", "absent", "release", "renew", "is_running", "mark_absent"):
+    for name in ("start_wanted", "withheld", "release", "renew", "is_running", "mark_absent"):
         monkeypatch.setattr(front.services.ledger.claims, name, away)
     monkeypatch.setattr(front.services.dispatcher, "dispatch_planned", away_queue)
     assert (await front.get("/k")).body == BODY
