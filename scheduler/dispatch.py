@@ -20,7 +20,7 @@ from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
 from workers import metrics
 from workers.claims import ClaimState
-from workers.errors import BrokerUnavailable, QueueFull
+from workers.errors import BrokerUnavailable, QueueFull, described
 from workers.plan import Batch, Lane
 
 if TYPE_CHECKING:
@@ -311,4 +311,4 @@ class Dispatcher:
 
 
 def _away(error: Exception) -> BrokerUnavailable:
-    return BrokerUnavailable(f"ledger: {type(error).__name__}: {error}")
+    return BrokerUnavailable(f"ledger: {described(error)}")

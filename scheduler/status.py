@@ -19,7 +19,7 @@ from scheduler.logs.board import consumers
 from scheduler.rules.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
 from scheduler.scan.state import Account, ScanStates, account
-from workers.errors import BrokerUnavailable, FerrymanError
+from workers.errors import BrokerUnavailable, FerrymanError, described
 from workers.ledger import Ledger
 from workers.origin import overview
 from workers.origin.fleet import Fleet
@@ -193,7 +193,7 @@ async def collect(services: Sources, *, reasons: bool = True) -> Status:
         except TimeoutError:
             problems[name] = f"no answer within {PART_TIMEOUT_S:g} s"
         except (FerrymanError, RedisError, OSError) as error:
-            problems[name] = f"{type(error).__name__}: {error}"
+            problems[name] = described(error)
 
     await asyncio.gather(*(one(name, read) for name, read in parts.items()))
     return Status(at=time.time(), **found, problems=problems)

@@ -304,3 +304,9 @@ class BudgetExhausted(TransferError):
     """No slot in the origin's budget came free in time."""
 
     reason = "budget_exhausted"
+
+
+def described(error: BaseException) -> str:
+    """A foreign exception for a message: its type, and its text where it has one."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

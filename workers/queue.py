@@ -27,7 +27,7 @@ import orjson
 from dramatiq import Message
 from redis.exceptions import RedisError
 
-from workers.errors import BrokerUnavailable
+from workers.errors import BrokerUnavailable, described
 from workers.ledger import connect
 from workers.plan import Batch, Lane, encode_batch
 
@@ -135,7 +135,7 @@ class JobQueue:
                         await self._dispatch([self._ns], args, client=pipe)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            msg = f"queue: {type(error).__name__}: {error}"
+            msg = f"queue: {described(error)}"
             raise BrokerUnavailable(msg) from error
 
     def _encode(self, batch: Batch) -> tuple[str, bytes]:
@@ -179,7 +179,7 @@ class JobQueue:
         try:
             found = await self._redis.zrangebyscore(f"{self._ns}:workers", since, "+inf")
         except (RedisError, OSError) as error:
-            msg = f"queue: {type(error).__name__}: {error}"
+            msg = f"queue: {described(error)}"
             raise BrokerUnavailable(msg) from error
         names = [cast("bytes", name).decode().rpartition(":") for name in found]
         return frozenset(int(pid) for theirs, _, pid in names if theirs == group)
@@ -215,7 +215,7 @@ class JobQueue:
         try:
             names = await self._redis.zrangebyscore(f"{self._ns}:__heartbeats__", since, "+inf")
         except (RedisError, OSError) as error:
-            msg = f"queue: {type(error).__name__}: {error}"
+            msg = f"queue: {described(error)}"
             raise BrokerUnavailable(msg) from error
         return sum(not cast("bytes", name).startswith(b"producer-") for name in names)
 
@@ -235,7 +235,7 @@ class JobQueue:
                 waiting, held, delayed, head = await pipe.execute()
             oldest = await self._redis.hget(f"{name}.msgs", head) if head is not None else None
         except (RedisError, OSError) as error:
-            msg = f"queue: {type(error).__name__}: {error}"
+            msg = f"queue: {described(error)}"
             raise BrokerUnavailable(msg) from error
         age = 0.0
         if oldest is not None:

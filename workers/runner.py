@@ -19,7 +19,7 @@ import structlog
 
 from workers.background import end
 from workers.claims import RunState
-from workers.errors import OriginsExhausted, TransferError, WireError
+from workers.errors import OriginsExhausted, TransferError, WireError, described
 from workers.failures import Failure, unread_failures
 from workers.plan import AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
 from workers.recording import Again, Recorder, Result, insist
@@ -193,7 +193,7 @@ class BatchRunner:
             # A fault of ours in recording: what is not written down must not vanish with the message.
             log.exception("batch_failed_unexpectedly", items=len(ready) + len(pending))
             await end(*pending)
-            message = f"{type(error).__name__}: {error}"
+            message = described(error)
             left = [item for item, _ in ready] + [tasks[task] for task in pending]
             failed = [(item, self._failure(batch, item, "internal_error", message)) for item in left]
             await self._recorder.record(batch, failed, started=True)
@@ -267,7 +267,7 @@ class BatchRunner:
             except Exception as error:
                 # A fault of ours on one key must neither end its batch nor vanish.
                 log.exception("item_failed_unexpectedly", key=item.key)
-                return self._failure(batch, item, "internal_error", f"{type(error).__name__}: {error}")
+                return self._failure(batch, item, "internal_error", described(error))
             finally:
                 self._moving.discard(task)
             if recorded and isinstance(outcome, Stored) and not outcome.origin:

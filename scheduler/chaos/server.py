@@ -29,6 +29,7 @@ import structlog
 from scheduler.chaos.catalogue import Behaviour, load
 from scheduler.chaos.content import DEFAULT_SIZE, Shelf, make_object
 from scheduler.chaos.exchange import MAX_HEAD_BYTES, ChaosRequest, Exchange, read_request
+from workers.errors import described
 
 if TYPE_CHECKING:
     import ssl
@@ -269,7 +270,7 @@ class ChaosServer:
                         headers = [(str(name), str(value)) for name, value in document.get("headers", [])]
                         self.put(document["path"], document["body"].encode(), headers)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    return 400, {"error": f"{type(error).__name__}: {error}"}
+                    return 400, {"error": described(error)}
                 return 200, {}
             case _:
                 return 404, {"error": "no such control"}

@@ -19,7 +19,7 @@ from scheduler.demo.steps import STEPS
 from scheduler.demo.system import DemoFailed, System, fresh_directory, port_or_free
 from scheduler.embedded import resolve_running
 from scheduler.settings import load_settings
-from workers.errors import FerrymanError
+from workers.errors import FerrymanError, described
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def _show(system: System, origin: SampleOrigin, samples: dict[str, Sample]
             try:
                 showing.result()
             except (FerrymanError, httpx.HTTPError, OSError) as error:
-                click.echo(f"FAILED in step {number}, {title}: {type(error).__name__}: {error}", err=True)
+                click.echo(f"FAILED in step {number}, {title}: {described(error)}", err=True)
                 click.echo(f"the last lines of {system.log}:\n{system.tail()}", err=True)
                 return 1
         click.echo("Summary")

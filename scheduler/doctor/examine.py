@@ -17,7 +17,7 @@ from scheduler.doctor.model import Finding, Level
 from scheduler.embedded import resolve_running
 from scheduler.processes import installation_id
 from scheduler.rules.repository import RulesRepository
-from workers.errors import BrokerUnavailable, ConfigError
+from workers.errors import BrokerUnavailable, ConfigError, described
 from workers.ledger import Ledger
 from workers.origin.client import OriginClient
 from workers.origin.control import OriginControl
@@ -107,6 +107,6 @@ async def _guarded(subject: str, check: Awaitable[list[Finding]]) -> list[Findin
     except Exception as error:
         # A check that breaks must not hide the others.
         log.exception("doctor_check_broke", subject=subject)
-        message = f"{type(error).__name__}: {error}"
+        message = described(error)
     remedy = "run it again with log.level: debug, and report it"
     return [Finding(subject=subject, check="examined", level=Level.FAILED, message=message, remedy=remedy)]

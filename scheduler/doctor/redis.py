@@ -14,6 +14,7 @@ from redis.exceptions import (
 )
 
 from scheduler.doctor.model import Subject
+from workers.errors import described
 from workers.ledger import connect, ledger_url
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def check(settings: Settings) -> list[Finding]:
         await _memory(found, redis, info)
     except (RedisError, OSError) as error:
         remedy = "check broker.url, its password and the network; or start `ferryman up`"
-        found.failed("answers", f"{type(error).__name__}: {error}", remedy)
+        found.failed("answers", described(error), remedy)
     finally:
         await redis.aclose()
     if f"/{settings.broker.ledger_db}" == f"/{_queue_db(settings.broker.url)}":

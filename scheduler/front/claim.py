@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from scheduler.front.gathered import Gathered
 from workers import metrics
 from workers.claims import RunState, WantedKey
+from workers.errors import described
 from workers.leases import LeaseKeeper
 
 if TYPE_CHECKING:
@@ -193,5 +194,5 @@ class FrontClaims:
         except (RedisError, OSError, TimeoutError) as error:
             self.unanswered += 1
             self._away_until = loop.time() + PAUSE_S
-            log.warning("ledger_away", error=f"{type(error).__name__}: {error}", pause_s=PAUSE_S)
+            log.warning("ledger_away", error=described(error), pause_s=PAUSE_S)
             return None

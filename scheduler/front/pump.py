@@ -33,6 +33,7 @@ from workers.errors import (
     OriginUnreachable,
     StoreError,
     TransferError,
+    described,
 )
 from workers.origin.fetch import Absent, Fetched, PassedRedirect
 from workers.plan import Lane
@@ -335,7 +336,7 @@ class Pump:
         except Exception as error:
             # A fault of ours on this side is no reason to harm the clients on the other.
             log.exception("store_side_crashed", bucket=fill.bucket, key=fill.key)
-            return StoreError(f"{type(error).__name__}: {error}")
+            return StoreError(described(error))
         finally:
             reader.close()
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from workers import metrics
 from workers.background import end
+from workers.errors import described
 
 if TYPE_CHECKING:
     from scheduler.dependency import DependencyRecorder
@@ -148,4 +149,4 @@ class GatewayStats:
                     self._backlog.popleft()
                 await self._ledger.minutes.write("front", self._instance, self._minute, self._minute_counts)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("stats_not_written", error=f"{type(error).__name__}: {error}")
+            log.warning("stats_not_written", error=described(error))

@@ -31,7 +31,7 @@ from scheduler.scan.reading import Reading, forget_inventories, inventory_path
 from scheduler.scan.state import LEASE_MS, Checkpoint, account
 from scheduler.scan.wanted import added, batches_of, planned, refusal, replacements
 from workers.background import end
-from workers.errors import BrokerUnavailable, FerrymanError, QueueFull
+from workers.errors import BrokerUnavailable, FerrymanError, QueueFull, described
 from workers.origin.windows import parse_window
 from workers.plan import Batch, Lane
 
@@ -137,7 +137,7 @@ class Coordinator:
             await self._finish("failed", error=str(error))
         except Exception as error:
             log.exception("scan_failed_unexpectedly", scan=name)
-            await self._finish("failed", error=f"internal error: {type(error).__name__}: {error}")
+            await self._finish("failed", error=f"internal error: {described(error)}")
 
     # ------------------------------------------------------------------ records, orders, lease
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
-from workers.errors import BrokerUnavailable, WireError
+from workers.errors import BrokerUnavailable, WireError, described
 from workers.origin import fleet_scripts
 from workers.origin.health import Cause, Ejection
 from workers.origin.rule_budgets import decode
@@ -237,7 +237,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise BrokerUnavailable(f"origin state: {type(error).__name__}: {error}") from error
+        raise BrokerUnavailable(f"origin state: {described(error)}") from error
 
 
 def _text(value: bytes | str) -> str:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from workers.errors import FerrymanError
+from workers.errors import FerrymanError, described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ class Readiness:
         except TimeoutError:
             return f"no answer within {CHECK_TIMEOUT_S:g} s"
         except (FerrymanError, RedisError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+            return described(error)
 
 
 def redis_check(redis: Redis) -> Check:

@@ -20,7 +20,7 @@ import orjson
 
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.manifest import ManifestBroken
-from workers.errors import ConfigError
+from workers.errors import ConfigError, described
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,7 +159,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> httpx.Response:
             answer = await client.get(url)
         except httpx.HTTPError as error:
             if attempt == TRIES - 1:
-                msg = f"{url}: {type(error).__name__}: {error}"
+                msg = f"{url}: {described(error)}"
                 raise ManifestBroken(msg) from error
         else:
             if answer.status_code == 200:
