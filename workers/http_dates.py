@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+#: Dates that are remembered: objects of one deployment share theirs, and each is read several times.
+_REMEMBERED = 4096
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def http_date(text: str) -> datetime | None:
     """The moment that an HTTP date names, in any of its forms; None where it names none.
 
