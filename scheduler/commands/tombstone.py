@@ -11,6 +11,7 @@ import click
 from scheduler.commands.command_line import config_option, echo_json, failure, json_option, load, run_async
 from scheduler.intake.keys import checked_key
 from scheduler.intake.model import Refused
+from scheduler.quantity import duration
 from workers.errors import BrokerUnavailable, ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def list_(bucket: str, limit: int, config: Path | None, as_json: bool) -> None:
         echo_json([{"key": key, "reason": reason, "left_s": round(left, 3)} for key, reason, left in rows])
         return
     for key, reason, left in rows:
-        click.echo(f"{left / 3600:10.1f} h  {reason:<12} {key}")
+        click.echo(f"{duration(left):>8}  {reason:<12} {key}")
     click.echo(f"{len(rows)} tombstone(s) in {bucket}", err=True)
 
 
