@@ -163,8 +163,9 @@ async def _consume(
     checkpoint = Checkpoint(checkpoint_path(settings.data_dir, name))
     with checkpoint.hold():
         async with open_services(settings) as services:
-            # Whoever runs only a consumer and workers has no front that would publish the file's rules.
-            await apply_file_rules(services.rules, settings, who="consume")
+            # Whoever runs only a consumer and workers has no front that would publish the file's rules. A
+            # machine with logs may know some of the buckets only: it takes nothing from the others.
+            await apply_file_rules(services.rules, settings, who="consume", withdraw=False)
             sink = QueueSink(
                 dispatcher=services.dispatcher,
                 ledger=services.ledger,

@@ -80,11 +80,17 @@ def read_file_rules(settings: Settings) -> tuple[dict[str, RuleSet], tuple[Probl
 
 
 async def apply_file_rules(
-    repository: RulesRepository, settings: Settings, *, who: str = "file", how: str = "configuration file"
+    repository: RulesRepository,
+    settings: Settings,
+    *,
+    who: str = "file",
+    how: str = "configuration file",
+    withdraw: bool = True,
 ) -> Applied:
     """Put the file's rules in force; what is the same already stays untouched.
 
-    Without Redis they are in force in this process at once, and everywhere when Redis is back.
+    Without Redis they are in force in this process at once, and everywhere when Redis is back. `withdraw` is
+    for files that speak for the whole installation: buckets that such a file no longer names lose theirs.
 
     Raises:
         DocumentError: a document of the file is wrong; nothing was changed.
@@ -107,7 +113,8 @@ async def apply_file_rules(
         else:
             (changed if replaced.changed else unchanged).append(bucket)
     try:
-        gone = [bucket for bucket in await repository.owned_by_file() if bucket not in rulesets]
+        if withdraw:
+            gone = [bucket for bucket in await repository.owned_by_file() if bucket not in rulesets]
         for bucket in gone:
             await repository.delete(bucket, owner="file", who=who, how=f"{how}: no rules any more")
     except BrokerUnavailable as error:

@@ -73,6 +73,14 @@ async def test_rules_that_left_the_file_are_withdrawn_and_the_bucket_is_the_apis
     assert repository.snapshot("site").owner == "api"
 
 
+async def test_a_file_that_speaks_for_some_buckets_takes_nothing_from_the_others(repository):
+    await apply_file_rules(repository, settings(site=rules("a.example"), logs=rules("b.example")))
+    applied = await apply_file_rules(repository, settings(logs=rules("c.example")), withdraw=False)
+    assert (applied.changed, applied.withdrawn) == (("logs",), ())
+    found = repository.snapshot("site")
+    assert (found.owner, len(found.rules)) == ("file", 1)
+
+
 async def test_the_file_takes_over_what_the_api_had_w9(repository):
     await repository.replace("site", (), owner="api", who="k", how="PUT ?origin")
     await apply_file_rules(repository, settings(site=rules("a.example")))
