@@ -8,13 +8,13 @@ them would not bring it back.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
+from workers.metric_files import alive
 from workers.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class WorkerGroup:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        alive = sum(_exists(pid) for pid in await queue.members(self.name))
-        if alive >= self.processes:
+        living = sum(alive(pid) for pid in await queue.members(self.name))
+        if living >= self.processes:
             return None
-        return f"{alive} of {self.processes} worker processes give signs of life"
+        return f"{living} of {self.processes} worker processes give signs of life"
 
     async def ready(self) -> bool:
         """For a supervisor: whether all processes live; True as well when nobody can tell."""
@@ -53,13 +53,3 @@ class WorkerGroup:
         finally:
             with contextlib.suppress(RedisError, OSError):  # of a connection that is gone already
                 await queue.close()
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

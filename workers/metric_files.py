@@ -82,12 +82,13 @@ def _dead(place: Path) -> list[tuple[Path, str]]:
     found = []
     for path in place.iterdir():
         name = _FILE.fullmatch(path.name)
-        if name is not None and name["pid"] != "0" and not _alive(int(name["pid"])):
+        if name is not None and name["pid"] != "0" and not alive(int(name["pid"])):
             found.append((path, name["kind"]))
     return found
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine exists, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
