@@ -16,11 +16,11 @@ from pathlib import Path
 
 import redis.asyncio
 
-from workers import metric_types, metrics
-from workers.origin.control import OriginControl
-from workers.origin.fleet import Fleet
+from workers.origin.control.control import OriginControl
+from workers.origin.control.fleet import Fleet
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import BudgetSettings, OriginSettings
+from workers.telemetry import metric_types, metrics
 
 HOSTS = tuple(OriginGroup(primary=Origin(host=f"o{n}.example"), weight=10 - n) for n in range(10))
 PLAN = FetchPlan(bucket="site", rule="r", groups=HOSTS)

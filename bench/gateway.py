@@ -36,8 +36,8 @@ from machine import static_origin
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from scheduler.front.server import serve_gateway
+from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
-from scheduler.startup import make_ready
 from support.gateway import gateway_settings
 from support.seaweed import running_seaweed
 from support.valkey import running_valkey
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
     from support.seaweed import Seaweed
 
 SIZE = 16 * 1024
@@ -67,7 +67,7 @@ def _quiet_log() -> None:
 
 def _front(raw: dict[str, Any], port: int, pipe: Connection) -> None:
     _quiet_log()
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
     async def main() -> None:
         async with open_services(Settings.model_validate(raw)) as services:
@@ -243,7 +243,7 @@ class Bench:
 
     async def misses(self) -> float:
         port, raw = free_port(), self.settings()
-        from scheduler.settings import Settings
+        from scheduler.config.settings import Settings
 
         rates: dict[str, list[float]] = {"miss": [], "put": []}
         count = self.arguments.objects

@@ -27,11 +27,11 @@ from starlette.applications import Starlette
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from scheduler.dispatch.sink import QueueSink
 from scheduler.front.admin.events import routes
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.filters import make_filter
-from scheduler.logs.sink import QueueSink
 from support.intake import intake_services, queued_keys
 from support.valkey import running_valkey
 

@@ -27,17 +27,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import uvloop
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 
-from scheduler.processes import LaneSize, worker_children
-from scheduler.settings import Settings
-from scheduler.supervise import Supervisor
+from scheduler.config.settings import Settings
+from scheduler.machine.processes import LaneSize, worker_children
+from scheduler.machine.supervise import Supervisor
 from support.seaweed import running_seaweed
 from support.valkey import running_valkey
-from workers import log
-from workers.ledger import Ledger
+from workers.ledger.ledger import Ledger
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.store.client import ObjectStore
 from workers.store.metadata import object_meta
+from workers.telemetry import log
 
 BATCH = 100
 

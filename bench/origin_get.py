@@ -19,9 +19,9 @@ import aiohttp
 import uvloop
 from yarl import URL
 
-from workers.origin.client import OriginClient
-from workers.origin.control import OriginControl
-from workers.origin.fetch import Fetched, Fetcher
+from workers.origin.control.control import OriginControl
+from workers.origin.fetch.fetcher import Fetched, Fetcher
+from workers.origin.wire.client import OriginClient
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import OriginSettings
 

@@ -34,17 +34,17 @@ from listing_server import key_of, size_of
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 from move import ferryman, make_files
 
-from scheduler.processes import LaneSize, worker_children
+from scheduler.config.settings import Settings
+from scheduler.machine.processes import LaneSize, worker_children
+from scheduler.machine.startup import make_ready
+from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import open_services
 from scheduler.scan.service import ScanService, scan_options
-from scheduler.settings import Settings
-from scheduler.startup import make_ready
-from scheduler.supervise import Supervisor
 from support.seaweed import running_seaweed
 from support.valkey import running_valkey
-from workers import log
 from workers.plan import Lane
 from workers.store.guarantees import StoreGuarantees
+from workers.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

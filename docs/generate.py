@@ -23,10 +23,10 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from scheduler.cli import COMMANDS, cli
-from scheduler.examples import EXAMPLES
-from scheduler.settings import Settings
-from workers import metrics as _  # noqa: F401 -- fills the registry
+from scheduler.commands.examples import EXAMPLES
+from scheduler.config.settings import Settings
 from workers.settings import Section
+from workers.telemetry import metrics as _  # noqa: F401 -- fills the registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,1 +1,6 @@
-"""The control plane: decides what moves and when, and hands it to `workers`."""
+"""What moves and when: rules, misses, scans, the gateway, the command line.
+
+`scheduler` imports `workers`, never back. Read `rules`, then `dispatch` (an event becomes a message), then
+the ways in (`logs`, `intake`, `front`, `scan`). `runtime` wires a process, `machine` starts and watches
+processes, `config` reads config.yaml, `commands` are the command line.
+"""

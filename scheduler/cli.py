@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.examples import attach
+from scheduler.commands.examples import attach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scheduler.dependency import DependencyRecorder
-from scheduler.dispatch import Dispatcher
-from scheduler.origin_budgets import publishing_budgets
-from scheduler.rules.repository import RulesRepository
+from scheduler.dispatch.dependency import DependencyRecorder
+from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.rules.in_force.origin_budgets import publishing_budgets
+from scheduler.rules.in_force.repository import RulesRepository
 from workers.background import end
-from workers.ledger import Ledger
-from workers.origin.client import OriginClient
-from workers.origin.control import OriginControl
-from workers.origin.fetch import Fetcher
-from workers.origin.inspect import is_well
-from workers.queue import JobQueue
+from workers.ledger.ledger import Ledger
+from workers.origin.control.control import OriginControl
+from workers.origin.fetch.fetcher import Fetcher
+from workers.origin.fetch.inspect import is_well
+from workers.origin.wire.client import OriginClient
+from workers.queue.queue import JobQueue
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

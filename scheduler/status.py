@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from scheduler.logs.board import consumers
-from scheduler.rules.repository import RulesRepository
+from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
 from scheduler.scan.state import Account, ScanStates, account
 from workers.errors import BrokerUnavailable, FerrymanError, described
-from workers.ledger import Ledger
-from workers.origin import overview
-from workers.origin.fleet import Fleet
+from workers.ledger.ledger import Ledger
+from workers.origin.control import overview
+from workers.origin.control.fleet import Fleet
 from workers.plan import Lane
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from redis.asyncio import Redis
 
-    from scheduler.settings import Settings
-    from workers.origin.overview import OriginOverview
+    from scheduler.config.settings import Settings
+    from workers.origin.control.overview import OriginOverview
 
 #: Seconds for one part to be read.
 PART_TIMEOUT_S: Final = 3.0
@@ -57,7 +57,7 @@ class RuleStatus:
 
     bucket: str
     rule: str
-    #: By outcome, as `workers.outcomes.CODES` names them, and `bytes`.
+    #: By outcome, as `workers.ledger.outcomes.CODES` names them, and `bytes`.
     counts: dict[str, int]
 
 

@@ -1,3 +1,6 @@
-"""The data plane: everything needed to move one object. Knows nothing of rules, events, logs or scans."""
+"""What moves one object from an origin to the store, and the processes that do it all day.
 
-__version__ = "0.1.0"
+Must not know rules, events, logs or scans (`scheduler`). Read `plan` and `errors` first: everything else
+turns a plan into an outcome. Then `transfer`, the use case; the rooms it asks, `origin` and `store`; the
+processes around it, `queue`; and what they write down, `ledger` and `telemetry`.
+"""

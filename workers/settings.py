@@ -1,7 +1,7 @@
 """What a worker process must be told: store, broker, origins, limits.
 
-Owns the shape of these sections of config.yaml; `scheduler.settings` adds its own and loads the file. Unknown
-keys are refused. Units are in the names.
+Owns the shape of these sections of config.yaml; `scheduler.config.settings` adds its own and loads the file.
+Unknown keys are refused. Units are in the names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from workers.origin.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
+from workers.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
 
 MIB = 1024 * 1024
 

@@ -10,19 +10,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
 from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, StoreDenied, TransferError
-from workers.origin.fetch import Absent, Fetched, PassedRedirect
+from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
-from workers.store.sweep import end_earlier
+from workers.store.write.sweep import end_earlier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from workers.origin.fetch import Fetcher, FetchSession
+    from workers.origin.fetch.fetcher import Fetcher, FetchSession
     from workers.plan import FetchItem, FetchPlan, Lane, Outcome
     from workers.store.client import ObjectStore
-    from workers.store.memory import Reservation
+    from workers.store.write.memory import Reservation
 
 
 async def move(

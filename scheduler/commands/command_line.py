@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -59,7 +59,7 @@ def config_option(command: Command) -> Command:
 
 
 def _listen(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from scheduler.settings import split_listen
+    from scheduler.config.settings import split_listen
 
     if value is not None:
         try:
@@ -113,16 +113,16 @@ def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) ->
     """Settings for a command.
 
     `implicit` reads ./config.yaml when `config` is None and it exists, or the settings of the `ferryman up`
-    that runs here without one (`scheduler.run_settings`); `resolve` replaces `embedded` by the
+    that runs here without one (`scheduler.config.run_settings`); `resolve` replaces `embedded` by the
     addresses of the embedded parts that `ferryman up` runs in this data_dir.
 
     Raises:
         CommandFailed: exit 2, with every problem of the configuration, or that `ferryman up` is not running.
     """
-    from scheduler.embedded import resolve_running
-    from scheduler.run_settings import settings_of_up
-    from scheduler.settings import load_settings
-    from workers import log
+    from scheduler.config.run_settings import settings_of_up
+    from scheduler.config.settings import load_settings
+    from scheduler.machine.embedded import resolve_running
+    from workers.telemetry import log
 
     found = config is None and implicit
     if found and DEFAULT_CONFIG.is_file():

@@ -22,15 +22,15 @@ from scheduler.commands.command_line import (
     run_async,
     stop_event,
 )
-from workers import log, metric_files
 from workers.errors import ConfigError
 from workers.plan import Lane
+from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
-    from scheduler.events import MissEvent
-    from scheduler.intake.model import Deletion
+    from scheduler.config.settings import ConsumeSettings, Settings
     from scheduler.logs.consumer import InputSpec
-    from scheduler.settings import ConsumeSettings, Settings
+    from scheduler.misses.event import MissEvent
+    from scheduler.misses.refusals import Deletion
 
 #: Counts of a summary, in the order in which they are told.
 _TOLD = (
@@ -73,7 +73,7 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
     Without FILE, the `consume:` section of the configuration. A file is taken up where the checkpoint of an
     earlier run left it; one without is followed from its end, or read from its start with --once.
     """
-    from scheduler import secret_files
+    from scheduler.config import secret_files
 
     dry = options["dry_run"]
     once = options["once"] or options["replay"] or dry
@@ -105,7 +105,7 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
 
 def _section(path: str, options: dict[str, Any]) -> ConsumeSettings:
     """One FILE of the command line as a section of `consume:`."""
-    from scheduler.settings import ConsumeSettings
+    from scheduler.config.settings import ConsumeSettings
 
     try:
         return ConsumeSettings(
@@ -148,15 +148,15 @@ def _refuse_missing(specs: list[InputSpec]) -> None:
 async def _consume(
     settings: Settings, specs: list[InputSpec], *, once: bool, options: dict[str, Any]
 ) -> dict[str, Any]:
+    from scheduler.dispatch.sink import QueueSink
     from scheduler.front.admin.standalone import serving
     from scheduler.logs.board import Board
     from scheduler.logs.checkpoint import Checkpoint
     from scheduler.logs.consumer import Consumer
     from scheduler.logs.open import checkpoint_path, default_name, instance_name
-    from scheduler.logs.sink import QueueSink
-    from scheduler.rules.apply import apply_file_rules
+    from scheduler.rules.in_force.apply import apply_file_rules
     from scheduler.runtime import open_services
-    from workers import metrics
+    from workers.telemetry import metrics
 
     name = options["name"] or default_name(specs)
     stop = stop_event()
@@ -199,9 +199,9 @@ async def _consume(
 
 
 async def _dry(specs: list[InputSpec], *, as_json: bool) -> dict[str, Any]:
+    from scheduler.dispatch.sink import DrySink
     from scheduler.logs.checkpoint import Checkpoint
     from scheduler.logs.consumer import Consumer
-    from scheduler.logs.sink import DrySink
 
     found: list[dict[str, str]] = []
 

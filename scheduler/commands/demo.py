@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from scheduler.commands.command_line import run_async, stop_event
-from workers import log
+from workers.telemetry import log
 
 
 @click.command()

@@ -17,7 +17,7 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
-from workers import log
+from workers.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

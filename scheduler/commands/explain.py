@@ -18,7 +18,7 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
-from scheduler.front.bucket_address import BucketLookup
+from scheduler.front.http.bucket_address import BucketLookup
 from scheduler.rules.hosts import HostError, normalise_host, split_host
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.rules.matching import RequestFacts
@@ -27,11 +27,11 @@ from workers.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scheduler.events import MissEvent
-    from scheduler.rules.explain import Explanation
+    from scheduler.config.settings import Settings
+    from scheduler.misses.event import MissEvent
     from scheduler.rules.model import RuleSet
-    from scheduler.rules.replay import Replay
-    from scheduler.settings import Settings
+    from scheduler.rules.trying.explain import Explanation
+    from scheduler.rules.trying.replay import Replay
 
 _PATH = click.Path(path_type=Path, dir_okay=False, exists=True)
 _MARKS = {"matched": "=>", "not_matched": "--", "not_asked": "  "}
@@ -86,7 +86,7 @@ def command(
     ruleset = _ruleset(settings, rules_file, name)
     if ruleset is None:
         raise CommandFailed(f"bucket {name!r} has no rules")
-    from scheduler.rules.explain import explain
+    from scheduler.rules.trying.explain import explain
 
     found = explain(ruleset, name, facts, kind="event" if queued else "request")
     if as_json:
@@ -138,8 +138,8 @@ def _header(text: str) -> tuple[str, str]:
 def _ruleset(settings: Settings, rules_file: Path | None, bucket: str) -> RuleSet | None:
     """The rules of the file, of the configuration, or those in force."""
     from scheduler.commands.rule_files import open_repository, read_rules_file
-    from scheduler.embedded import resolve_running
-    from scheduler.rules.apply import read_file_rules
+    from scheduler.machine.embedded import resolve_running
+    from scheduler.rules.in_force.apply import read_file_rules
 
     if rules_file is not None:
         found = read_rules_file(rules_file, settings, bucket)
@@ -165,7 +165,7 @@ def _ruleset(settings: Settings, rules_file: Path | None, bucket: str) -> RuleSe
 def _replayed(
     settings: Settings, log_file: Path, against: Path, rules_file: Path | None, bucket: str | None, form: str
 ) -> Replay:
-    from scheduler.rules.replay import Replay, replay
+    from scheduler.rules.trying.replay import Replay, replay
 
     total = Replay()
     by_bucket: dict[str, list[MissEvent]] = {}
@@ -185,11 +185,11 @@ def _events(settings: Settings, log_file: Path, bucket: str | None, form: str) -
     """The misses of a log, in any format that `ferryman consume` reads."""
     import gzip
 
-    from scheduler.events import MissEvent
     from scheduler.logs.filters import make_filter
     from scheduler.logs.formats.catalog import format_by_name
     from scheduler.logs.formats.detect import detect
     from scheduler.logs.formats.record import parse
+    from scheduler.misses.event import MissEvent
 
     only = bucket or (next(iter(settings.buckets)) if len(settings.buckets) == 1 else None)
     buckets = {name: found.hosts for name, found in settings.buckets.items()}

@@ -1,7 +1,7 @@
 """`ferryman failures`: the list of what could not be moved, and what to do about it.
 
 Owns the options and how the list looks. What a selection is and how a retry is accounted:
-`scheduler.failures`.
+`scheduler.dispatch.failures`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
-from scheduler.failures import Selection, retry, selected
+from scheduler.dispatch.failures import Selection, retry, selected
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
-from workers.failures import failure_to_json
+from workers.ledger.failures import failure_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from scheduler.settings import Settings
-    from workers.failures import Failure
-    from workers.ledger import Ledger
+    from scheduler.config.settings import Settings
+    from workers.ledger.failures import Failure
+    from workers.ledger.ledger import Ledger
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGE = re.compile(r"(\d+)([smhd])")
@@ -92,7 +92,7 @@ def _buckets(settings: Settings, wanted: tuple[str, ...]) -> list[str]:
 def _with_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[Any]]) -> Any:
     from redis.exceptions import RedisError
 
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
 
     async def main() -> Any:
         ledger = Ledger.open(settings.broker)

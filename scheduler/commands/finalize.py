@@ -23,10 +23,10 @@ from scheduler.commands.rules_in_force import note_other_rules
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scheduler.config.settings import Settings
     from scheduler.runtime import Services
-    from scheduler.settings import Settings
 
-#: What the per-minute records (`workers.minutes`) can prove, with a day to spare.
+#: What the per-minute records (`workers.ledger.minutes`) can prove, with a day to spare.
 LONGEST_QUIET_S = 7 * 86_400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -135,8 +135,8 @@ async def _finalize(
     forget: str | None,
 ) -> dict[str, Any]:
     from scheduler.runtime import open_services
-    from scheduler.scan import finalize as finalizing
-    from scheduler.scan.gate import look
+    from scheduler.scan.gate import finalize as finalizing
+    from scheduler.scan.gate.gate import look
     from scheduler.scan.state import ScanStates
 
     who = f"{getpass.getuser()}@{socket.gethostname()}"

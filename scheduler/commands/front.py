@@ -18,13 +18,13 @@ from scheduler.commands.command_line import (
     stop_event,
     with_listen,
 )
-from workers import log, metric_files
+from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 @click.command()
@@ -45,8 +45,8 @@ def command(
     admin_fd: int | None,
 ) -> None:
     """Run the object gateway and the admin side until Ctrl-C."""
-    from scheduler import secret_files
-    from scheduler.listen import bind, bound
+    from scheduler.config import secret_files
+    from scheduler.machine.listen import bind, bound
 
     if no_gateway and no_admin:
         raise click.UsageError("--no-gateway and --no-admin together leave nothing to run")
@@ -83,10 +83,10 @@ async def _run(
     alone: bool,
     reread: Callable[[], Settings],
 ) -> None:
+    from scheduler.config.run_settings import write_run_settings
     from scheduler.front.admin.standalone import serving
-    from scheduler.processes import coordinator_child, front_child
-    from scheduler.run_settings import write_run_settings
-    from scheduler.supervise import Supervisor
+    from scheduler.machine.processes import coordinator_child, front_child
+    from scheduler.machine.supervise import Supervisor
 
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack, Supervisor() as supervisor:
@@ -117,13 +117,13 @@ async def serve_front(
     On SIGHUP the rules of the settings that `reread` gives are put in force.
     """
     from scheduler.front.admin.app import make_app
-    from scheduler.front.serve import serve
+    from scheduler.front.http.serve import serve
     from scheduler.front.server import serve_gateway
-    from scheduler.processes import installation_id
-    from scheduler.rules.hangup import applying_on_hangup
+    from scheduler.machine.processes import installation_id
+    from scheduler.machine.startup import make_ready
+    from scheduler.machine.sweeping import serve_sweeps
+    from scheduler.rules.in_force.hangup import applying_on_hangup
     from scheduler.runtime import open_services
-    from scheduler.startup import make_ready
-    from scheduler.sweeping import serve_sweeps
 
     async with open_services(settings, installation=installation_id(settings)) as services:
         await make_ready(services, who="front")

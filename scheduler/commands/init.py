@@ -158,8 +158,8 @@ def _check(text: str) -> None:
     """
     from pydantic import ValidationError
 
-    from scheduler.rules.apply import read_file_rules
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
+    from scheduler.rules.in_force.apply import read_file_rules
 
     try:
         settings = Settings.model_validate(yaml.safe_load(text))
@@ -183,14 +183,14 @@ def _scalar(text: str) -> str:
 
 def _origin(answers: Answers) -> None:
     from scheduler.commands.up import with_origin
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
     with_origin(Settings(), answers.origin, DEFAULT_BUCKET)
 
 
 def _bucket(answers: Answers) -> None:
     from scheduler.commands.up import with_origin
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
     with_origin(Settings(), DEFAULT_ORIGIN, answers.bucket)
 

@@ -16,17 +16,17 @@ from scheduler.commands.command_line import (
     load,
     run_async,
 )
-from workers import log
 from workers.errors import ConfigError
+from workers.telemetry import log
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
 
-    from scheduler.settings import Settings
-    from workers.origin.inspect import OriginReport
-    from workers.origin.overview import OriginOverview
+    from scheduler.config.settings import Settings
+    from workers.origin.control.overview import OriginOverview
+    from workers.origin.fetch.inspect import OriginReport
 
 
 @click.group(invoke_without_command=True)
@@ -48,9 +48,9 @@ def command(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 
 
 async def _read(settings: Settings) -> list[OriginOverview]:
-    from workers.ledger import Ledger
-    from workers.origin import overview
-    from workers.origin.fleet import Fleet
+    from workers.ledger.ledger import Ledger
+    from workers.origin.control import overview
+    from workers.origin.control.fleet import Fleet
 
     ledger = Ledger.open(settings.broker)
     try:
@@ -84,11 +84,11 @@ def probe(ctx: click.Context, config: Path | None, as_json: bool, url: str, cred
 
 
 async def _probe(settings: Settings, url: str, credential: str | None) -> OriginReport:
-    from scheduler.processes import installation_id
-    from workers.ledger import Ledger
-    from workers.origin.client import OriginClient
-    from workers.origin.control import OriginControl
-    from workers.origin.inspect import inspect_origin
+    from scheduler.machine.processes import installation_id
+    from workers.ledger.ledger import Ledger
+    from workers.origin.control.control import OriginControl
+    from workers.origin.fetch.inspect import inspect_origin
+    from workers.origin.wire.client import OriginClient
 
     async with contextlib.AsyncExitStack() as stack:
         ledger = Ledger.open(settings.broker)
@@ -170,7 +170,7 @@ def table(origins: list[OriginOverview], *, brief: bool = False) -> RenderableTy
 
 
 def _state(origin: OriginOverview, *, brief: bool) -> str:
-    from workers.origin.health import State
+    from workers.origin.control.health import State
 
     if origin.state is State.WELL:
         pause = f", rests {origin.pause_s:.0f} s" if origin.pause_s else ""

@@ -20,8 +20,8 @@ from scheduler.commands.command_line import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scheduler.dependency import Dependency
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
+    from scheduler.dispatch.dependency import Dependency
 
 _PERIODS = {"1h": 3600.0, "24h": 86_400.0, "7d": 604_800.0}
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -49,7 +49,7 @@ def command(bucket: str | None, *, since: str, config: Path | None, as_json: boo
 
 
 async def _read(settings: Settings, buckets: list[str], period_s: float) -> list[Dependency]:
-    from scheduler.dependency import dependency
+    from scheduler.dispatch.dependency import dependency
     from scheduler.runtime import open_services
 
     async with open_services(settings) as services:

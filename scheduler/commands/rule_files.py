@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
+    from scheduler.config.settings import Settings
     from scheduler.rules.formats import Found
+    from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.lint import LintNote
     from scheduler.rules.model import Owner, RuleSet
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.settings import Settings
 
 
 def read_rules_file(file: Path, settings: Settings | None, bucket: str | None) -> Found:
@@ -33,8 +33,8 @@ def read_rules_file(file: Path, settings: Settings | None, bucket: str | None) -
     Raises:
         ConfigError: the file cannot be read, or (DocumentError) the document is wrong.
     """
-    from scheduler.rules.apply import read_options
     from scheduler.rules.formats import is_xml, read_any
+    from scheduler.rules.in_force.apply import read_options
 
     try:
         with click.open_file(str(file), encoding="utf-8") as stream:
@@ -70,7 +70,7 @@ def settings_for(file: Path, config: Path | None) -> Settings | None:
 
     A FILE that is a configuration is its own; what is wrong with its other sections is told on stderr.
     """
-    from scheduler.settings import load_settings
+    from scheduler.config.settings import load_settings
 
     if config is not None:
         return load(config, resolve=False)
@@ -112,8 +112,8 @@ def only_set(found: Found) -> tuple[RuleSet, Any]:
 @contextlib.asynccontextmanager
 async def open_repository(settings: Settings) -> AsyncIterator[RulesRepository]:
     """The repository, read once; nothing watches it."""
-    from scheduler.rules.repository import RulesRepository
-    from workers.ledger import Ledger
+    from scheduler.rules.in_force.repository import RulesRepository
+    from workers.ledger.ledger import Ledger
 
     ledger = Ledger.open(settings.broker)
     try:
@@ -142,7 +142,7 @@ def host_notes(ruleset: RuleSet, settings: Settings | None) -> Iterable[LintNote
 
 def _listening(listen: str) -> list[str]:
     """`address:port` of a listening address; of every address of this machine when it is a wildcard."""
-    from scheduler.settings import split_listen
+    from scheduler.config.settings import split_listen
 
     host, port = split_listen(listen)
     if host not in {"0.0.0.0", "::", ""}:

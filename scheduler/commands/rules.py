@@ -32,11 +32,11 @@ from workers.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scheduler.config.settings import Settings
     from scheduler.rules.formats import Form, Found
+    from scheduler.rules.in_force.repository import RulesRepository
+    from scheduler.rules.in_force.stored import Change
     from scheduler.rules.model import RuleSet
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.rules.stored import Change
-    from scheduler.settings import Settings
 
 _FORMS = ("yaml", "json", "cos", "oss")
 _file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
@@ -139,7 +139,7 @@ def convert(
 @guarded
 def apply_rules(file: Path | None, config: Path | None, as_json: bool, bucket: str | None) -> None:
     """Put rules in force everywhere: those of the configuration, or FILE for a bucket that the API owns."""
-    from scheduler.rules.apply import apply_file_rules
+    from scheduler.rules.in_force.apply import apply_file_rules
 
     settings = load(config)
 
@@ -174,8 +174,8 @@ def apply_rules(file: Path | None, config: Path | None, as_json: bool, bucket: s
 @guarded
 def show(bucket: str | None, config: Path | None, as_json: bool, form: str, lossy: bool) -> None:
     """Print the rules in force: of BUCKET, or an overview of all buckets."""
-    from scheduler.rules.document import to_data
     from scheduler.rules.formats import Form
+    from scheduler.rules.yaml.document import to_data
 
     settings = load(config)
 
@@ -268,7 +268,7 @@ def _count(number: int, what: str) -> str:
 async def _put(
     repository: RulesRepository, settings: Settings, file: Path, bucket: str | None
 ) -> dict[str, Any]:
-    from scheduler.rules.repository import OwnedByFile
+    from scheduler.rules.in_force.repository import OwnedByFile
 
     ruleset, warnings = only_set(read_rules_file(file, settings, bucket))
     name = bucket or ruleset.bucket

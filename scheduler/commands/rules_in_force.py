@@ -16,7 +16,7 @@ async def note_other_rules(services: Services, bucket: str) -> None:
     Raises:
         DocumentError: a rule of the configuration is wrong.
     """
-    from scheduler.startup import difference_to_file
+    from scheduler.machine.startup import difference_to_file
 
     if difference := await difference_to_file(services.rules, services.settings, bucket):
         click.echo(

@@ -19,14 +19,14 @@ from scheduler.commands.command_line import (
 )
 from scheduler.commands.rules_in_force import note_other_rules
 from scheduler.commands.scan_view import show, watch
-from workers import log, metric_files
+from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scheduler.config.settings import Settings
     from scheduler.scan.service import ScanService
     from scheduler.scan.state import Order
-    from scheduler.settings import Settings
 
 #: Seconds that a process needs before it can say that it runs scans.
 _STARTING_S = 5.0
@@ -114,9 +114,9 @@ def _absolute(place: str) -> str:
 
 
 async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: bool, as_json: bool) -> str:
+    from scheduler.machine.startup import make_bucket
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService, scan_options
-    from scheduler.startup import make_bucket
 
     options = scan_options(settings, name, given)
     async with open_services(settings) as services:
@@ -212,7 +212,7 @@ def serve(config: Path | None) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from scheduler.processes import installation_id
+    from scheduler.machine.processes import installation_id
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
 

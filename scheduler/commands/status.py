@@ -19,15 +19,15 @@ from scheduler.commands.command_line import (
     run_async,
     stop_event,
 )
-from scheduler.quantity import duration, size
-from workers import log
+from scheduler.config.quantity import duration, size
+from workers.telemetry import log
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
     from scheduler.status import Status
 
 #: How the name of a section looks.

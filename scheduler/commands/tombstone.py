@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.commands.command_line import config_option, echo_json, failure, json_option, load, run_async
-from scheduler.intake.keys import checked_key
-from scheduler.intake.model import Refused
-from scheduler.quantity import duration
+from scheduler.config.quantity import duration
+from scheduler.misses.keys import checked_key
+from scheduler.misses.refusals import Refused
 from workers.errors import BrokerUnavailable, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from scheduler.settings import Settings
-    from workers.ledger import Ledger
+    from scheduler.config.settings import Settings
+    from workers.ledger.ledger import Ledger
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TTL = re.compile(r"(\d+)([smhd])")
@@ -113,7 +113,7 @@ def remove(bucket: str, keys: tuple[str, ...], file: Any, config: Path | None, a
 def _run(settings: Settings, work: Callable[[Ledger], Awaitable[None]]) -> None:
     from redis.exceptions import RedisError
 
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
 
     async def main() -> None:
         ledger = Ledger.open(settings.broker)

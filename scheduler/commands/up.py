@@ -32,17 +32,17 @@ from scheduler.commands.command_line import (
     run_async,
     with_listen,
 )
-from workers import log, metric_files
 from workers.errors import ConfigError
 from workers.plan import Lane
+from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from pathlib import Path
 
-    from scheduler.settings import Settings
-    from scheduler.supervise import Child, Supervisor
+    from scheduler.config.settings import Settings
+    from scheduler.machine.supervise import Child, Supervisor
 
 DEFAULT_BUCKET = "site"
 logger = structlog.get_logger(__name__)
@@ -65,8 +65,8 @@ def command(
     admin_listen: str | None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: front, workers, consumers, and what is `embedded`."""
-    from scheduler import secret_files
-    from scheduler.rules.apply import read_file_rules
+    from scheduler.config import secret_files
+    from scheduler.rules.in_force.apply import read_file_rules
 
     if bucket is not None and origin is None:
         raise click.UsageError("--bucket goes with --origin URL")
@@ -95,7 +95,7 @@ def with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
     """Settings with one more bucket whose only rule mirrors `origin`."""
     from pydantic import ValidationError
 
-    from scheduler.settings import BucketSettings, Settings
+    from scheduler.config.settings import BucketSettings, Settings
 
     parts = urlsplit(origin)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -132,9 +132,9 @@ class _Up:
 
     async def run(self) -> int:
         """Start, wait, stop; the exit code."""
-        from scheduler.data_dir import DataDirLock
-        from scheduler.listen import bind
-        from scheduler.supervise import ChildFailed, Supervisor
+        from scheduler.config.data_dir import DataDirLock
+        from scheduler.machine.listen import bind
+        from scheduler.machine.supervise import ChildFailed, Supervisor
 
         with contextlib.ExitStack() as stack:
             stack.enter_context(DataDirLock(self.settings.data_dir))
@@ -182,7 +182,7 @@ class _Up:
 
     def _apply(self, supervisor: Supervisor) -> None:
         """Give the first front the rules of the configuration as it is now; a wrong one changes nothing."""
-        from scheduler.run_settings import UP, write_run_settings
+        from scheduler.config.run_settings import UP, write_run_settings
 
         if self.running is None:
             return
@@ -196,18 +196,18 @@ class _Up:
         supervisor.signal("front", signal.SIGHUP)
 
     async def _start(self, supervisor: Supervisor, gateway: socket.socket, admin: socket.socket) -> None:
-        from scheduler import embedded
-        from scheduler.admin_token import token_of
+        from scheduler.config.admin_token import token_of
+        from scheduler.config.run_settings import UP, note_source, write_run_settings
         from scheduler.front.admin.standalone import serving
-        from scheduler.listen import bound
-        from scheduler.processes import (
+        from scheduler.machine import embedded
+        from scheduler.machine.listen import bound
+        from scheduler.machine.processes import (
             LaneSize,
             consumer_child,
             coordinator_child,
             worker_children,
             worker_group,
         )
-        from scheduler.run_settings import UP, note_source, write_run_settings
 
         # The addresses as bound: nothing is fetched from ourselves.
         settings = with_listen(self.settings, gateway=bound(gateway), admin=bound(admin))
@@ -236,8 +236,8 @@ class _Up:
     def _fronts(
         self, settings: Settings, file: Path, gateway: socket.socket, admin: socket.socket
     ) -> list[Child]:
-        from scheduler.embedded import http_status
-        from scheduler.processes import front_child
+        from scheduler.machine.embedded import http_status
+        from scheduler.machine.processes import front_child
 
         host, port = admin.getsockname()[:2]
 
@@ -274,8 +274,8 @@ class _Up:
         click.echo(f"  {child.name:<12} pid {pid:<8} {time.monotonic() - began:5.1f} s  {what}")
 
     def _say_what_next(self, settings: Settings, gateway: socket.socket, admin: socket.socket) -> None:
-        from scheduler.admin_token import token_of
-        from scheduler.listen import address_of
+        from scheduler.config.admin_token import token_of
+        from scheduler.machine.listen import address_of
 
         base, admin_base = f"http://{address_of(gateway)}", f"http://{address_of(admin)}"
         token_file = settings.data_dir / "admin-token"

@@ -19,8 +19,8 @@ from scheduler.commands.rules_in_force import note_other_rules
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scheduler.scan.verify import VerifyReport
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
+    from scheduler.scan.verify.verify import VerifyReport
 
 _SHOWN = 20
 
@@ -42,13 +42,13 @@ def command(name: str, *, sample: int | None, full: bool, config: Path | None, a
         raise CommandFailed("give one of --sample and --full", exit_code=2)
     report = run_async(_verify(load(config), name, sample=sample, full=full, quiet=as_json))
     if as_json:
-        from scheduler.scan.verify import verify_to_json
+        from scheduler.scan.verify.verify import verify_to_json
 
         echo_json(verify_to_json(report))
     else:
         _print(report)
     if not report.clean:
-        from scheduler.scan.verify import HARMLESS
+        from scheduler.scan.verify.verify import HARMLESS
 
         faults = sum(number for finding, number in report.counts.items() if finding not in HARMLESS)
         raise CommandFailed(f"verification of {name} found {faults} faults")
@@ -62,7 +62,7 @@ async def _verify(
 
     from scheduler.runtime import open_services
     from scheduler.scan.state import ScanStates
-    from scheduler.scan.verify import Verifier
+    from scheduler.scan.verify.verify import Verifier
 
     columns = (
         SpinnerColumn(),

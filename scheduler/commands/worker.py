@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.commands.command_line import config_option, guarded, load, run_async, stop_event
-from workers import log, metric_files
 from workers.plan import Lane
+from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from scheduler.processes import LaneSize
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
+    from scheduler.machine.processes import LaneSize
 
 
 @click.command()
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @guarded
 def command(config: Path | None, lane: str, processes: int | None, threads: int | None) -> None:
     """Run worker processes that move objects, until Ctrl-C."""
-    from scheduler import secret_files
-    from scheduler.processes import LaneSize
+    from scheduler.config import secret_files
+    from scheduler.machine.processes import LaneSize
 
     settings = load(config)
     secret_files.require(settings)
@@ -50,11 +50,11 @@ def command(config: Path | None, lane: str, processes: int | None, threads: int 
 
 async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
     from scheduler.front.admin.standalone import serving
-    from scheduler.processes import worker_children, worker_group
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.startup import publish_first_rules
-    from scheduler.supervise import Supervisor
-    from workers.ledger import Ledger
+    from scheduler.machine.processes import worker_children, worker_group
+    from scheduler.machine.startup import publish_first_rules
+    from scheduler.machine.supervise import Supervisor
+    from scheduler.rules.in_force.repository import RulesRepository
+    from workers.ledger.ledger import Ledger
 
     stop = stop_event()
     ledger = Ledger.open(settings.broker)

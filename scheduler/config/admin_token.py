@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.data_dir import admin_token
+from scheduler.config.data_dir import admin_token
 from workers.secret_values import reveal
 
 if TYPE_CHECKING:
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 def token_of(settings: Settings) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.data_dir import holder, write_private
+from scheduler.config.data_dir import holder, write_private
 from workers.settings import reveal_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 def write_run_settings(settings: Settings, name: str) -> Path:

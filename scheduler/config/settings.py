@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from scheduler.settings_problems import describe, named_twice
+from scheduler.config.problems import describe, named_twice
 from workers.errors import ConfigError
-from workers.origin.addresses import is_loopback
+from workers.origin.wire.addresses import is_loopback
 from workers.secret_values import reveal
 from workers.settings import (
     BrokerSettings,
@@ -157,7 +157,7 @@ class BucketSettings(Section):
     hits: Literal["serve", "redirect", "off"] = "serve"
     #: Host names that mean this bucket.
     hosts: tuple[str, ...] = ()
-    #: Rule documents in YAML form; validated by `scheduler.rules.document`.
+    #: Rule documents in YAML form; validated by `scheduler.rules.yaml.document`.
     rules: tuple[Any, ...] | None = None
 
 

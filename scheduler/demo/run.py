@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
+from scheduler.config.settings import load_settings
 from scheduler.demo.content import make_content
 from scheduler.demo.origin import SampleOrigin
 from scheduler.demo.stage import BUCKET, Stage
 from scheduler.demo.steps import STEPS
 from scheduler.demo.system import DemoFailed, System, fresh_directory, port_or_free
-from scheduler.embedded import resolve_running
-from scheduler.settings import load_settings
+from scheduler.machine.embedded import resolve_running
 from workers.errors import FerrymanError, described
 from workers.store.client import ObjectStore
 

@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 import workers.lifeline
-from scheduler.data_dir import TOKEN_FILE
+from scheduler.config.data_dir import TOKEN_FILE
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:

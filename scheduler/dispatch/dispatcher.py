@@ -18,20 +18,20 @@ from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
-from workers import metrics
-from workers.claims import ClaimState
 from workers.errors import BrokerUnavailable, QueueFull, described
+from workers.ledger.claims import ClaimState
 from workers.plan import Batch, Lane
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scheduler.dependency import DependencyRecorder
-    from scheduler.events import MissEvent
+    from scheduler.dispatch.dependency import DependencyRecorder
+    from scheduler.misses.event import MissEvent
     from scheduler.rules.model import RuleSet
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
     from workers.plan import FetchItem, FetchPlan
-    from workers.queue import JobQueue
+    from workers.queue.queue import JobQueue
 
 #: Items of one message: enough to spread its cost, few enough to share the work between processes.
 BATCH_ITEMS = 100

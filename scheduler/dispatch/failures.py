@@ -1,8 +1,8 @@
 """Choosing among listed failures, and sending the chosen ones once more.
 
-Owns what a selection is and how a retry is accounted. The list itself is `workers.failures`'; the way to the
-queue is the dispatcher's. A key leaves the list only after the queue has it, and only if nothing new was
-recorded of it meanwhile.
+Owns what a selection is and how a retry is accounted. The list itself is `workers.ledger.failures`'; the way
+to the queue is the dispatcher's. A key leaves the list only after the queue has it, and only if nothing new
+was recorded of it meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from scheduler.events import MissEvent
+from scheduler.misses.event import MissEvent
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
@@ -20,9 +20,9 @@ from workers.plan import Lane
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from scheduler.dispatch import Dispatcher, RuleSource
-    from workers.failures import Failure
-    from workers.ledger import Ledger
+    from scheduler.dispatch.dispatcher import Dispatcher, RuleSource
+    from workers.ledger.failures import Failure
+    from workers.ledger.ledger import Ledger
     from workers.plan import FetchItem, FetchPlan
 
 #: Failures sent in one step.

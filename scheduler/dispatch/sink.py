@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from workers import metrics
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.plan import Lane
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scheduler.dispatch import Dispatcher, DispatchReport
-    from scheduler.events import MissEvent
-    from scheduler.intake.model import Deletion
-    from workers.ledger import Ledger
+    from scheduler.dispatch.dispatcher import Dispatcher, DispatchReport
+    from scheduler.misses.event import MissEvent
+    from scheduler.misses.refusals import Deletion
+    from workers.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 

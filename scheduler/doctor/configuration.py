@@ -7,14 +7,14 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from scheduler.config.secret_files import secret_files
 from scheduler.doctor.model import Subject
-from scheduler.secret_files import secret_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
-    from scheduler.settings import Settings
 
 
 def check(settings: Settings) -> list[Finding]:

@@ -14,19 +14,19 @@ import structlog
 
 from scheduler.doctor import configuration, limits, loops, origins, redis, rules, store
 from scheduler.doctor.model import Finding, Level
-from scheduler.embedded import resolve_running
-from scheduler.processes import installation_id
-from scheduler.rules.repository import RulesRepository
+from scheduler.machine.embedded import resolve_running
+from scheduler.machine.processes import installation_id
+from scheduler.rules.in_force.repository import RulesRepository
 from workers.errors import BrokerUnavailable, ConfigError, described
-from workers.ledger import Ledger
-from workers.origin.client import OriginClient
-from workers.origin.control import OriginControl
+from workers.ledger.ledger import Ledger
+from workers.origin.control.control import OriginControl
+from workers.origin.wire.client import OriginClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from scheduler.config.settings import Settings
     from scheduler.rules.model import RuleSet
-    from scheduler.settings import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from scheduler.doctor.model import Subject
 
 if TYPE_CHECKING:
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
-    from scheduler.settings import Settings
 
 MIB = 2**20
 

@@ -14,9 +14,9 @@ from scheduler.rules.lint import lint_hosts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
     from scheduler.rules.model import RuleSet
-    from scheduler.settings import Settings
 
 
 def addresses_of(name: str) -> list[str]:

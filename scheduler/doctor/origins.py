@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from scheduler.doctor.model import Subject
 from workers.errors import TransferError
-from workers.origin.inspect import inspect_origin
+from workers.origin.fetch.inspect import inspect_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scheduler.doctor.model import Finding
     from scheduler.rules.model import OriginHost, Rule, RuleSet
-    from workers.origin.client import OriginClient
-    from workers.origin.control import OriginControl
-    from workers.origin.inspect import OriginReport
+    from workers.origin.control.control import OriginControl
+    from workers.origin.fetch.inspect import OriginReport
+    from workers.origin.wire.client import OriginClient
 
 
 async def check(

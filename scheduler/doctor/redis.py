@@ -15,13 +15,13 @@ from redis.exceptions import (
 
 from scheduler.doctor.model import Subject
 from workers.errors import described
-from workers.ledger import connect, ledger_url
+from workers.ledger.ledger import connect, ledger_url
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
-    from scheduler.settings import Settings
 
 #: Median round trip in milliseconds above which every claim is felt.
 SLOW_MS = 5.0

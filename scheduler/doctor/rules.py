@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.doctor.model import Subject
-from scheduler.rules.apply import read_file_rules
+from scheduler.rules.in_force.apply import read_file_rules
 from scheduler.rules.lint import lint_rules
 from scheduler.rules.problems import DocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
     from scheduler.rules.model import RuleSet
-    from scheduler.settings import Settings
 
 
 def check(settings: Settings, in_force: Mapping[str, RuleSet]) -> tuple[list[Finding], dict[str, RuleSet]]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from scheduler.doctor.model import Subject
 from workers.errors import StoreDenied, StoreError
-from workers.store.addressing import OWN_PREFIX
 from workers.store.client import ObjectStore
-from workers.store.probe import probe
+from workers.store.probe.probe import probe
+from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
+    from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
-    from scheduler.settings import Settings
     from workers.store.guarantees import StoreGuarantees
 
 #: Seconds of clock difference that are worth knowing, and that stores refuse signatures near.

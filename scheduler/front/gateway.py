@@ -14,42 +14,42 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from scheduler.front import s3_error
-from scheduler.front.absent import AbsentCache
-from scheduler.front.access import Refusal, TrustedProxies, may_read
-from scheduler.front.admission import Admission
-from scheduler.front.answer import Answer, BodyLengthWrong, ClientLost, Interrupted
 from scheduler.front.auth import SignedRequest
-from scheduler.front.bucket_address import BucketLookup
-from scheduler.front.claim import FrontClaims
-from scheduler.front.head_miss import serve_head_miss
-from scheduler.front.herd import STALE_S, Herd
 from scheduler.front.hit import serve_hit
-from scheduler.front.jobs import Jobs
-from scheduler.front.mirror import serve_mirror
-from scheduler.front.miss_answer import CutShort, send_unavailable
+from scheduler.front.http import s3_error
+from scheduler.front.http.access import Refusal, TrustedProxies, may_read
+from scheduler.front.http.answer import Answer, BodyLengthWrong, ClientLost, Interrupted
+from scheduler.front.http.bucket_address import BucketLookup
+from scheduler.front.http.request import read_request
+from scheduler.front.miss.answer import CutShort, send_unavailable
+from scheduler.front.miss.head import serve_head_miss
+from scheduler.front.miss.mirror import serve_mirror
+from scheduler.front.miss.proxy import serve_proxy
+from scheduler.front.miss.redirect import serve_redirect
 from scheduler.front.parts import Parts, Target
-from scheduler.front.proxy import serve_proxy
-from scheduler.front.pump import Pump
-from scheduler.front.redirect import serve_redirect
-from scheduler.front.request import read_request
-from scheduler.front.spool import BodyFailed, Spool
+from scheduler.front.pull.absent import AbsentCache
+from scheduler.front.pull.admission import Admission
+from scheduler.front.pull.claim import FrontClaims
+from scheduler.front.pull.herd import STALE_S, Herd
+from scheduler.front.pull.jobs import Jobs
+from scheduler.front.pull.pump import Pump
+from scheduler.front.pull.spool import BodyFailed, Spool
+from scheduler.front.rules_api.vendor_xml import WireRequest, is_wire_request, keyring_of, read_body, wire_api
 from scheduler.front.stats import GatewayStats
-from scheduler.front.wire_api import WireRequest, is_wire_request, keyring_of, read_body, wire_api
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
-from workers.claims import FRONT
 from workers.errors import StoreError
-from workers.origin.headers import went_through
+from workers.ledger.claims import FRONT
+from workers.origin.wire.headers import went_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from scheduler.front.bucket_address import BucketAddress
-    from scheduler.front.fill import Fill, NotFound
-    from scheduler.front.request import Request
+    from scheduler.front.http.bucket_address import BucketAddress
+    from scheduler.front.http.request import Request
+    from scheduler.front.pull.fill import Fill, NotFound
     from scheduler.rules.model import Rule, RuleSet
     from scheduler.runtime import Services
 

@@ -13,22 +13,22 @@ from urllib.parse import parse_qsl
 
 import structlog
 
-from scheduler.front import s3_error
-from scheduler.front.conditional import Verdict, evaluate, has_conditions, if_range_holds
-from scheduler.front.object_headers import from_store, raw, store_validators, with_overrides
-from scheduler.front.range_header import Slice, header_value, parse_range, resolve_all, single
+from scheduler.front.http import s3_error
+from scheduler.front.http.conditional import Verdict, evaluate, has_conditions, if_range_holds
+from scheduler.front.http.object_headers import from_store, raw, store_validators, with_overrides
+from scheduler.front.http.range_header import Slice, header_value, parse_range, resolve_all, single
 from workers.errors import KeyNotRepresentable, StoreDenied, StoreError, StoreRejected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from scheduler.front.answer import Answer
-    from scheduler.front.object_headers import RawHeaders
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.object_headers import RawHeaders
+    from scheduler.front.http.range_header import RangeSpec
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.range_header import RangeSpec
-    from scheduler.front.request import Request
     from workers.store.model import ObjectInfo
-    from workers.store.response import StoreResponse
+    from workers.store.wire.response import StoreResponse
 
 log = structlog.get_logger()
 
@@ -243,6 +243,6 @@ def _header(response: StoreResponse, name: str) -> str:
 
 
 def _spec_of(part: Slice) -> RangeSpec:
-    from scheduler.front.range_header import RangeSpec as Spec
+    from scheduler.front.http.range_header import RangeSpec as Spec
 
     return Spec(part.start, part.stop - 1)

@@ -13,17 +13,17 @@ from scheduler.rules.matching import RequestFacts
 if TYPE_CHECKING:
     import asyncio
 
-    from scheduler.front.absent import AbsentCache
-    from scheduler.front.admission import Admission
-    from scheduler.front.claim import FrontClaims
-    from scheduler.front.herd import Herd
-    from scheduler.front.jobs import Jobs
-    from scheduler.front.pump import Pump
-    from scheduler.front.request import Request
+    from scheduler.config.settings import BucketSettings, GatewaySettings
+    from scheduler.front.http.request import Request
+    from scheduler.front.pull.absent import AbsentCache
+    from scheduler.front.pull.admission import Admission
+    from scheduler.front.pull.claim import FrontClaims
+    from scheduler.front.pull.herd import Herd
+    from scheduler.front.pull.jobs import Jobs
+    from scheduler.front.pull.pump import Pump
     from scheduler.front.stats import GatewayStats
-    from scheduler.settings import BucketSettings, GatewaySettings
-    from workers.origin.control import OriginControl
-    from workers.origin.fetch import Fetcher
+    from workers.origin.control.control import OriginControl
+    from workers.origin.fetch.fetcher import Fetcher
     from workers.store.client import ObjectStore
 
 

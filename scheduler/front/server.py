@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from scheduler.front.gateway import Gateway
-from scheduler.front.protocol import HeadLimits, StrictProtocol
-from scheduler.front.serve import serve
-from scheduler.listen import BACKLOG
+from scheduler.front.http.protocol import HeadLimits, StrictProtocol
+from scheduler.front.http.serve import serve
+from scheduler.machine.listen import BACKLOG
 
 if TYPE_CHECKING:
     import asyncio
     import socket
     from collections.abc import Sequence
 
+    from scheduler.config.settings import GatewaySettings
     from scheduler.runtime import Services
-    from scheduler.settings import GatewaySettings
 
 log = structlog.get_logger()
 

@@ -1,7 +1,7 @@
 """What this front process has answered: counters, and the per-minute record that proves it was watching.
 
 Owns counting. The ledger gets sums every few seconds and one record a minute, even when all is zero: the
-finalize gate takes a missing minute for a front that nobody was looking through (`workers.minutes`). A
+finalize gate takes a missing minute for a front that nobody was looking through (`workers.ledger.minutes`). A
 ledger that is away costs the clients nothing; what could not be written is written with the next round.
 """
 
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from workers import metrics
 from workers.background import end
 from workers.errors import described
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
-    from scheduler.dependency import DependencyRecorder
+    from scheduler.dispatch.dependency import DependencyRecorder
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Target
-    from scheduler.front.request import Request
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ class GatewayStats:
     def outcome(
         self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0, duration_s: float | None = None
     ) -> None:
-        """One pull of this front ended with an outcome of `workers.outcomes.CODES`, after `duration_s`."""
+        """One pull of this front ended with one of `outcomes.CODES`, after `duration_s`."""
         counts = self._outcomes.setdefault(bucket, Counter())
         counts[rule, outcome] += 1
         if n_bytes and outcome == "stored":

@@ -1,1 +1,6 @@
-"""Miss events in the forms that senders really use, and what becomes of each. Parsing is PURE."""
+"""Miss events by HTTP, in the forms that senders really use, and what becomes of each.
+
+Must not know log files. `body` and `records` are pure parsing, `accept` hands on.
+"""
+
+__all__ = ["accept", "body", "records"]

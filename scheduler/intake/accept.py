@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from scheduler.events import MissEvent
-from scheduler.intake.model import Deletion, Ignored, Refused, Taken
-from scheduler.logs.sink import TOMBSTONE_TTL_S
-from workers import metrics
+from scheduler.dispatch.sink import TOMBSTONE_TTL_S
+from scheduler.misses.event import MissEvent
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken
 from workers.errors import BrokerUnavailable, QueueFull
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from scheduler.dispatch import Dispatcher
-    from workers.ledger import Ledger
+    from scheduler.dispatch.dispatcher import Dispatcher
+    from workers.ledger.ledger import Ledger
 
 #: Records listed in an answer; the counts go on.
 LISTED = 1000

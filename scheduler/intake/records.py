@@ -14,15 +14,15 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from scheduler.events import MissEvent
-from scheduler.intake.keys import checked_key, key_of_path
-from scheduler.intake.model import Deletion, Ignored, Refused, Taken
 from scheduler.logs.formats import caddy, envoy, generic_json, traefik
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.record import LogRecord, parse
 from scheduler.logs.formats.values import parse_time, scheme_of, split_request, split_target
 from scheduler.logs.syslog import strip_header
+from scheduler.misses.event import MissEvent
+from scheduler.misses.keys import checked_key, key_of_path
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from scheduler.logs.consumer import Consumer
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scheduler.events import MissEvent
-from scheduler.intake.model import Deletion, Ignored, Refused
 from scheduler.logs.formats.prefilter import candidates
 from scheduler.logs.syslog import has_header, strip_header
+from scheduler.misses.event import MissEvent
+from scheduler.misses.refusals import Deletion, Ignored, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

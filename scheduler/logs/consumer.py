@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from scheduler.dispatch.sink import Stopped
 from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.record import parse
-from scheduler.logs.sink import Stopped
 from scheduler.logs.sources import FileSet, FileStream, Source, StdinStream, SyslogStream, is_socket
 from scheduler.logs.syslog import strip_header
-from workers import metrics
 from workers.errors import ConfigError
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scheduler.dispatch.sink import Sink
     from scheduler.logs.checkpoint import Checkpoint
     from scheduler.logs.filters import MissFilter
     from scheduler.logs.formats.record import LineFormat
-    from scheduler.logs.sink import Sink
 
 log = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scheduler.events import MissEvent
-from scheduler.intake.keys import key_of_path
-from scheduler.intake.model import Deletion, Ignored, Refused, Taken
+from scheduler.misses.event import MissEvent
+from scheduler.misses.keys import key_of_path
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from scheduler.settings import ConsumeSettings, Settings
+    from scheduler.config.settings import ConsumeSettings, Settings
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,63}")
 

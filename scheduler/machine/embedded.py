@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scheduler.data_dir import (
+from scheduler.config.data_dir import (
     PORTS_FILE,
     choose_ports,
     holder,
@@ -28,13 +28,13 @@ from scheduler.data_dir import (
     read_json,
     write_private,
 )
-from scheduler.supervise import Child
+from scheduler.machine.supervise import Child
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 CREDENTIALS_FILE = "credentials.json"
 _INSTALL = "pip install 'ferryman[embedded]'"

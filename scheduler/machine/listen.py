@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from scheduler.settings import split_listen
+from scheduler.config.settings import split_listen
 from workers.errors import ConfigError
 
 #: Connections the kernel holds before they are accepted.

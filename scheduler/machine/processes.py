@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scheduler.supervise import Child
-from scheduler.worker_health import WorkerGroup
-from workers import log
+from scheduler.machine.supervise import Child
+from scheduler.machine.worker_health import WorkerGroup
 from workers.plan import Lane
 from workers.settings import reveal_json
+from workers.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 STAGE_FRONT = 0
 STAGE_WORKERS = 1
@@ -91,7 +91,7 @@ def _worker(settings: Settings, lane: Lane, size: LaneSize, resolved: str) -> Ch
     return Child(
         name=f"worker {lane.value}",
         command=(
-            sys.executable, "-P", "-m", "scheduler.worker_master", "workers.entry:broker",
+            sys.executable, "-P", "-m", "scheduler.machine.worker_master", "workers.queue.entry:broker",
             "--processes", str(group.processes),
             "--threads", str(threads),
             "--skip-logging",

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.origin_budgets import take_budgets
-from scheduler.rules.apply import apply_file_rules, read_file_rules
-from scheduler.rules.repository import VersionConflict
-from scheduler.rules.retired import rule_digest
+from scheduler.rules.in_force.apply import apply_file_rules, read_file_rules
+from scheduler.rules.in_force.origin_budgets import take_budgets
+from scheduler.rules.in_force.repository import VersionConflict
+from scheduler.rules.in_force.retired import rule_digest
 from workers.errors import BrokerUnavailable, StoreThrottled, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scheduler.config.settings import Settings
+    from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.model import Rule
-    from scheduler.rules.repository import RulesRepository
     from scheduler.runtime import Services
-    from scheduler.settings import Settings
 
 log = structlog.get_logger(__name__)
 

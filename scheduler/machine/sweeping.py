@@ -1,6 +1,6 @@
 """Sweeping multipart uploads that killed processes left open, by one process of the fleet at a time.
 
-Owns when; what is ours and stale is `workers.store.sweep`'s.
+Owns when; what is ours and stale is `workers.store.write.sweep`'s.
 
 Key schema (ledger database)::
 
@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import StoreError
-from workers.store.sweep import sweep
+from workers.store.write.sweep import sweep
 
 if TYPE_CHECKING:
     from scheduler.runtime import Services

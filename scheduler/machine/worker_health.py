@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
-from workers.metric_files import alive
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
+from workers.telemetry.metric_files import alive
 
 if TYPE_CHECKING:
     from workers.plan import Lane

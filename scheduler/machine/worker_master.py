@@ -1,6 +1,7 @@
 """dramatiq's own command line as the master of worker processes, with our logging.
 
-Its arguments are dramatiq's. Run as a module: `python -m scheduler.worker_master workers.entry:broker …`.
+Its arguments are dramatiq's. Run as a module: `python -m scheduler.machine.worker_master
+workers.queue.entry:broker …`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from workers import log
+from workers.telemetry import log
 
 
 def main() -> None:

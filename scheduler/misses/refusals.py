@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.events import MissEvent
+from scheduler.misses.event import MissEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

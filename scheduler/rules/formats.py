@@ -8,10 +8,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from scheduler.rules import cos_xml, document, oss_xml
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, Problem, ProblemKind
 from scheduler.rules.xml_tree import BadXml
 from scheduler.rules.xml_tree import parse as parse_tree
+from scheduler.rules.yaml import document
 
 if TYPE_CHECKING:
     from scheduler.rules.model import RuleSet

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import idna
 
 from scheduler.rules.problems import ProblemKind
-from workers.origin.addresses import Kind, embedded_addresses, kind_of
+from workers.origin.wire.addresses import Kind, embedded_addresses, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

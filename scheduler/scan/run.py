@@ -22,26 +22,26 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.scan.compare import Comparison, Groups, Selection
-from scheduler.scan.inventory import open_source
+from scheduler.scan.compare.compare import Comparison, Groups, Selection
+from scheduler.scan.compare.listing import BlockingListing, sort_listing, sorted_blocks
+from scheduler.scan.compare.reading import Reading, forget_inventories, inventory_path
+from scheduler.scan.compare.sorting import read_blocks
+from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, replacements
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.sorting import read_blocks
-from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
-from scheduler.scan.reading import Reading, forget_inventories, inventory_path
+from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.state import LEASE_MS, Checkpoint, account
-from scheduler.scan.wanted import added, batches_of, planned, refusal, replacements
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull, described
-from workers.origin.windows import parse_window
 from workers.plan import Batch, Lane
+from workers.windows import parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.runtime import Services
-    from scheduler.scan.compare import Window
+    from scheduler.scan.compare.compare import Window
+    from scheduler.scan.compare.wanted import Wanted
     from scheduler.scan.state import Phase, ScanState, ScanStates
-    from scheduler.scan.wanted import Wanted
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5

@@ -20,21 +20,21 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
-from scheduler.scan.inventory import SOURCES
+from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import ACTIVE, progress_of
 from scheduler.scan.run import Coordinator
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account
 from workers.background import end
 from workers.errors import BrokerUnavailable, ConfigError
-from workers.origin.windows import parse_window
+from workers.windows import parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from scheduler.config.settings import Settings
     from scheduler.runtime import Services
     from scheduler.scan.state import Order
-    from scheduler.settings import Settings
 
 #: Seconds between looks for scans without a coordinator.
 LOOK_S = 2.0

@@ -2,7 +2,7 @@
 
 Owns the records that the coordinator writes and everybody reads (`scan status`, the admin API, the page, the
 gate), and the lease that lets one coordinator run a scan at a time. Outcomes of keys that went to the queue
-are not here but in `workers.outcomes`: the two together make the account.
+are not here but in `workers.ledger.outcomes`: the two together make the account.
 
 Key schema (ledger database)::
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from workers.outcomes import Outcomes
+    from workers.ledger.outcomes import Outcomes
 
 LEASE_MS = 15_000
 #: Seconds after which a process that said it runs scans is not counted on any more.

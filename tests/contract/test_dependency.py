@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from scheduler.dependency import (
+from scheduler.dispatch.dependency import (
     MAX_NAMES,
     NONE,
     OTHER,
@@ -16,7 +16,7 @@ from scheduler.dependency import (
     prefix_of,
     referrer_of,
 )
-from workers.ledger import connect
+from workers.ledger.ledger import connect
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])

@@ -15,15 +15,15 @@ from click.testing import CliRunner
 from starlette.applications import Starlette
 
 from scheduler import cli
-from scheduler.dispatch import Dispatcher
-from scheduler.failures import Selection, retry, selected
+from scheduler.config.settings import Settings, load_settings
+from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.dispatch.failures import Selection, retry, selected
 from scheduler.front.admin.failures import routes
-from scheduler.rules.document import parse
-from scheduler.settings import Settings, load_settings
-from workers.failures import Failure
-from workers.ledger import Ledger
+from scheduler.rules.yaml.document import parse
+from workers.ledger.failures import Failure
+from workers.ledger.ledger import Ledger
 from workers.plan import Attempt, FetchItem, Lane, decode_batch
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.settings import BrokerSettings
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import uuid
 import fakeredis
 import pytest
 
-from workers.claims import Claims, ClaimState, RunState, WantedKey
-from workers.ledger import connect
+from workers.ledger.claims import Claims, ClaimState, RunState, WantedKey
+from workers.ledger.ledger import connect
 from workers.plan import Lane
 
 

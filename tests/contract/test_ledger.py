@@ -8,9 +8,9 @@ import time
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from workers.claims import ClaimState, RunState, WantedKey
-from workers.failures import Failure
-from workers.ledger import Ledger, connect, ledger_url
+from workers.ledger.claims import ClaimState, RunState, WantedKey
+from workers.ledger.failures import Failure
+from workers.ledger.ledger import Ledger, connect, ledger_url
 from workers.plan import Lane
 from workers.settings import BrokerSettings
 

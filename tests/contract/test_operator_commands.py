@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from scheduler.commands.origins import command as origins
 from scheduler.commands.status import command as status
 from workers.errors import OriginUnreachable
-from workers.ledger import Ledger
-from workers.origin.control import OriginControl
+from workers.ledger.ledger import Ledger
+from workers.origin.control.control import OriginControl
 from workers.plan import Lane
 from workers.settings import BrokerSettings, BudgetSettings, OriginSettings
 

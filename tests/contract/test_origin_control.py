@@ -13,9 +13,9 @@ import pytest
 import redis.asyncio
 
 from workers.errors import BrokerUnavailable, BudgetExhausted, OriginThrottled, OriginUnreachable
-from workers.origin.control import OriginControl
-from workers.origin.fleet import Fleet
-from workers.origin.limits import Limits
+from workers.origin.control.control import OriginControl
+from workers.origin.control.fleet import Fleet
+from workers.origin.control.limits import Limits
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import BudgetSettings, OriginSettings
 

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
-from scheduler.worker_health import WorkerGroup
-from workers.broker import make_broker
+from scheduler.machine.worker_health import WorkerGroup
 from workers.errors import BrokerUnavailable
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup, decode_batch
-from workers.queue import JobQueue
+from workers.queue.broker import make_broker
+from workers.queue.queue import JobQueue
+from workers.queue.strays import Strays
 from workers.settings import BrokerSettings
-from workers.strays import Strays
 
 pytestmark = pytest.mark.real
 

@@ -14,6 +14,13 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
+from scheduler.rules.in_force.repository import (
+    HISTORY_KEPT,
+    OwnedByFile,
+    RulesRepository,
+    UnknownVersion,
+    VersionConflict,
+)
 from scheduler.rules.model import (
     Answer,
     HostGroup,
@@ -24,16 +31,9 @@ from scheduler.rules.model import (
     SourceFormat,
     When,
 )
-from scheduler.rules.repository import (
-    HISTORY_KEPT,
-    OwnedByFile,
-    RulesRepository,
-    UnknownVersion,
-    VersionConflict,
-)
 from scheduler.rules.xml_tree import XmlElement
 from workers.errors import BrokerUnavailable
-from workers.rule_epochs import RuleEpochs, rule_epochs_key
+from workers.ledger.rule_epochs import RuleEpochs, rule_epochs_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -376,7 +376,7 @@ async def test_without_redis_the_last_snapshot_stays_and_changes_are_refused():
 
 async def test_a_redis_that_takes_the_connection_and_says_nothing_holds_up_no_start(monkeypatch):
     """It stands still, or is out of reach behind a firewall: every command would wait for its deadline."""
-    monkeypatch.setattr("scheduler.rules.repository.FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr("scheduler.rules.in_force.repository.FIRST_LOOK_S", 0.05)
     repository = RulesRepository(fakeredis.FakeAsyncRedis(decode_responses=True), poll_s=0.02)
     answers = asyncio.Event()
     epoch = repository._store.epoch

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from workers import runner as running
-from workers.claims import ClaimState, RunState, WantedKey
 from workers.errors import (
     DigestMismatch,
     OriginsExhausted,
@@ -18,8 +16,8 @@ from workers.errors import (
     SoftNotFound,
     WireError,
 )
-from workers.leases import LeaseKeeper
-from workers.ledger import Ledger
+from workers.ledger.claims import ClaimState, RunState, WantedKey
+from workers.ledger.ledger import Ledger
 from workers.plan import (
     AbsentAtOrigin,
     AlreadyPresent,
@@ -35,8 +33,10 @@ from workers.plan import (
     decode_batch,
     encode_batch,
 )
-from workers.queue import JobQueue
-from workers.runner import MAX_DELIVERIES, BatchRunner
+from workers.queue import runner as running
+from workers.queue.leases import LeaseKeeper
+from workers.queue.queue import JobQueue
+from workers.queue.runner import MAX_DELIVERIES, BatchRunner
 from workers.settings import BrokerSettings, LimitSettings
 
 pytestmark = pytest.mark.real

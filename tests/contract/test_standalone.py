@@ -12,16 +12,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from scheduler.config.settings import load_settings
 from scheduler.front.admin.standalone import serving
-from scheduler.processes import LaneSize, worker_group
-from scheduler.settings import load_settings
-from workers import metric_files
+from scheduler.machine.processes import LaneSize, worker_group
 from workers.errors import ConfigError, OriginUnreachable
-from workers.ledger import Ledger
-from workers.origin.control import OriginControl
+from workers.ledger.ledger import Ledger
+from workers.origin.control.control import OriginControl
 from workers.plan import Lane
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.settings import OriginSettings
+from workers.telemetry import metric_files
 
 pytestmark = pytest.mark.real
 

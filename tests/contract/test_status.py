@@ -15,18 +15,18 @@ from rich.console import Console
 from scheduler import status as status_module
 from scheduler.commands.status import screen
 from scheduler.front.admin.metrics import take_over
-from scheduler.origin_budgets import BudgetPublisher, budgets_of
+from scheduler.rules.in_force.origin_budgets import BudgetPublisher, budgets_of
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule, RuleSet
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates
 from scheduler.status import collect, to_json
-from workers import metrics
 from workers.errors import OriginUnreachable
-from workers.failures import Failure
-from workers.ledger import Ledger, connect, ledger_url
-from workers.origin.control import OriginControl
+from workers.ledger.failures import Failure
+from workers.ledger.ledger import Ledger, connect, ledger_url
+from workers.origin.control.control import OriginControl
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.settings import BrokerSettings, BudgetSettings, OriginSettings
+from workers.telemetry import metrics
 
 A, B = "a.example", "b.example"
 

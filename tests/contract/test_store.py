@@ -15,12 +15,12 @@ from moto.server import ThreadedMotoServer
 from support.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable
 from workers.plan import FetchPlan, Origin, OriginGroup
-from workers.store import multipart
 from workers.store.guarantees import CreateOnly
-from workers.store.journal import UPLOADS_PREFIX
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
-from workers.store.sweep import end_earlier, sweep
+from workers.store.write import multipart
+from workers.store.write.journal import UPLOADS_PREFIX
+from workers.store.write.sweep import end_earlier, sweep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -317,7 +317,7 @@ async def test_ensure_bucket_twice_and_with_a_new_name(store, bucket):
 
 async def test_versioned_bucket_is_seen_and_never_overwritten(store, bucket):
     body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-    from workers.store.signing import sha256_hex
+    from workers.store.wire.signing import sha256_hex
 
     await store.transport.exchange(
         "PUT",

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from conftest import skip_or_fail
-from scheduler.rules.apply import read_file_rules
-from scheduler.settings import load_settings
+from scheduler.config.settings import load_settings
+from scheduler.rules.in_force.apply import read_file_rules
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.settings import Settings, load_settings
 from scheduler.logs.open import input_specs
-from scheduler.rules.apply import read_file_rules
-from scheduler.scan.inventory import SOURCES
-from scheduler.settings import Settings, load_settings
+from scheduler.rules.in_force.apply import read_file_rules
+from scheduler.scan.inventory.opening import SOURCES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md")])

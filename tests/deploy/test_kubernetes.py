@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scheduler.processes import GRACE_S
-from scheduler.rules.apply import read_file_rules
-from scheduler.settings import load_settings
+from scheduler.config.settings import load_settings
+from scheduler.machine.processes import GRACE_S
+from scheduler.rules.in_force.apply import read_file_rules
 from support.kustomize import kustomized
 from workers.plan import Lane
 from workers.settings import BrokerSettings, LimitSettings

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import workers.metrics  # noqa: F401 -- registers the metrics
+import workers.telemetry.metrics  # noqa: F401 -- registers the metrics
 from scheduler.cli import cli
 from workers.store import metadata
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.processes import GRACE_S
+from scheduler.machine.processes import GRACE_S
 from workers.settings import LimitSettings
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.dispatch.sink import DrySink
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.catalog import format_by_name
-from scheduler.logs.sink import DrySink
 from scheduler.logs.sources import SyslogStream
 from support.consume import until
 from support.processes import free_ports

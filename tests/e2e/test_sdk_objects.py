@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from qcloud_cos.cos_exception import CosServiceError
 
-from scheduler.settings import Settings
+from scheduler.config.settings import Settings
 from support.vendor_sdks import cos_client, oss2_bucket, oss_v2_client, s3_client
 from support.wire_server import running_wire_server
 

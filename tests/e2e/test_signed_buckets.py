@@ -13,7 +13,7 @@ import pytest
 import requests
 from botocore.config import Config as BotoConfig
 
-from scheduler.settings import Settings
+from scheduler.config.settings import Settings
 from support.vendor_sdks import (
     KEY_ID,
     SECRET,

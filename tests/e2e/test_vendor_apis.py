@@ -20,8 +20,8 @@ from oss2 import models as oss2_models
 from qcloud_cos.cos_auth import CosS3Auth
 from qcloud_cos.cos_exception import CosServiceError
 
+from scheduler.config.settings import Settings
 from scheduler.rules import xml_tree
-from scheduler.settings import Settings
 from support.vendor_sdks import KEY_ID, SECRET, cos_client, oss2_bucket, oss_v2_client, s3_client
 from support.wire_server import running_wire_server
 

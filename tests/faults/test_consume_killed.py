@@ -104,7 +104,7 @@ async def test_a_redis_that_is_away_makes_it_wait_and_loses_nothing(tmp_path, va
         time.sleep(1.5)
         assert process.poll() is None, (tmp_path / "consume.log").read_text()
         with running_valkey(port=port, directory=directory):
-            from workers.queue import JobQueue
+            from workers.queue.queue import JobQueue
             from workers.settings import BrokerSettings
 
             queue = JobQueue.open(BrokerSettings(url=url, namespace="t"))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis as redis_client
 
+from scheduler.config.settings import load_settings
 from scheduler.doctor import redis, store
 from scheduler.doctor.examine import examine
 from scheduler.doctor.model import Finding, Level
-from scheduler.settings import load_settings
 from support.certificates import Authority
 from support.fake_s3 import FakeS3, running_fake_s3
 from support.valkey import running_valkey
@@ -20,7 +20,7 @@ from support.valkey import running_valkey
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 def settings_of(tmp_path, text: str) -> Settings:

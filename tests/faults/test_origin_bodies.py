@@ -18,7 +18,7 @@ from workers.errors import (
     OriginTruncated,
 )
 from workers.origin.answers import first_header
-from workers.origin.fetch import Fetched
+from workers.origin.fetch.fetcher import Fetched
 from workers.plan import FetchItem, Lane, Stored, StorePolicy, Timeouts
 from workers.transfer import move
 

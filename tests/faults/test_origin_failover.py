@@ -18,7 +18,7 @@ from workers.errors import (
     OriginUnreachable,
     SoftNotFound,
 )
-from workers.origin.fetch import Absent, Fetched
+from workers.origin.fetch.fetcher import Absent, Fetched
 from workers.plan import FetchItem, Lane, StorePolicy, Timeouts
 from workers.settings import BudgetSettings, OriginSettings
 

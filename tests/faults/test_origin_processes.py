@@ -17,7 +17,7 @@ import redis.asyncio
 from support.processes import free_ports
 from support.valkey import running_valkey
 from workers.errors import BudgetExhausted, OriginUnreachable
-from workers.origin.control import OriginControl
+from workers.origin.control.control import OriginControl
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import BudgetSettings, OriginSettings
 
@@ -32,7 +32,7 @@ PLAN = FetchPlan(
 PROCESS = """
     import asyncio, sys
     import redis.asyncio
-    from workers.origin.control import OriginControl
+    from workers.origin.control.control import OriginControl
     from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
     from workers.settings import BudgetSettings, OriginSettings
 

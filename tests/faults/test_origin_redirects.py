@@ -15,7 +15,7 @@ from workers.errors import (
     OriginUnreachable,
     RedirectRefused,
 )
-from workers.origin.fetch import PassedRedirect
+from workers.origin.fetch.fetcher import PassedRedirect
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup, RedirectPolicy
 from workers.settings import CredentialSettings, OriginSettings
 

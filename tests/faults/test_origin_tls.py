@@ -8,7 +8,7 @@ from support.certificates import Authority
 from support.chaos import ChaosOrigin
 from support.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import OriginsExhausted, OriginUnreachable, RedirectRefused
-from workers.origin.inspect import inspect_origin, is_well
+from workers.origin.fetch.inspect import inspect_origin, is_well
 from workers.plan import FetchPlan, Origin, OriginGroup, RedirectPolicy
 from workers.settings import CredentialSettings, OriginSettings
 

@@ -12,7 +12,7 @@ from support.fetching import MemoryStore, plan_for, rig
 from support.scripted import CLOSE, RESET, scripted
 from workers.errors import OriginMalformed, OriginNoLength, OriginsExhausted, OriginStatus, OriginTruncated
 from workers.plan import FetchItem, Lane, Stored, Timeouts
-from workers.retry import root_cause
+from workers.queue.retry import root_cause
 from workers.settings import OriginSettings
 from workers.transfer import move
 

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule
-from scheduler.rules.repository import RulesRepository
 from support.valkey import running_valkey
 from workers.errors import BrokerUnavailable
-from workers.ledger import connect
-from workers.rule_epochs import RuleEpochs
+from workers.ledger.ledger import connect
+from workers.ledger.rule_epochs import RuleEpochs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ from support.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreError, StoreThrottled, StoreUnavailable
 from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import LimitSettings
-from workers.store import checksums
 from workers.store.guarantees import CreateOnly, StoreGuarantees
-from workers.store.sweep import sweep
+from workers.store.wire import checksums
+from workers.store.write.sweep import sweep
 from workers.transfer import move
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from support.stores import MIB, put, read, store_at
 from workers.errors import ConfigError, StoreUnavailable
 from workers.settings import LimitSettings, StoreSettings
 from workers.store.client import ObjectStore
-from workers.store.credentials import CredentialSource
+from workers.store.wire.credentials import CredentialSource
 
 BUCKET = "site"
 KEY = base64.b64encode(b"k" * 32).decode()

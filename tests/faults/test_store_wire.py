@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from support.scripted import CLOSE, scripted
-from workers.store.wire import Wire
+from workers.store.wire.lean import Wire
 
 
 @contextlib.asynccontextmanager

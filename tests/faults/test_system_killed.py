@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.embedded import resolve_running
-from scheduler.settings import load_settings
+from scheduler.config.settings import load_settings
+from scheduler.machine.embedded import resolve_running
 from support.installation import (
     PATIENCE_S,
     alive,
@@ -30,9 +30,9 @@ from support.installation import (
     running_up,
     until,
 )
-from workers.ledger import Ledger
+from workers.ledger.ledger import Ledger
 from workers.plan import Lane
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.store.client import ObjectStore
 from workers.store.listing import list_uploads
 

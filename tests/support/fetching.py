@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.abc import AbstractResolver
 
-from workers.origin.client import OriginClient
-from workers.origin.control import OriginControl
-from workers.origin.fetch import Fetched, Fetcher
+from workers.origin.control.control import OriginControl
+from workers.origin.fetch.fetcher import Fetched, Fetcher
+from workers.origin.wire.client import OriginClient
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup, Timeouts
 from workers.settings import OriginSettings
 from workers.store.model import Commit

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from scheduler.config.settings import Settings
 from scheduler.front.gateway import Gateway
 from scheduler.front.server import serve_app
-from scheduler.listen import bind
+from scheduler.machine.listen import bind
+from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
-from scheduler.settings import Settings
-from scheduler.startup import make_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -6,12 +6,12 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from scheduler.dispatch import Dispatcher
-from scheduler.rules import document
-from scheduler.settings import Settings
-from workers.ledger import Ledger
+from scheduler.config.settings import Settings
+from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.rules.yaml import document
+from workers.ledger.ledger import Ledger
 from workers.plan import decode_batch
-from workers.queue import JobQueue
+from workers.queue.queue import JobQueue
 from workers.settings import BrokerSettings
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scheduler.rules import cos_xml, document, oss_xml
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.oss import xml as oss_xml
+from scheduler.rules.yaml import document
 
 if TYPE_CHECKING:
     from scheduler.rules.model import Rule, RuleSet

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from scheduler.rules.document_origin import without_same_scheme
 from scheduler.rules.keys import has_dot_segment
 from scheduler.rules.model import (
     Answer,
@@ -25,6 +24,7 @@ from scheduler.rules.model import (
     StorePart,
     When,
 )
+from scheduler.rules.yaml.origin import without_same_scheme
 from workers.plan import Timeouts
 from workers.settings import BudgetSettings
 

@@ -23,7 +23,7 @@ from botocore.config import Config as BotoConfig
 from qcloud_cos import CosConfig, CosS3Client
 
 from scheduler.front.auth import SignedRequest
-from scheduler.front.bucket_address import BucketLookup
+from scheduler.front.http.bucket_address import BucketLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.front.gateway import Gateway
 from scheduler.front.server import serve_app
-from scheduler.listen import bind
-from scheduler.rules.apply import apply_file_rules
+from scheduler.machine.listen import bind
+from scheduler.rules.in_force.apply import apply_file_rules
 from scheduler.runtime import open_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 
 @dataclass

@@ -18,16 +18,16 @@ KINDS = {"forbidden": ForbiddenContract, "layers": LayersContract}
 
 #: For each contract, in their order, imports that would break it.
 BREACHES = [
-    [("workers.plan", "scheduler.settings")],
-    [("workers.store.client", "workers.origin.client"), ("workers.transfer", "workers.runner")],
-    [("workers.transfer", "redis"), ("workers.store.client", "dramatiq"), ("workers.origin.way", "redis")],
-    [("workers.origin.balance", "aiohttp"), ("workers.origin.health", "redis"), ("workers.errors", "httpx")],
+    [("workers.plan", "scheduler.config.settings")],
+    [("workers.store.client", "workers.origin.wire.client"), ("workers.transfer", "workers.queue.runner")],
+    [("workers.transfer", "redis"), ("workers.store.client", "dramatiq"), ("workers.origin.fetch.way", "redis")],
+    [("workers.origin.control.balance", "aiohttp"), ("workers.origin.control.health", "redis"), ("workers.errors", "httpx")],
     [("scheduler.rules.matching", "redis"), ("scheduler.rules.planning", "httpx"),
-     ("scheduler.scan.merge", "aiohttp"), ("scheduler.logs.formats.nginx", "redis")],
-    [("scheduler.rules.model", "scheduler.front.gateway"), ("scheduler.dispatch", "scheduler.runtime")],
+     ("scheduler.scan.compare.merge", "aiohttp"), ("scheduler.logs.formats.nginx", "redis")],
+    [("scheduler.rules.model", "scheduler.front.gateway"), ("scheduler.dispatch.dispatcher", "scheduler.runtime")],
     [("scheduler.front.gateway", "scheduler.scan.run"), ("scheduler.front.hit", "scheduler.logs.consumer")],
-    [("scheduler.scan.gate", "scheduler.front.admin.app"), ("scheduler.logs.sink", "scheduler.front.hit")],
-    [("scheduler.dispatch", "workers.actors")],
+    [("scheduler.scan.gate.gate", "scheduler.front.admin.app"), ("scheduler.dispatch.sink", "scheduler.front.hit")],
+    [("scheduler.dispatch.dispatcher", "workers.queue.actors")],
 ]  # fmt: skip
 
 

@@ -1,0 +1,8 @@
+"""What is remembered in Redis beside the queue: one key schema a file, written at its top.
+
+Must not know how anything is moved, nor dramatiq. Read `ledger` (the client and its parts), then `claims`
+(who moves a key now; its Lua is in `claim_scripts`), `outcomes`, `failures`; `minutes` and `needed` are what
+the finalize gate reads, `rule_epochs` what tells a worker that a rule was withdrawn.
+"""
+
+__all__ = ["claims", "failures", "ledger", "needed", "outcomes", "rule_epochs"]

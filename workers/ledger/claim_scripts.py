@@ -1,6 +1,6 @@
-"""The decisions of `workers.claims`, in Lua: each is one step on the server.
+"""The decisions of `workers.ledger.claims`, in Lua: each is one step on the server.
 
-Owns nothing but the scripts; states, key schema and durations are told in `workers.claims`.
+Owns nothing but the scripts; states, key schema and durations are told in `workers.ledger.claims`.
 """
 
 from __future__ import annotations

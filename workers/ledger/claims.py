@@ -27,7 +27,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from workers import claim_scripts
+from workers.ledger import claim_scripts
 from workers.plan import Lane
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from workers.claims import Claims
-from workers.failures import Failures
-from workers.minutes import Minutes
-from workers.outcomes import Outcomes
+from workers.ledger.claims import Claims
+from workers.ledger.failures import Failures
+from workers.ledger.minutes import Minutes
+from workers.ledger.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """Pulls for misses that an origin turned out to have, minute by minute, in Redis.
 
 Owns the record by which the finalize gate tells a miss that needed the origin from one that did not: a key
-that somebody asks for and no origin has (what bots try) ends as absent and is not here, and neither is what
-a scan moved. That nobody looked is not to be seen here, but in `workers.minutes` and the depth of the queue.
+that somebody asks for and no origin has (what bots try) ends as absent and is not here, and neither is what a
+scan moved. That nobody looked is not to be seen here, but in `workers.ledger.minutes` and the depth of the
+queue.
 
 Key schema (ledger database)::
 
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from workers.minutes import KEPT_MINUTES
+from workers.ledger.minutes import KEPT_MINUTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

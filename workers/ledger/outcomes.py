@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal, cast
 
-from workers.needed import note
+from workers.ledger.needed import note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import dramatiq
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from workers.process import WorkerProcess
+    from workers.queue.process import WorkerProcess
 
 
 def declare(broker: dramatiq.Broker, process: WorkerProcess) -> None:

@@ -1,4 +1,4 @@
-"""What `dramatiq workers.entry:broker` loads: settings from the environment, the broker, the actors.
+"""What `dramatiq workers.queue.entry:broker` loads: settings from the environment, the broker, the actors.
 
 The only module of the package with effects at import, because dramatiq finds its broker that way. Reads
 `FERRYMAN_WORKER_SETTINGS` (JSON of `WorkerSettings` with secrets, as `settings.reveal_json` writes it) and
@@ -13,12 +13,12 @@ import os
 import dramatiq
 import uvloop
 
-from workers import log
-from workers.actors import declare
-from workers.broker import make_broker
 from workers.plan import Lane
-from workers.process import WorkerProcess
+from workers.queue.actors import declare
+from workers.queue.broker import make_broker
+from workers.queue.process import WorkerProcess
 from workers.settings import WorkerSettings
+from workers.telemetry import log
 
 log.configure_from_env()
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

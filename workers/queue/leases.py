@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from workers.claims import LEASE_MS
+from workers.ledger.claims import LEASE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.claims import Claims
+    from workers.ledger.claims import Claims
 
 log = structlog.get_logger(__name__)
 

@@ -20,19 +20,19 @@ from dramatiq.middleware import Middleware
 from redis.exceptions import RedisError
 
 from workers.background import end
-from workers.leases import LeaseKeeper
-from workers.ledger import Ledger
+from workers.ledger.ledger import Ledger
+from workers.ledger.rule_epochs import RuleEpochs
 from workers.lifeline import die_with_parent
-from workers.metrics import WorkerObserver
-from workers.origin.client import OriginClient
-from workers.origin.control import OriginControl
-from workers.origin.fetch import Fetcher
-from workers.origin.inspect import is_well
-from workers.queue import PROMOTED_AT_ONCE, JobQueue
-from workers.rule_epochs import RuleEpochs
-from workers.runner import BatchRunner
+from workers.origin.control.control import OriginControl
+from workers.origin.fetch.fetcher import Fetcher
+from workers.origin.fetch.inspect import is_well
+from workers.origin.wire.client import OriginClient
+from workers.queue.leases import LeaseKeeper
+from workers.queue.queue import PROMOTED_AT_ONCE, JobQueue
+from workers.queue.runner import BatchRunner
+from workers.queue.strays import LOOK_EVERY_S, Strays
 from workers.store.client import ObjectStore
-from workers.strays import LOOK_EVERY_S, Strays
+from workers.telemetry.metrics import WorkerObserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,7 +28,7 @@ from dramatiq import Message
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable, described
-from workers.ledger import connect
+from workers.ledger.ledger import connect
 from workers.plan import Batch, Lane, encode_batch
 
 if TYPE_CHECKING:

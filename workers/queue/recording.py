@@ -16,16 +16,16 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
-from workers.failures import Failure
+from workers.ledger.failures import Failure
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from workers.leases import LeaseKeeper
-    from workers.ledger import Ledger
+    from workers.ledger.ledger import Ledger
     from workers.plan import Batch, FetchItem
-    from workers.queue import JobQueue
+    from workers.queue.leases import LeaseKeeper
+    from workers.queue.queue import JobQueue
 
 #: Seconds between attempts to reach a Redis that is away.
 REDIS_RETRY_S = 1.0

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from workers.background import end
-from workers.claims import RunState
 from workers.errors import OriginsExhausted, TransferError, WireError, described
-from workers.failures import Failure, unread_failures
+from workers.ledger.claims import RunState
+from workers.ledger.failures import Failure, unread_failures
 from workers.plan import AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
-from workers.recording import Again, Recorder, Result, insist
-from workers.retry import decide, root_cause
+from workers.queue.recording import Again, Recorder, Result, insist
+from workers.queue.retry import decide, root_cause
 from workers.transfer import move
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from workers.leases import LeaseKeeper
-    from workers.ledger import Ledger
-    from workers.origin.fetch import Fetcher
+    from workers.ledger.ledger import Ledger
+    from workers.origin.fetch.fetcher import Fetcher
     from workers.plan import FetchItem
-    from workers.queue import JobQueue
+    from workers.queue.leases import LeaseKeeper
+    from workers.queue.queue import JobQueue
     from workers.settings import LimitSettings
     from workers.store.client import ObjectStore
 

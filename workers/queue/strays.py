@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import dramatiq
 
     from workers.plan import Lane
-    from workers.queue import JobQueue
+    from workers.queue.queue import JobQueue
 
 #: Seconds between two looks: longer than dramatiq takes to repeat an acknowledgement (5 s).
 LOOK_EVERY_S = 10.0

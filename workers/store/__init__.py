@@ -1,1 +1,8 @@
-"""The S3-compatible destination, behind one `ObjectStore`."""
+"""The S3-compatible destination, behind one `ObjectStore`.
+
+Must not know origins or the queue. Read `model`, `access` (plain requests), `client` (`ObjectStore`: access,
+uploads, what was proven), `metadata` (what is written beside a body), `guarantees`; then `write`, `wire`,
+`probe`, `listing`.
+"""
+
+__all__ = ["client", "guarantees", "metadata", "model"]

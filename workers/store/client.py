@@ -15,26 +15,26 @@ import structlog
 
 from workers.background import end
 from workers.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
-from workers.store.answers import failure, object_info
 from workers.store.guarantees import CreateOnly, StoreGuarantees
-from workers.store.journal import StoreJournal
 from workers.store.listing import list_objects
-from workers.store.memory import MemoryBudget
 from workers.store.model import StoreAnswer
-from workers.store.response import StoreResponse, ends_visibly
-from workers.store.signing import sha256_hex
-from workers.store.standing_headers import creation_headers, customer_headers, owner_headers
-from workers.store.transport import TRANSLATED, Transport, unavailable
-from workers.store.upload import Upload
+from workers.store.wire.answers import failure, object_info
+from workers.store.wire.response import StoreResponse, ends_visibly
+from workers.store.wire.signing import sha256_hex
+from workers.store.wire.standing_headers import creation_headers, customer_headers, owner_headers
+from workers.store.wire.transport import TRANSLATED, Transport, unavailable
+from workers.store.write.journal import StoreJournal
+from workers.store.write.memory import MemoryBudget
+from workers.store.write.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from workers.settings import LimitSettings, StoreSettings
-    from workers.store.journal import UploadJournal
-    from workers.store.memory import Reservation
     from workers.store.model import ListPage, ObjectInfo, ObjectMeta
+    from workers.store.write.journal import UploadJournal
+    from workers.store.write.memory import Reservation
 
 log = structlog.get_logger(__name__)
 
@@ -314,7 +314,7 @@ class ObjectStore:
         return await asyncio.shield(running)
 
     async def _learn(self, bucket: str) -> StoreGuarantees:
-        from workers.store.probe import probe  # it is written in terms of this class
+        from workers.store.probe.probe import probe  # it is written in terms of this class
 
         configured = self.settings.create_only
         if configured == "auto":

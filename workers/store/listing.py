@@ -14,14 +14,14 @@ from urllib.parse import unquote, unquote_plus
 from lxml import etree
 
 from workers.errors import StoreRejected, StoreUnavailable
-from workers.store.answers import parse, unquote_etag
 from workers.store.model import ListedColumns, ListPage, OpenUpload, iso_time
+from workers.store.wire.answers import parse, unquote_etag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from workers.store.model import StoreAnswer
-    from workers.store.transport import Transport
+    from workers.store.wire.transport import Transport
 
 _PAGE_KEYS: Final = 1000
 #: Times that a page is asked for again when its XML was cut or mangled on the way.

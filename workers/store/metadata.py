@@ -16,7 +16,7 @@ from hashlib import sha256 as _sha256
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from workers.http_dates import http_date
+from workers.http.dates import http_date
 from workers.store.model import ObjectMeta
 
 if TYPE_CHECKING:

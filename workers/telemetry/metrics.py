@@ -24,11 +24,11 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from workers import metric_files
-from workers.metric_types import Bounded, Count, Spread, flush
+from workers.telemetry import metric_files
+from workers.telemetry.metric_types import Bounded, Count, Spread, flush
 
 if TYPE_CHECKING:
-    from workers.origin.health import Ejection
+    from workers.origin.control.health import Ejection
     from workers.plan import Lane
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -191,7 +191,7 @@ def create_only_refused() -> None:
 
 
 class WorkerObserver:
-    """What a batch runner tells about its items (`workers.runner.Observer`)."""
+    """What a batch runner tells about its items (`workers.queue.runner.Observer`)."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane.value

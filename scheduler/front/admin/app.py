@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from scheduler.admin_token import token_of
+from scheduler.config.admin_token import token_of
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueFull, StoreError
 
 if TYPE_CHECKING:

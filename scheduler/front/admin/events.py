@@ -16,17 +16,17 @@ from starlette.routing import Route
 
 from scheduler.intake.accept import LISTED, Account, Intake
 from scheduler.intake.body import BadBody, Row, Splitter, Unpacker, kind_of
-from scheduler.intake.model import Refused
 from scheduler.intake.records import Context, take, take_line, with_cloud_id
 from scheduler.logs.filters import MissFilter
 from scheduler.logs.formats.catalog import format_by_name
+from scheduler.misses.refusals import Refused
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
 from workers.plan import Lane
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from scheduler.intake.model import Taken
+    from scheduler.misses.refusals import Taken
     from scheduler.runtime import Services
 
 log = structlog.get_logger(__name__)

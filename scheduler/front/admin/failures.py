@@ -1,7 +1,7 @@
 """`/v1/failures` on the admin side: list, show, retry and waive what could not be moved, in JSON.
 
-Owns the routes and the reading of their parameters. What a selection is: `scheduler.failures`. The token is
-asked for by the application.
+Owns the routes and the reading of their parameters. What a selection is: `scheduler.dispatch.failures`. The
+token is asked for by the application.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scheduler.failures import RetryServices, Selection, retry, selected
+from scheduler.dispatch.failures import RetryServices, Selection, retry, selected
 from workers.errors import BrokerUnavailable, QueueFull
-from workers.failures import failure_to_json
+from workers.ledger.failures import failure_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
 
 #: Failures of one answer, unless the caller asks for fewer.
 _MAX_LIMIT: Final = 10_000

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scheduler.runtime import Services
-    from workers.origin.control import OriginControl
+    from workers.origin.control.control import OriginControl
     from workers.store.client import ObjectStore
 
 #: Why something is not ready, or None when it is.

@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from scheduler.front.admin import health
 from scheduler.status import collect
-from workers import metrics
-from workers.metric_types import flush
+from workers.telemetry import metrics
+from workers.telemetry.metric_types import flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable

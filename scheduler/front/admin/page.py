@@ -1,7 +1,7 @@
 """`/`: one plain page over the same data as `ferryman status --json`, rendered here, without a script.
 
 Owns its looks. What is shown is `scheduler.status`'s; a field that is new there appears by itself, in the
-form that the unit in its name asks for (`scheduler.quantity`).
+form that the unit in its name asks for (`scheduler.config.quantity`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from scheduler.quantity import label, quantity
+from scheduler.config.quantity import label, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,24 +13,26 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from scheduler.front.wire_api import off_the_loop
-from scheduler.rules import cos_xml, document, oss_xml
-from scheduler.rules.apply import read_options
+from scheduler.front.rules_api.vendor_xml import off_the_loop
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.in_force.apply import read_options
+from scheduler.rules.in_force.repository import OwnedByFile, UnknownVersion, VersionConflict
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, NotExpressible
-from scheduler.rules.repository import OwnedByFile, UnknownVersion, VersionConflict
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES, BadXml
 from scheduler.rules.xml_tree import parse as parse_xml
+from scheduler.rules.yaml import document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
+    from scheduler.config.settings import Settings
+    from scheduler.rules.in_force.repository import RulesRepository
+    from scheduler.rules.in_force.stored import Change
     from scheduler.rules.model import RuleSet
     from scheduler.rules.problems import Problem, ReadOptions
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.rules.stored import Change
-    from scheduler.settings import Settings
 
 #: `?as=`: how a rule set is written, and the type of the answer.
 _WRITERS: Final[dict[str, tuple[Callable[[RuleSet], str], str]]] = {

@@ -18,21 +18,21 @@ from starlette.applications import Starlette
 
 from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
 from scheduler.front.admin.metrics import metrics_route
-from scheduler.front.serve import serve
-from scheduler.listen import address_of, bind
+from scheduler.front.http.serve import serve
+from scheduler.machine.listen import address_of, bind
 from scheduler.status import open_readers
 from workers.errors import ConfigError
-from workers.origin import overview
-from workers.origin.fleet import Fleet
-from workers.origin.health import State
+from workers.origin.control import overview
+from workers.origin.control.fleet import Fleet
+from workers.origin.control.health import State
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from scheduler.config.settings import Settings
     from scheduler.front.admin.health import Check
-    from scheduler.settings import Settings
-    from scheduler.worker_health import WorkerGroup
+    from scheduler.machine.worker_health import WorkerGroup
 
 log = structlog.get_logger(__name__)
 

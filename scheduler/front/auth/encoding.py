@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from workers.http_dates import http_seconds
+from workers.http.dates import http_seconds
 
 #: What every scheme leaves unencoded; letters and digits always are.
 _UNRESERVED = "-_.~"

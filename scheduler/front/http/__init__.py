@@ -1,0 +1,18 @@
+"""Reading a request and writing an answer; nothing about origins.
+
+Read `protocol` (bounds of a connection), `request`, `bucket_address`, `access`, `answer`, `s3_error`;
+`range_header`, `conditional` and `object_headers` are pure. `serve` runs uvicorn.
+"""
+
+__all__ = [
+    "access",
+    "answer",
+    "bucket_address",
+    "conditional",
+    "object_headers",
+    "protocol",
+    "range_header",
+    "request",
+    "s3_error",
+    "serve",
+]

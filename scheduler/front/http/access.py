@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from scheduler.front.auth import AuthError, Keyring, Principal, SignedRequest, verify
-from scheduler.front.bucket_address import host_name
+from scheduler.front.http.bucket_address import host_name
 from scheduler.rules.keys import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from scheduler.settings import BucketSettings
+    from scheduler.config.settings import BucketSettings
 
 Scheme = Literal["http", "https"]
 

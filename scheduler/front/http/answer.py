@@ -10,12 +10,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from scheduler.front import s3_error
+from scheduler.front.http import s3_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from scheduler.front.request import Request
+    from scheduler.front.http.request import Request
 
     Send = Callable[[Any], Awaitable[None]]
     RawHeaders = list[tuple[bytes, bytes]]

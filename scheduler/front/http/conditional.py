@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from workers.http_dates import http_seconds
+from workers.http.dates import http_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ import re
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from scheduler.front.conditional import Validators
-from workers.http_dates import http_seconds
+from scheduler.front.http.conditional import Validators
+from workers.http.dates import http_seconds
 from workers.store.metadata import decode_value, is_mirrored, replay_headers
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from scheduler.front import s3_error
+from scheduler.front.http import s3_error
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGISendEvent

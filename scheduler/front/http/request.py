@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from scheduler.front.access import client_facts
-from scheduler.front.s3_error import new_request_id
+from scheduler.front.http.access import client_facts
+from scheduler.front.http.s3_error import new_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scheduler.front.access import ClientFacts, TrustedProxies
+    from scheduler.front.http.access import ClientFacts, TrustedProxies
 
 
 #: An `X-Request-Id` that may stand in a log line and travel with a job.

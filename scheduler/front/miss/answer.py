@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, assert_never
 
-from scheduler.front import s3_error
-from scheduler.front.fill import Failed, InStore, NotFound, PassedOn
-from scheduler.front.object_headers import raw, sendable, with_set
+from scheduler.front.http import s3_error
+from scheduler.front.http.object_headers import raw, sendable, with_set
+from scheduler.front.pull.fill import Failed, InStore, NotFound, PassedOn
 from workers.errors import BudgetExhausted, OriginError, OriginsExhausted, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from scheduler.front.answer import Answer
-    from scheduler.front.object_headers import RawHeaders
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.object_headers import RawHeaders
     from scheduler.front.parts import Target
     from scheduler.rules.model import Rule
     from workers.errors import TransferError
-    from workers.origin.fetch import OriginAnswer
+    from workers.origin.fetch.fetcher import OriginAnswer
 
 #: Of the origin's error, what goes to the client with the body (A10).
 _SHOWN = frozenset({"content-type", "retry-after"})

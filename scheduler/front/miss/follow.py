@@ -9,21 +9,21 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scheduler.front import s3_error
-from scheduler.front.conditional import precondition_holds
-from scheduler.front.fill import Fill, InStore, Opened
 from scheduler.front.hit import serve_hit
-from scheduler.front.miss_answer import keeps_error_body, send_opening, send_unavailable
-from scheduler.front.object_headers import raw
-from scheduler.front.range_header import resolve
-from scheduler.front.spool import BodyUnavailable
+from scheduler.front.http import s3_error
+from scheduler.front.http.conditional import precondition_holds
+from scheduler.front.http.object_headers import raw
+from scheduler.front.http.range_header import resolve
+from scheduler.front.miss.answer import keeps_error_body, send_opening, send_unavailable
+from scheduler.front.pull.fill import Fill, InStore, Opened
+from scheduler.front.pull.spool import BodyUnavailable
 
 if TYPE_CHECKING:
-    from scheduler.front.answer import Answer
-    from scheduler.front.fill import Seat
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.range_header import RangeSpec
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.range_header import RangeSpec
-    from scheduler.front.request import Request
+    from scheduler.front.pull.fill import Seat
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from scheduler.front import s3_error
-from scheduler.front.conditional import precondition_holds
-from scheduler.front.fill import Failed, NotFound, PassedOn
-from scheduler.front.miss_answer import send_not_found, send_opening, send_slow_down
-from scheduler.front.object_headers import from_origin, origin_validators
+from scheduler.front.http import s3_error
+from scheduler.front.http.conditional import precondition_holds
+from scheduler.front.http.object_headers import from_origin, origin_validators
+from scheduler.front.miss.answer import send_not_found, send_opening, send_slow_down
+from scheduler.front.pull.fill import Failed, NotFound, PassedOn
 from workers.errors import OriginsExhausted, TransferError
-from workers.origin.fetch import Absent, Fetched, PassedRedirect
+from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
-    from scheduler.front.answer import Answer
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.request import Request
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

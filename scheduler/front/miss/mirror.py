@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from scheduler.front.fill import NotFound
-from scheduler.front.follow import follow, new_fill
 from scheduler.front.hit import serve_hit
-from scheduler.front.miss_answer import send_not_found, send_slow_down
-from scheduler.front.range_header import parse_range, single
-from scheduler.front.range_miss import serve_range_miss
+from scheduler.front.http.range_header import parse_range, single
+from scheduler.front.miss.answer import send_not_found, send_slow_down
+from scheduler.front.miss.follow import follow, new_fill
+from scheduler.front.miss.range import serve_range_miss
+from scheduler.front.pull.fill import NotFound
 
 if TYPE_CHECKING:
-    from scheduler.front.answer import Answer
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.range_header import RangeSpec
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.range_header import RangeSpec
-    from scheduler.front.request import Request
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

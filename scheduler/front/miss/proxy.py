@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.front import s3_error
-from scheduler.front.fill import NotFound
-from scheduler.front.jobs import Queued
-from scheduler.front.miss_answer import send_not_found, send_slow_down
+from scheduler.front.http import s3_error
+from scheduler.front.miss.answer import send_not_found, send_slow_down
+from scheduler.front.pull.fill import NotFound
+from scheduler.front.pull.jobs import Queued
 from scheduler.rules.planning import origin_url
 
 if TYPE_CHECKING:
-    from scheduler.front.answer import Answer
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.request import Request
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan, Origin
 

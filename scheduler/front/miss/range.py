@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from scheduler.front import s3_error
-from scheduler.front.answer import Interrupted
-from scheduler.front.conditional import precondition_holds
-from scheduler.front.fill import Failed, NotFound, PassedOn, for_queue
-from scheduler.front.follow import follow, new_fill
-from scheduler.front.miss_answer import keeps_error_body, root, send_not_found, send_opening
-from scheduler.front.object_headers import from_origin, origin_validators, raw
-from scheduler.front.pump import worth_queueing
-from scheduler.front.range_header import header_value, is_answer, parse_content_range
+from scheduler.front.http import s3_error
+from scheduler.front.http.answer import Interrupted
+from scheduler.front.http.conditional import precondition_holds
+from scheduler.front.http.object_headers import from_origin, origin_validators, raw
+from scheduler.front.http.range_header import header_value, is_answer, parse_content_range
+from scheduler.front.miss.answer import keeps_error_body, root, send_not_found, send_opening
+from scheduler.front.miss.follow import follow, new_fill
+from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue
+from scheduler.front.pull.pump import worth_queueing
 from workers.errors import OriginError, OriginsExhausted, TransferError
 from workers.origin.answers import Absent, PassedRedirect
 from workers.plan import Lane
@@ -30,12 +30,12 @@ from workers.store.metadata import object_meta
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from scheduler.front.answer import Answer
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.range_header import RangeSpec
+    from scheduler.front.http.request import Request
     from scheduler.front.parts import Parts, Target
-    from scheduler.front.range_header import RangeSpec
-    from scheduler.front.request import Request
     from scheduler.rules.model import Rule
-    from workers.origin.fetch import Fetched, FetchSession
+    from workers.origin.fetch.fetcher import Fetched, FetchSession
     from workers.plan import FetchItem, FetchPlan
 
 log = structlog.get_logger()

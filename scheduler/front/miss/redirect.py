@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scheduler.rules.planning import location
 
 if TYPE_CHECKING:
-    from scheduler.front.answer import Answer
+    from scheduler.front.http.answer import Answer
     from scheduler.front.parts import Parts, Target
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan

@@ -10,12 +10,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers import metrics
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.origin.fetch import OriginAnswer
+    from workers.origin.fetch.fetcher import OriginAnswer
 
 #: Bytes of transparent 404 bodies that are kept, all together (A6).
 MAX_BODY_BYTES = 8 * 1024 * 1024

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.front.gathered import Gathered
-from workers import metrics
-from workers.claims import RunState, WantedKey
+from scheduler.front.pull.gathered import Gathered
 from workers.errors import described
-from workers.leases import LeaseKeeper
+from workers.ledger.claims import RunState, WantedKey
+from workers.queue.leases import LeaseKeeper
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from workers.claims import Claims
+    from workers.ledger.claims import Claims
     from workers.store.client import ObjectStore
 
 log = structlog.get_logger()

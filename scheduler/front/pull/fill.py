@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scheduler.front.conditional import Validators
-    from scheduler.front.spool import Body
+    from scheduler.front.http.conditional import Validators
+    from scheduler.front.pull.spool import Body
     from scheduler.rules.model import Header
     from workers.errors import TransferError
-    from workers.origin.fetch import OriginAnswer
+    from workers.origin.fetch.fetcher import OriginAnswer
     from workers.plan import FetchItem, FetchPlan
 
 

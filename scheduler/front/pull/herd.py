@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.front.fill import Failed
+from scheduler.front.pull.fill import Failed
 from workers.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from scheduler.front.fill import Fill
+    from scheduler.front.pull.fill import Fill
 
 log = structlog.get_logger()
 

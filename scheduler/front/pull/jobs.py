@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers import metrics
-from workers.claims import ClaimState
 from workers.errors import BrokerUnavailable, QueueFull
+from workers.ledger.claims import ClaimState
 from workers.plan import Lane
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scheduler.dispatch import Dispatcher
+    from scheduler.dispatch.dispatcher import Dispatcher
     from scheduler.front.stats import GatewayStats
     from workers.plan import FetchItem, FetchPlan
 

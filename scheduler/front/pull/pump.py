@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 
-from scheduler.front.claim import Claimed, Waited
-from scheduler.front.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn
-from scheduler.front.object_headers import from_origin, origin_validators
-from scheduler.front.spool import BodyFailed
+from scheduler.front.http.object_headers import from_origin, origin_validators
+from scheduler.front.pull.claim import Claimed, Waited
+from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn
+from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
     BudgetExhausted,
     DigestMismatch,
@@ -35,17 +35,17 @@ from workers.errors import (
     TransferError,
     described,
 )
-from workers.origin.fetch import Absent, Fetched, PassedRedirect
+from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from scheduler.front.claim import FrontClaims
-    from scheduler.front.spool import Body, Reader, Spool
+    from scheduler.front.pull.claim import FrontClaims
+    from scheduler.front.pull.spool import Body, Reader, Spool
     from scheduler.front.stats import GatewayStats
-    from workers.origin.fetch import Fetcher, FetchSession
+    from workers.origin.fetch.fetcher import Fetcher, FetchSession
     from workers.plan import FetchPlan
     from workers.store.client import ObjectStore
     from workers.store.model import Commit, ObjectMeta

@@ -18,27 +18,28 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import structlog
 
-from scheduler.front import s3_error
 from scheduler.front.auth import AuthError, Keyring, Principal, SignedRequest, verify
 from scheduler.front.auth.encoding import decode_query, query_pairs
-from scheduler.front.bucket_address import host_name
-from scheduler.rules import cos_xml, oss_xml
-from scheduler.rules.apply import read_options
+from scheduler.front.http import s3_error
+from scheduler.front.http.bucket_address import host_name
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.in_force.apply import read_options
+from scheduler.rules.in_force.repository import OwnedByFile
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, NotExpressible
-from scheduler.rules.repository import OwnedByFile
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
 from workers.errors import BrokerUnavailable
-from workers.origin.addresses import is_loopback
+from workers.origin.wire.addresses import is_loopback
 from workers.secret_values import reveal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from scheduler.front.bucket_address import BucketAddress
+    from scheduler.config.settings import Settings
+    from scheduler.front.http.bucket_address import BucketAddress
+    from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.model import RuleSet
     from scheduler.rules.problems import Problem, ReadOptions
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.settings import Settings
 
 T = TypeVar("T")
 SubResource = Literal["origin", "website"]

@@ -1,1 +1,17 @@
-"""A line of a gateway's log as a record: one file a family of formats. PURE."""
+"""A line of a gateway's log as a record: one file a family of formats. PURE.
+
+`catalog` lists them, `detect` tells them apart.
+"""
+
+__all__ = [
+    "caddy",
+    "catalog",
+    "detect",
+    "envoy",
+    "generic_json",
+    "object_path",
+    "prefilter",
+    "record",
+    "traefik",
+    "values",
+]

@@ -1,7 +1,7 @@
 """One `OriginRule` of a COS document as the canonical rule.
 
 Owns the COS elements of SEMANTICS.md 1.2, their places and the COS defaults. Limits are checked by
-`scheduler.rules.validate`, writing is `scheduler.rules.cos_xml`.
+`scheduler.rules.validate`, writing is `scheduler.rules.cos.xml`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from scheduler.rules.model import (
     When,
 )
 from scheduler.rules.problems import ProblemKind
-from scheduler.rules.xml_fields import FieldReader, given
-from scheduler.rules.xml_schema import BOOL, INT, MASK, SECRET, TEXT, container, many
+from scheduler.rules.xml.fields import FieldReader, given
+from scheduler.rules.xml.schema import BOOL, INT, MASK, SECRET, TEXT, container, many
 
 if TYPE_CHECKING:
     from scheduler.rules.model import Protocol, Scheme
     from scheduler.rules.problems import ReadOptions
     from scheduler.rules.written import WrittenRule
-    from scheduler.rules.xml_schema import Cursor
+    from scheduler.rules.xml.schema import Cursor
 
 STANDBYS = range(1, 11)
 

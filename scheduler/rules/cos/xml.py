@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from scheduler.rules.cos_read import ORIGIN_CONFIGURATION, ORIGIN_RULE, read_rule
-from scheduler.rules.differences import all_hosts, differences, same_meaning
+from scheduler.rules.cos.read import ORIGIN_CONFIGURATION, ORIGIN_RULE, read_rule
 from scheduler.rules.keys import encode_path
 from scheduler.rules.model import RuleType, SourceFormat
 from scheduler.rules.problems import Findings, NotExpressible, Place, ReadOptions
 from scheduler.rules.written import WrittenRule
-from scheduler.rules.xml_document import KEEP, Warnings, first_rule_elements, read_document
-from scheduler.rules.xml_schema import MASK, branch, leaf, leaf_if, read
+from scheduler.rules.xml.differences import all_hosts, differences, same_meaning
+from scheduler.rules.xml.document import KEEP, Warnings, first_rule_elements, read_document
+from scheduler.rules.xml.schema import MASK, branch, leaf, leaf_if, read
 from scheduler.rules.xml_tree import XmlElement, write
 
 if TYPE_CHECKING:

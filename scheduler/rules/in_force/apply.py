@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.rules import document
 from scheduler.rules.problems import DocumentError, Problem, ReadOptions
+from scheduler.rules.yaml import document
 from workers.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from scheduler.config.settings import Settings
+    from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.model import Owner, RuleSet
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.settings import Settings
 
 log = structlog.get_logger(__name__)
 

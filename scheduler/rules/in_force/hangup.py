@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.rules.apply import apply_file_rules
+from scheduler.rules.in_force.apply import apply_file_rules
 from workers.background import end
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from scheduler.rules.repository import RulesRepository
-    from scheduler.settings import Settings
+    from scheduler.config.settings import Settings
+    from scheduler.rules.in_force.repository import RulesRepository
 
 log = structlog.get_logger(__name__)
 

@@ -15,17 +15,17 @@ import structlog
 
 from workers.background import end
 from workers.errors import BrokerUnavailable
-from workers.origin.fleet import Fleet
-from workers.origin.rule_budgets import BucketBudgets, encode, merge
+from workers.origin.control.fleet import Fleet
+from workers.origin.control.rule_budgets import BucketBudgets, encode, merge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
+    from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.model import RuleSet
-    from scheduler.rules.repository import RulesRepository
-    from workers.origin.control import OriginControl
+    from workers.origin.control.control import OriginControl
     from workers.settings import BudgetSettings
 
 log = structlog.get_logger(__name__)

@@ -1,8 +1,8 @@
 """Rule sets in Redis: their keys, and the one script that changes them.
 
 Owns the key schema, atomicity, owners, versions and the history. Knows nothing of who keeps a copy
-(`scheduler.rules.repository`). A change is one Lua script, so a reader sees the old set or the new one
-(SEMANTICS.md section 2.7), and two writers cannot mix.
+(`scheduler.rules.in_force.repository`). A change is one Lua script, so a reader sees the old set or the new
+one (SEMANTICS.md section 2.7), and two writers cannot mix.
 
 Key schema (ledger database; `ns` is `broker.namespace`)::
 
@@ -10,7 +10,7 @@ Key schema (ledger database; `ns` is `broker.namespace`)::
     one key ns:rules:versions          hash    bucket → version of its last change ns:rules:set:<bucket>
     hash    version, owner (file|api), digest, deleted (0|1), who, how, at, content (JSON)
     ns:rules:history:<bucket>  list    the last 20 versions, newest first: JSON of the same fields
-    ns:rule-epochs:<bucket>    hash    what workers read: see `workers.rule_epochs`
+    ns:rule-epochs:<bucket>    hash    what workers read: see `workers.ledger.rule_epochs`
 
 Versions grow over all buckets together, so those of one bucket have gaps. A deleted set keeps its record, so
 that a bucket *without* one means that Redis lost it.
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 from redis.exceptions import RedisError
 
+from scheduler.rules.in_force.stored import Change, decode_content, encode_content, job_fingerprint
 from scheduler.rules.model import SourceFormat
-from scheduler.rules.stored import Change, decode_content, encode_content, job_fingerprint
 from workers.errors import BrokerUnavailable, FerrymanError
-from workers.rule_epochs import rule_epochs_key
+from workers.ledger.rule_epochs import rule_epochs_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

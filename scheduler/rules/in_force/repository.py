@@ -2,12 +2,12 @@
 
 Owns every process's copy and how it stays fresh. Knows no document format: a set comes as the canonical model
 and carries what its own format needs for a faithful GET. Keys, versions and atomicity are
-`scheduler.rules.redis_sets`'.
+`scheduler.rules.in_force.redis_sets`'.
 
 While Redis does not answer, the last snapshot stays in force. When Redis lost its data, processes go on with
 what they have in memory; file-owned sets are written again by the next process that starts
-(`scheduler.rules.apply`), or by one that held them back because Redis was away. Sets of the API must be put
-again, or restored from a backup of Redis.
+(`scheduler.rules.in_force.apply`), or by one that held them back because Redis was away. Sets of the API must
+be put again, or restored from a backup of Redis.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.rules.model import RuleSet, SourceFormat
-from scheduler.rules.redis_sets import (
+from scheduler.rules.in_force.redis_sets import (
     HISTORY_KEPT,
     NewSet,
     OwnedByFile,
@@ -31,7 +30,8 @@ from scheduler.rules.redis_sets import (
     VersionConflict,
     translated,
 )
-from scheduler.rules.retired import RetiredRules
+from scheduler.rules.in_force.retired import RetiredRules
+from scheduler.rules.model import RuleSet, SourceFormat
 from workers.background import end
 from workers.errors import BrokerUnavailable, WireError
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from scheduler.rules.in_force.stored import Change
     from scheduler.rules.model import Owner, Rule
-    from scheduler.rules.stored import Change
     from scheduler.rules.xml_tree import XmlElement
 
 #: Seconds between two looks at the epoch; a change is seen everywhere within twice this, far below 2 s.

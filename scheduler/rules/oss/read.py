@@ -1,7 +1,7 @@
 """One `RoutingRule` of an OSS website document, or of its S3 dialect, as the canonical rule.
 
 Owns the OSS elements of SEMANTICS.md 1.2, their places and the OSS defaults. Limits are checked by
-`scheduler.rules.validate`, writing is `scheduler.rules.oss_xml`.
+`scheduler.rules.validate`, writing is `scheduler.rules.oss.xml`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from scheduler.rules.model import (
     When,
 )
 from scheduler.rules.problems import Place, ProblemKind
-from scheduler.rules.xml_fields import FieldReader, given
-from scheduler.rules.xml_schema import MASK
+from scheduler.rules.xml.fields import FieldReader, given
+from scheduler.rules.xml.schema import MASK
 
 if TYPE_CHECKING:
     from scheduler.rules.model import Protocol, Scheme, StatusTest
     from scheduler.rules.problems import ReadOptions
     from scheduler.rules.written import WrittenRule
-    from scheduler.rules.xml_schema import Cursor
+    from scheduler.rules.xml.schema import Cursor
 
 _TYPES: dict[str, RuleType | None] = {
     "Mirror": RuleType.MIRROR,

@@ -1,11 +1,11 @@
 """Every element of an OSS website document, and of its S3 dialect, in the order of writing.
 
-Owns names and kinds only (SEMANTICS.md 1.2); what they mean is told by `scheduler.rules.oss_read`.
+Owns names and kinds only (SEMANTICS.md 1.2); what they mean is told by `scheduler.rules.oss.read`.
 """
 
 from __future__ import annotations
 
-from scheduler.rules.xml_schema import BOOL, INT, SECRET, TEXT, container, many
+from scheduler.rules.xml.schema import BOOL, INT, SECRET, TEXT, container, many
 
 _KEY_VALUE = {"Key": TEXT, "Value": TEXT}
 _ALTERNATE = container(

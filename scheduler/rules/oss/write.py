@@ -1,16 +1,16 @@
 """A canonical rule as a `RoutingRule` of OSS, and what that form has no words for (W12).
 
-Owns writing anew; a rule that was read from this format is written as it came by `scheduler.rules.oss_xml`.
+Owns writing anew; a rule that was read from this format is written as it came by `scheduler.rules.oss.xml`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.rules.differences import all_hosts, differences
 from scheduler.rules.matching import ordered
 from scheduler.rules.model import RuleType
-from scheduler.rules.xml_schema import MASK, branch, leaf, leaf_if
+from scheduler.rules.xml.differences import all_hosts, differences
+from scheduler.rules.xml.schema import MASK, branch, leaf, leaf_if
 from scheduler.rules.xml_tree import XmlElement
 
 if TYPE_CHECKING:

@@ -9,21 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scheduler.rules.differences import same_meaning
 from scheduler.rules.model import RuleType, SourceFormat
-from scheduler.rules.oss_read import OssRuleReader
-from scheduler.rules.oss_schema import ROUTING_RULE, WEBSITE
-from scheduler.rules.oss_write import lost_fields, rule_element, rule_numbers
+from scheduler.rules.oss.read import OssRuleReader
+from scheduler.rules.oss.schema import ROUTING_RULE, WEBSITE
+from scheduler.rules.oss.write import lost_fields, rule_element, rule_numbers
 from scheduler.rules.problems import Findings, NotExpressible, Place, ProblemKind, ReadOptions
 from scheduler.rules.written import WrittenRule
-from scheduler.rules.xml_document import KEEP, Warnings, first_rule_elements, read_document
-from scheduler.rules.xml_schema import branch, leaf, read
+from scheduler.rules.xml.differences import same_meaning
+from scheduler.rules.xml.document import KEEP, Warnings, first_rule_elements, read_document
+from scheduler.rules.xml.schema import branch, leaf, read
 from scheduler.rules.xml_tree import BadXml, XmlElement, write
 from scheduler.rules.xml_tree import parse as parse_tree
 
 if TYPE_CHECKING:
     from scheduler.rules.model import Rule, RuleSet
-    from scheduler.rules.xml_schema import Cursor
+    from scheduler.rules.xml.schema import Cursor
 
 ROOT = "WebsiteConfiguration"
 

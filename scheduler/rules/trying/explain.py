@@ -13,8 +13,8 @@ from scheduler.rules.header_policy import HeaderPolicy, withheld
 from scheduler.rules.matching import match, ordered, reasons_against, triggers
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanKind, PlanRefused, location, origin_url, plan
-from workers.origin.balance import order
-from workers.origin.headers import fixed_headers, request_headers
+from workers.origin.control.balance import order
+from workers.origin.wire.headers import fixed_headers, request_headers
 from workers.store.metadata import tag_value
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scheduler.rules.planning import PlanRefused, origin_url, plan
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scheduler.events import MissEvent
+    from scheduler.misses.event import MissEvent
     from scheduler.rules.model import RuleSet
 
 #: Examples kept of each kind of change.

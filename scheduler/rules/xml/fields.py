@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scheduler.rules.written import WrittenRule
-    from scheduler.rules.xml_schema import Cursor
+    from scheduler.rules.xml.schema import Cursor
 
 T = TypeVar("T")
 

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import yaml
 
-from scheduler.rules.document_fields import PLAIN, TIMEOUTS
-from scheduler.rules.document_read import RuleReader
-from scheduler.rules.document_tree import Value, from_data, from_text, report_unknown, wrong_type
 from scheduler.rules.lint import lint_rules
 from scheduler.rules.model import RuleSet, RuleType, SourceFormat
 from scheduler.rules.problems import (
@@ -27,6 +24,9 @@ from scheduler.rules.problems import (
 )
 from scheduler.rules.validate import check_rule, check_set, first_rules
 from scheduler.rules.written import WrittenRule
+from scheduler.rules.yaml.fields import PLAIN, TIMEOUTS
+from scheduler.rules.yaml.read import RuleReader
+from scheduler.rules.yaml.tree import Value, from_data, from_text, report_unknown, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from scheduler.rules.document_fields import TIMEOUTS
-from scheduler.rules.document_tree import wrong_type
-from scheduler.rules.document_values import ValueReader, plain_data
 from scheduler.rules.hosts import HostError, normalise_host, split_origin_url
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart
 from scheduler.rules.problems import Place, ProblemKind
+from scheduler.rules.yaml.fields import TIMEOUTS
+from scheduler.rules.yaml.tree import wrong_type
+from scheduler.rules.yaml.values import ValueReader, plain_data
 from workers.plan import Timeouts
 from workers.settings import BudgetSettings
 
 if TYPE_CHECKING:
-    from scheduler.rules.document_tree import Value
     from scheduler.rules.model import Scheme
+    from scheduler.rules.yaml.tree import Value
 
 
 class OriginReader(ValueReader):

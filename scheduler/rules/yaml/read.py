@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from scheduler.rules.document_origin import OriginReader, without_same_scheme
-from scheduler.rules.document_tree import Value, report_unknown, wrong_type
 from scheduler.rules.hosts import HostError, normalise_host
 from scheduler.rules.model import (
     Answer,
@@ -25,6 +23,8 @@ from scheduler.rules.model import (
     When,
 )
 from scheduler.rules.problems import ProblemKind
+from scheduler.rules.yaml.origin import OriginReader, without_same_scheme
+from scheduler.rules.yaml.tree import Value, report_unknown, wrong_type
 
 if TYPE_CHECKING:
     from scheduler.rules.model import StatusTest

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scheduler.rules.document_fields import PLAIN
-from scheduler.rules.document_tree import MAX_NUMBER, Value, from_data, report_unknown, wrong_type
 from scheduler.rules.model import Header
 from scheduler.rules.problems import ProblemKind
+from scheduler.rules.yaml.fields import PLAIN
+from scheduler.rules.yaml.tree import MAX_NUMBER, Value, from_data, report_unknown, wrong_type
 
 if TYPE_CHECKING:
-    from scheduler.rules.document_fields import Kind
     from scheduler.rules.problems import ReadOptions
     from scheduler.rules.written import WrittenRule
+    from scheduler.rules.yaml.fields import Kind
 
 
 class ValueReader:

@@ -12,15 +12,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scheduler.scan.compare.merge import STRETCH, join
 from scheduler.scan.inventory.entry import Columns
-from scheduler.scan.merge import STRETCH, join
 from workers.store.model import ListedColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from scheduler.scan.compare.merge import Block, Stretch
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.merge import Block, Stretch
     from scheduler.scan.state import ScanOptions
     from workers.store.model import ListedObject
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.dispatch import key_problem
+from scheduler.dispatch.dispatcher import key_problem
+from scheduler.scan.compare.merge import Block
+from scheduler.scan.compare.sorting import Sorter, read_blocks
 from scheduler.scan.inventory.entry import Collation, Entry, order_of
-from scheduler.scan.inventory.sorting import Sorter, read_blocks
-from scheduler.scan.merge import Block
 from workers.errors import StoreRejected
-from workers.store.addressing import OWN_PREFIX
 from workers.store.model import ListedColumns, ListedObject
+from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

@@ -10,16 +10,16 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from scheduler.dispatch import key_problem
+from scheduler.dispatch.dispatcher import key_problem
 from scheduler.rules.keys import RESERVED
-from scheduler.scan.inventory.sorting import Sorter
+from scheduler.scan.compare.sorting import Sorter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scheduler.scan.compare import Groups, Selection
+    from scheduler.scan.compare.compare import Groups, Selection
+    from scheduler.scan.compare.sorting import SortedFile
     from scheduler.scan.inventory.entry import Collation, Entry
-    from scheduler.scan.inventory.sorting import SortedFile
 
 #: Longest key in characters that no encoding makes longer than a key may be.
 _SURELY_SHORT = 256

@@ -17,8 +17,8 @@ from itertools import islice
 from operator import lt
 from typing import IO, TYPE_CHECKING
 
+from scheduler.scan.compare.merge import Block
 from scheduler.scan.inventory.entry import Collation, Columns, order_of
-from scheduler.scan.merge import Block
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scheduler.dispatch import BATCH_ITEMS
+from scheduler.dispatch.dispatcher import BATCH_ITEMS
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
 from scheduler.scan.state import Counts
-from workers.failures import Failure
+from workers.ledger.failures import Failure
 from workers.plan import Batch, FetchItem, FetchPlan, Lane
 from workers.store.metadata import is_mirrored
 

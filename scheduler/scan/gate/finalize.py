@@ -1,7 +1,7 @@
 """Finalizing a migration: retire the rules that the gate lets go, with a report; and the way back.
 
-Owns the change and the report. The gate's judgement is `scheduler.scan.gate`'s; only it, or an override that
-the report records, marks a rule finalized (guarantee 7).
+Owns the change and the report. The gate's judgement is `scheduler.scan.gate.gate`'s; only it, or an override
+that the report records, marks a rule finalized (guarantee 7).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.admin_token import token_of
-from scheduler.scan.gate import look
-from scheduler.scan.report_page import page
+from scheduler.config.admin_token import token_of
+from scheduler.scan.gate.gate import look
+from scheduler.scan.gate.report_page import page
 from scheduler.scan.state import account
-from scheduler.scan.verify import last_report, verify_to_json
+from scheduler.scan.verify.verify import last_report, verify_to_json
 from workers.errors import BrokerUnavailable, ConfigError, TransferError
-from workers.failures import failure_to_json
+from workers.ledger.failures import failure_to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.runtime import Services
-    from scheduler.scan.gate import Verdict
+    from scheduler.scan.gate.gate import Verdict
     from scheduler.scan.state import ScanState
 
 #: Names of options whose values stay out of the report; those of files are no secret.

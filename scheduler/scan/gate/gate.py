@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.rules.model import RuleType
-from scheduler.scan.quiet import Condition, ago, quiet, watched
+from scheduler.scan.gate.quiet import Condition, ago, quiet, watched
 from scheduler.scan.state import account
-from scheduler.scan.verify import last_report
+from scheduler.scan.verify.verify import last_report
 from workers.errors import BrokerUnavailable
 from workers.plan import Lane
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scheduler.rules.model import Rule, RuleSet
     from scheduler.runtime import Services
     from scheduler.scan.state import ScanState
-    from scheduler.scan.verify import VerifyReport
+    from scheduler.scan.verify.verify import VerifyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

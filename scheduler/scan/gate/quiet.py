@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.logs.board import consumers
-from workers import needed
+from workers.ledger import needed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

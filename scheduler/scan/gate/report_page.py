@@ -1,6 +1,7 @@
 """The finalization report as one HTML page. PURE.
 
-Owns its looks; what it says is `scheduler.scan.finalize`'s. Everything that comes from outside is escaped.
+Owns its looks; what it says is `scheduler.scan.gate.finalize`'s. Everything that comes from outside is
+escaped.
 """
 
 from __future__ import annotations

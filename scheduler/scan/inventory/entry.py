@@ -1,7 +1,7 @@
 """What an inventory says of one object, and the orders in which stores list keys. PURE.
 
 Owns the record that every source yields, the same for many objects in columns, and the collations that
-`scheduler.scan.merge` compares under.
+`scheduler.scan.compare.merge` compares under.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ import httpx
 from scheduler.rules.keys import KeyRefused
 from scheduler.scan.inventory import rows
 from workers.errors import ConfigError, FerrymanError
-from workers.origin.redirects import without_query
+from workers.origin.wire.redirects import without_query
 
 if TYPE_CHECKING:
     import io

@@ -19,14 +19,14 @@ from pydantic import TypeAdapter
 
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.planning import PlanRefused, plan
-from scheduler.scan.bound import upper_bound
-from scheduler.scan.compare import Selection, difference
+from scheduler.scan.compare.compare import Selection, difference
+from scheduler.scan.compare.listing import BlockingListing, sort_listing, sorted_blocks
+from scheduler.scan.compare.merge import merge
+from scheduler.scan.compare.sorting import read_blocks
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.sorting import read_blocks
-from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
-from scheduler.scan.merge import merge
+from scheduler.scan.verify.bound import upper_bound
 from workers.errors import ConfigError, OriginError, TransferError
-from workers.origin.fetch import Fetched
+from workers.origin.fetch.fetcher import Fetched
 from workers.plan import Lane
 from workers.store.metadata import is_mirrored
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from scheduler.runtime import Services
+    from scheduler.scan.compare.merge import Block
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.merge import Block
     from scheduler.scan.state import ScanState
     from workers.store.model import ListedObject
 

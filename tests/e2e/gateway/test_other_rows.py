@@ -8,8 +8,8 @@ import time
 import pytest
 
 from support.gateway import until
-from workers.claims import ClaimState
 from workers.errors import BrokerUnavailable, QueueFull
+from workers.ledger.claims import ClaimState
 
 pytestmark = pytest.mark.real
 

@@ -46,7 +46,7 @@ async def test_a_miss_that_another_gateway_saw_is_served_without_the_store(
     chaos, mirror, start, monkeypatch, how
 ):
     """A23: the client's answer is not touched, and the key goes to the queue."""
-    monkeypatch.setattr("scheduler.front.pump.STORE_PATIENCE_S", 0.2)
+    monkeypatch.setattr("scheduler.front.pull.pump.STORE_PATIENCE_S", 0.2)
     chaos.put("/k", BODY)
     front = await start(mirror(), bucket_settings={"hits": "off"})
     monkeypatch.setattr(front.services.store, "head", away(how))
@@ -89,7 +89,7 @@ async def test_an_object_that_cannot_be_read_back_is_503_not_404(chaos, mirror, 
         return True
 
     monkeypatch.setattr(store, "get", once)
-    monkeypatch.setattr("scheduler.front.pump.FRESH_S", -1.0)
+    monkeypatch.setattr("scheduler.front.pull.pump.FRESH_S", -1.0)
     monkeypatch.setattr(store, "head", stored)
     reply = await front.get("/k")
     assert (reply.status, reply.headers.get("retry-after")) == (503, "2")

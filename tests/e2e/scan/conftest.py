@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scheduler.processes import LaneSize, worker_children
+from scheduler.config.settings import Settings
+from scheduler.machine.processes import LaneSize, worker_children
+from scheduler.machine.startup import make_ready
+from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
-from scheduler.settings import Settings
-from scheduler.startup import make_ready
-from scheduler.supervise import Supervisor
 from support.installation import Origin, running_origin
-from workers.ledger import connect
+from workers.ledger.ledger import connect
 from workers.plan import Lane
 
 if TYPE_CHECKING:

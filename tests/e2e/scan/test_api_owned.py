@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from scheduler.rules import document
-from scheduler.rules.apply import apply_file_rules, read_options
+from scheduler.config.settings import BucketSettings
+from scheduler.machine.startup import difference_to_file, publish_first_rules
+from scheduler.rules.in_force.apply import apply_file_rules, read_options
 from scheduler.rules.model import SourceFormat
-from scheduler.scan.finalize import finalize, rollback
-from scheduler.scan.gate import look
+from scheduler.rules.yaml import document
+from scheduler.scan.gate.finalize import finalize, rollback
+from scheduler.scan.gate.gate import look
 from scheduler.scan.service import ScanService
-from scheduler.scan.verify import Verifier
-from scheduler.settings import BucketSettings
-from scheduler.startup import difference_to_file, publish_first_rules
+from scheduler.scan.verify.verify import Verifier
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

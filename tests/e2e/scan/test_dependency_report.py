@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from scheduler.run_settings import write_run_settings
+from scheduler.config.run_settings import write_run_settings
 from support.installation import PATIENCE_S, fetch, plain_environment, running_origin, running_up, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scheduler.events import MissEvent
-from scheduler.processes import LaneSize, worker_children
-from scheduler.run_settings import write_run_settings
+from scheduler.config.run_settings import write_run_settings
+from scheduler.machine.processes import LaneSize, worker_children
+from scheduler.misses.event import MissEvent
 from support.installation import ferryman, plain_environment
 from workers.plan import Lane
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.events import MissEvent
 from scheduler.logs.board import Board
-from scheduler.scan.finalize import finalize
-from scheduler.scan.gate import look
-from scheduler.scan.verify import Verifier
+from scheduler.misses.event import MissEvent
+from scheduler.scan.gate.finalize import finalize
+from scheduler.scan.gate.gate import look
+from scheduler.scan.verify.verify import Verifier
 from support.installation import eventually
 from workers.plan import Lane
 

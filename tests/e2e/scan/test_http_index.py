@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from conftest import skip_or_fail
-from scheduler.scan.inventory import open_source
 from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.opening import open_source
 from support.installation import running_origin
 from support.processes import free_ports
 

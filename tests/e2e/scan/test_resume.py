@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.failures import retry
-from scheduler.run_settings import write_run_settings
+from scheduler.config.run_settings import write_run_settings
+from scheduler.dispatch.failures import retry
 from scheduler.scan.run import Coordinator
 from scheduler.scan.service import ScanService, UnknownScan, scan_options
 from support.installation import eventually
@@ -42,7 +42,7 @@ async def test_an_inventory_file_that_is_gone_is_read_again_and_nothing_is_count
 ):
     fleet = idle_fleet
     fleet.origin.bodies.update({f"{n:05}.txt": b"x" for n in range(700)})
-    monkeypatch.setattr("scheduler.scan.compare.WINDOW_MISSING", 200)
+    monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 200)
     await started(
         fleet, inventory={"manifest": fleet.manifest([*fleet.origin.bodies, "tab\there", "00001.txt"])}
     )

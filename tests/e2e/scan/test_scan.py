@@ -110,7 +110,7 @@ async def test_a_coordinator_that_dies_is_succeeded_without_losing_or_repeating_
     fleet = idle_fleet
     fleet.origin.bodies.update({f"{n:05}.txt": b"x" for n in range(700)})
     keys = list(fleet.origin.bodies)
-    monkeypatch.setattr("scheduler.scan.compare.WINDOW_MISSING", 200)
+    monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 200)
     given = {"bucket": fleet.bucket, "inventory": {"manifest": fleet.manifest(keys)}}
     await fleet.scans.start("s", scan_options(fleet.settings, "s", given))
     # The first coordinator dies between its checkpoint and the queue.
@@ -128,7 +128,7 @@ async def test_a_coordinator_that_dies_is_succeeded_without_losing_or_repeating_
     with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
         await fleet.scans.coordinate("s")
     monkeypatch.undo()
-    monkeypatch.setattr("scheduler.scan.compare.WINDOW_MISSING", 200)
+    monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 200)
     await fleet.start_worker()
 
     async def some_moved():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from scheduler.sweeping import sweep_when_due
+from scheduler.machine.sweeping import sweep_when_due
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.listing import list_uploads
 from workers.store.metadata import object_meta

@@ -14,13 +14,13 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from scheduler.rules.apply import apply_file_rules
-from scheduler.scan.finalize import finalize, rollback
-from scheduler.scan.gate import look
-from scheduler.scan.verify import Verifier
-from scheduler.settings import ScanSettings
+from scheduler.config.settings import ScanSettings
+from scheduler.rules.in_force.apply import apply_file_rules
+from scheduler.scan.gate.finalize import finalize, rollback
+from scheduler.scan.gate.gate import look
+from scheduler.scan.verify.verify import Verifier
 from workers.errors import ConfigError
-from workers.failures import Failure
+from workers.ledger.failures import Failure
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

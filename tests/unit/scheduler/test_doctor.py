@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from scheduler.commands.doctor import command
+from scheduler.config.settings import load_settings
 from scheduler.doctor import configuration, examine, limits, loops, origins, rules, store
 from scheduler.doctor import redis as redis_subject
 from scheduler.doctor.model import Level, Subject
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Request, Rule, RuleSet
-from scheduler.settings import load_settings
-from workers.origin.inspect import OriginReport
+from workers.origin.fetch.inspect import OriginReport
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 
 

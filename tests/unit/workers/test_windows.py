@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from workers.origin.limits import Limits, Schedule, cold_part
-from workers.origin.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
+from workers.origin.control.limits import Limits, Schedule, cold_part
 from workers.settings import BudgetSettings
+from workers.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
 
 MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - a wall clock without a place
 

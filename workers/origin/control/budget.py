@@ -15,21 +15,21 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from workers import metrics
 from workers.background import end
 from workers.errors import BudgetExhausted
-from workers.origin.adaptive import Adaptive
-from workers.origin.limits import UNBOUNDED, Limits, cold_part
-from workers.origin.rates import Rate
-from workers.origin.share import Demand, Share
+from workers.origin.control.adaptive import Adaptive
+from workers.origin.control.limits import UNBOUNDED, Limits, cold_part
+from workers.origin.control.rates import Rate
+from workers.origin.control.share import Demand, Share
 from workers.plan import Lane
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from workers.origin.fleet import Fleet
-    from workers.origin.limits import Schedule
+    from workers.origin.control.fleet import Fleet
+    from workers.origin.control.limits import Schedule
 
 #: Seconds until a process that lacks slots asks the fleet again.
 RETRY_S: Final = 0.1

@@ -19,18 +19,18 @@ from uuid import uuid4
 import orjson
 import structlog
 
-from workers import metrics
 from workers.background import end
 from workers.errors import BrokerUnavailable, OriginTimeout
-from workers.origin.balance import Balancer, distinct, hinted, order
-from workers.origin.budget import HostBudget, Slot, Surroundings
-from workers.origin.fleet import Fleet
-from workers.origin.health import Cause, Health
-from workers.origin.latency import Latency
-from workers.origin.limits import Schedule
-from workers.origin.probes import ActiveProbes
-from workers.origin.rule_budgets import merge
+from workers.origin.control.balance import Balancer, distinct, hinted, order
+from workers.origin.control.budget import HostBudget, Slot, Surroundings
+from workers.origin.control.fleet import Fleet
+from workers.origin.control.health import Cause, Health
+from workers.origin.control.latency import Latency
+from workers.origin.control.limits import Schedule
+from workers.origin.control.probes import ActiveProbes
+from workers.origin.control.rule_budgets import merge
 from workers.settings import BudgetSettings
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from workers.errors import OriginError
-    from workers.origin.probes import Probe
+    from workers.origin.control.probes import Probe
     from workers.plan import FetchItem, FetchPlan, Lane, Origin
     from workers.settings import OriginSettings
 

@@ -28,17 +28,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable, WireError, described
-from workers.origin import fleet_scripts
-from workers.origin.health import Cause, Ejection
-from workers.origin.rule_budgets import decode
+from workers.origin.control import fleet_scripts
+from workers.origin.control.health import Cause, Ejection
+from workers.origin.control.rule_budgets import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redis.asyncio import Redis
 
-    from workers.origin.limits import Limits
-    from workers.origin.rule_budgets import BucketBudgets
+    from workers.origin.control.limits import Limits
+    from workers.origin.control.rule_budgets import BucketBudgets
 
 log = structlog.get_logger(__name__)
 

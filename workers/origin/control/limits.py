@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from workers.origin.windows import parse_window
+from workers.windows import parse_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from workers.origin.health import State
-from workers.origin.latency import merged, percentile_s
+from workers.origin.control.health import State
+from workers.origin.control.latency import merged, percentile_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from workers.origin.fleet import Fleet
-    from workers.origin.health import Ejection
+    from workers.origin.control.fleet import Fleet
+    from workers.origin.control.health import Ejection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from workers.errors import BrokerUnavailable, BudgetExhausted
-from workers.origin.redirects import split_url
+from workers.origin.wire.redirects import split_url
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from workers.origin.budget import Slot
-    from workers.origin.fleet import Fleet
+    from workers.origin.control.budget import Slot
+    from workers.origin.control.fleet import Fleet
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from workers.plan import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.origin.fleet import Fleet
+    from workers.origin.control.fleet import Fleet
 
 #: Seconds' worth that a bucket may hold: the largest burst.
 BURST_S: Final = 0.25

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from workers.errors import BrokerUnavailable
-from workers.origin.limits import cold_part
+from workers.origin.control.limits import cold_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.origin.fleet import Fleet, Lease
-    from workers.origin.limits import Limits
+    from workers.origin.control.fleet import Fleet, Lease
+    from workers.origin.control.limits import Limits
 
 log = structlog.get_logger(__name__)
 

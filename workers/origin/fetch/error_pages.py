@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from workers.errors import OriginError, SoftNotFound
-from workers.origin.soft404 import (
+from workers.origin.integrity.soft404 import (
     HEAD_BYTES,
     Fingerprint,
     Learner,
@@ -23,8 +23,8 @@ from workers.origin.soft404 import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from workers.origin.response import Answer
-    from workers.origin.stream import BodyStream
+    from workers.origin.fetch.stream import BodyStream
+    from workers.origin.wire.response import Answer
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from workers.errors import OriginError, OriginPartial, OriginStatus, OriginThrottled
-from workers.http_dates import http_date
+from workers.http.dates import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

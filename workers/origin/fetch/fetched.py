@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from workers.origin.answers import Headers
-    from workers.origin.body import Framing
+    from workers.origin.wire.body import Framing
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

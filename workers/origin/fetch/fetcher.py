@@ -9,17 +9,17 @@ import time
 from typing import TYPE_CHECKING
 
 from workers.origin.answers import Absent, OriginAnswer, PassedRedirect
-from workers.origin.error_pages import ErrorPages
-from workers.origin.fetched import Fetched
-from workers.origin.session import FetchSession
-from workers.origin.soft404 import Learner
+from workers.origin.fetch.error_pages import ErrorPages
+from workers.origin.fetch.fetched import Fetched
+from workers.origin.fetch.session import FetchSession
+from workers.origin.integrity.soft404 import Learner
 from workers.plan import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.origin.client import OriginClient
-    from workers.origin.control import OriginControl
+    from workers.origin.control.control import OriginControl
+    from workers.origin.wire.client import OriginClient
     from workers.plan import FetchItem, FetchPlan
 
 __all__ = ["Absent", "FetchSession", "Fetched", "Fetcher", "OriginAnswer", "PassedRedirect"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.origin.budget import Slot
-    from workers.origin.control import OriginControl
+    from workers.origin.control.budget import Slot
+    from workers.origin.control.control import OriginControl
     from workers.plan import Lane
 
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from workers.errors import OriginError, TransferError
 from workers.origin.answers import first_header
-from workers.origin.body import framing_of
-from workers.origin.digest import offered
-from workers.origin.failover import parse_content_range
-from workers.origin.redirects import split_url
-from workers.origin.resume import strong_validator
-from workers.origin.soft404 import is_html, random_name
+from workers.origin.fetch.failover import parse_content_range
+from workers.origin.fetch.resume import strong_validator
+from workers.origin.integrity.digest import offered
+from workers.origin.integrity.soft404 import is_html, random_name
+from workers.origin.wire.body import framing_of
+from workers.origin.wire.redirects import split_url
 from workers.plan import FetchPlan, Lane, Origin, OriginGroup, RedirectPolicy, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Literal
 
-    from workers.origin.client import OriginClient
-    from workers.origin.control import OriginControl
-    from workers.origin.response import Answer
+    from workers.origin.control.control import OriginControl
+    from workers.origin.wire.client import OriginClient
+    from workers.origin.wire.response import Answer
 
 #: Seconds a probe URL may take (B10).
 PROBE_S = 2.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.http_dates import http_date
+from workers.http.dates import http_date
 from workers.origin.answers import first_header
-from workers.origin.failover import parse_content_range
+from workers.origin.fetch.failover import parse_content_range
 
 if TYPE_CHECKING:
     from workers.origin.answers import Headers

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Self
 
 from workers.errors import OriginError, OriginLoop, OriginMalformed, OriginTimeout
 from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
-from workers.origin.body import framing_of
-from workers.origin.failover import (
+from workers.origin.fetch.failover import (
     ContentRange,
     Verdict,
     judge,
     parse_content_range,
     status_error,
 )
-from workers.origin.fetched import Fetched
-from workers.origin.held_slot import HeldSlot
-from workers.origin.promise import Promise
-from workers.origin.stream import BodyStream
-from workers.origin.way import Way
+from workers.origin.fetch.fetched import Fetched
+from workers.origin.fetch.held_slot import HeldSlot
+from workers.origin.fetch.stream import BodyStream
+from workers.origin.fetch.way import Way
+from workers.origin.integrity.promise import Promise
+from workers.origin.wire.body import framing_of
 from workers.plan import origin_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from workers.origin.body import Framing
-    from workers.origin.fetch import Fetcher
-    from workers.origin.response import Answer
-    from workers.origin.soft404 import Fingerprint
+    from workers.origin.fetch.fetcher import Fetcher
+    from workers.origin.integrity.soft404 import Fingerprint
+    from workers.origin.wire.body import Framing
+    from workers.origin.wire.response import Answer
     from workers.plan import Attempt, FetchItem, FetchPlan, Lane, Origin
 
 

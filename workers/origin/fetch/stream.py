@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
-from workers.origin.body import BODY_ERRORS, body_error, framing_of, was_reset
-from workers.origin.resume import resumption
+from workers.origin.fetch.resume import resumption
+from workers.origin.wire.body import BODY_ERRORS, body_error, framing_of, was_reset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from workers.origin.body import Framing
-    from workers.origin.response import Answer
-    from workers.origin.resume import Resumption
+    from workers.origin.fetch.resume import Resumption
+    from workers.origin.wire.body import Framing
+    from workers.origin.wire.response import Answer
     from workers.plan import Timeouts
 
 log = structlog.get_logger()

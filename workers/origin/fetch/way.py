@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workers.errors import OriginError, OriginsExhausted, OriginTimeout
-from workers.origin.failover import all_say_absent
+from workers.origin.fetch.failover import all_say_absent
 from workers.plan import Attempt
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from workers.errors import DigestMismatch, ListingMismatch
-from workers.origin.crc64 import crc64_function
+from workers.origin.integrity.crc64 import crc64_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

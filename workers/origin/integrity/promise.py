@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.errors import ListingMismatch
-from workers.origin.digest import Verifier, from_listing, offered
+from workers.origin.integrity.digest import Verifier, from_listing, offered
 
 if TYPE_CHECKING:
     from workers.origin.answers import Headers

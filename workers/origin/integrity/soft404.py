@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.origin.redirects import without_query
+from workers.origin.wire.redirects import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

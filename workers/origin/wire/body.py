@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
 
 if TYPE_CHECKING:
-    from workers.origin.response import Answer
+    from workers.origin.wire.response import Answer
 
 Framing = Literal["length", "chunked", "close"]
 

@@ -25,14 +25,14 @@ from workers.errors import (
     OriginTruncated,
     OriginUnreachable,
 )
-from workers.http_exchange import Exchanger
-from workers.origin.addresses import Kind
-from workers.origin.connector import GuardedConnector
-from workers.origin.credentials import Credentials
-from workers.origin.deadlines import Deadlines, Dial
-from workers.origin.guard import Guard, current_dial
-from workers.origin.headers import fixed_headers, request_headers, went_through
-from workers.origin.redirects import (
+from workers.http.exchange import Exchanger
+from workers.origin.wire.addresses import Kind
+from workers.origin.wire.connector import GuardedConnector
+from workers.origin.wire.credentials import Credentials
+from workers.origin.wire.deadlines import Deadlines, Dial
+from workers.origin.wire.guard import Guard, current_dial
+from workers.origin.wire.headers import fixed_headers, request_headers, went_through
+from workers.origin.wire.redirects import (
     FOLLOWED,
     follow,
     headers_elsewhere,
@@ -40,7 +40,7 @@ from workers.origin.redirects import (
     split_url,
     without_query,
 )
-from workers.origin.response import Answer
+from workers.origin.wire.response import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from workers.origin.answers import Headers
-    from workers.origin.guard import Refusal
+    from workers.origin.wire.guard import Refusal
     from workers.plan import FetchPlan, Origin
     from workers.settings import OriginSettings
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from workers.origin.guard import current_dial
+from workers.origin.wire.guard import current_dial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractResolver
 
-    from workers.origin.guard import Guard
+    from workers.origin.wire.guard import Guard
 
 
 class GuardedConnector(aiohttp.TCPConnector):

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workers.errors import ConfigError, CredentialMissing
-from workers.origin.redirects import split_url
+from workers.origin.wire.redirects import split_url
 from workers.secret_values import reveal
 
 if TYPE_CHECKING:

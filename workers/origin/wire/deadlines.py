@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
-    from workers.origin.guard import Refusal
+    from workers.origin.wire.guard import Refusal
 
 #: Seconds between two looks.
 TICK_S = 0.05

@@ -14,13 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.origin.addresses import Kind, embedded_addresses, kind_of
+from workers.origin.wire.addresses import Kind, embedded_addresses, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workers.origin.addresses import IPAddress, IPNetwork
-    from workers.origin.deadlines import Dial
+    from workers.origin.wire.addresses import IPAddress, IPNetwork
+    from workers.origin.wire.deadlines import Dial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

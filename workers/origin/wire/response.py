@@ -10,13 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.origin.body import BODY_ERRORS
-from workers.origin.deadlines import Deadlines, Dial
+from workers.origin.wire.body import BODY_ERRORS
+from workers.origin.wire.deadlines import Deadlines, Dial
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
-    from workers.http_exchange import Exchange
+    from workers.http.exchange import Exchange
     from workers.origin.answers import Headers
 
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.

@@ -13,7 +13,7 @@ from workers.store.listing import list_objects
 
 if TYPE_CHECKING:
     from workers.store.guarantees import KeyKind
-    from workers.store.probe_trial import Trial
+    from workers.store.probe.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

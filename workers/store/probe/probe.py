@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers.store.addressing import OWN_PREFIX
 from workers.store.guarantees import StoreGuarantees
-from workers.store.probe_keys import listing, missing_key_status, unrepresentable, versioned
-from workers.store.probe_parts import multipart_uploads
-from workers.store.probe_trial import Trial
-from workers.store.probe_writes import checksums, create_only, if_match, object_tags
+from workers.store.probe.keys import listing, missing_key_status, unrepresentable, versioned
+from workers.store.probe.parts import multipart_uploads
+from workers.store.probe.trial import Trial
+from workers.store.probe.writes import checksums, create_only, if_match, object_tags
+from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
     from workers.store.client import ObjectStore

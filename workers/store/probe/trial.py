@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from workers.errors import StoreDenied, StoreError
-from workers.store.answers import failure
-from workers.store.signing import sha256_hex
+from workers.store.wire.answers import failure
+from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from workers.store.checksums import crc32c_base64
 from workers.store.guarantees import CreateOnly
-from workers.store.probe_trial import FIRST, SECOND
+from workers.store.probe.trial import FIRST, SECOND
+from workers.store.wire.checksums import crc32c_base64
 
 if TYPE_CHECKING:
-    from workers.store.probe_trial import Trial
+    from workers.store.probe.trial import Trial
 
 #: No checksum of any body that is sent here.
 WRONG_CRC32C: Final = "AAAAAA=="

@@ -18,7 +18,7 @@ from workers.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from workers.http_dates import http_seconds
+from workers.http.dates import http_seconds
 from workers.store.model import ObjectInfo
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from awscrt.checksums import crc32c
 
-from workers.store.signing import UNSIGNED
+from workers.store.wire.signing import UNSIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

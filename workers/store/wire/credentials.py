@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from workers.errors import ConfigError
 from workers.secret_values import reveal
-from workers.store.signing import Credentials
+from workers.store.wire.signing import Credentials
 
 if TYPE_CHECKING:
     from workers.settings import StoreSettings

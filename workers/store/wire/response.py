@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from workers.store.answers import object_info
-from workers.store.transport import TRANSLATED, unavailable
+from workers.store.wire.answers import object_info
+from workers.store.wire.transport import TRANSLATED, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from workers.http_exchange import Exchange
+    from workers.http.exchange import Exchange
     from workers.store.model import ObjectInfo
 
 #: Bytes of a body read at once.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from workers.store.addressing import encode_query
+from workers.store.wire.addressing import encode_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,20 +16,20 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
 from workers.errors import ConfigError, StoreDenied, StoreError, StoreThrottled, StoreUnavailable
-from workers.http_exchange import Exchanger
-from workers.store.addressing import Endpoint, encode_query
-from workers.store.answers import failure, http_date, wants_new_credentials
-from workers.store.credentials import CredentialSource
+from workers.http.exchange import Exchanger
 from workers.store.model import StoreAnswer
-from workers.store.signing import EMPTY_SHA256, Signer
-from workers.store.wire import MAX_REQUEST_BYTES, Wire
+from workers.store.wire.addressing import Endpoint, encode_query
+from workers.store.wire.answers import failure, http_date, wants_new_credentials
+from workers.store.wire.credentials import CredentialSource
+from workers.store.wire.lean import MAX_REQUEST_BYTES, Wire
+from workers.store.wire.signing import EMPTY_SHA256, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from workers.http_exchange import Exchange
+    from workers.http.exchange import Exchange
     from workers.settings import StoreSettings
-    from workers.store.addressing import Target
+    from workers.store.wire.addressing import Target
 
 log = structlog.get_logger(__name__)
 

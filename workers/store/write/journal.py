@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 import structlog
 
-from workers.store.addressing import OWN_PREFIX
+from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from workers.errors import StoreCorrupted, StoreError, StoreUnavailable
-from workers.store.addressing import encode_query
-from workers.store.answers import checksum_header, failure, field, parse, unquote_etag
 from workers.store.model import StoreAnswer
-from workers.store.signing import UNSIGNED, sha256_hex
+from workers.store.wire.addressing import encode_query
+from workers.store.wire.answers import checksum_header, failure, field, parse, unquote_etag
+from workers.store.wire.signing import UNSIGNED, sha256_hex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workers.store.transport import Transport
+    from workers.store.wire.transport import Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

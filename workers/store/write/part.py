@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import StoreRejected
-from workers.store.body import FileBody, body_of
-from workers.store.checksums import checked, checked_file
-from workers.store.spool import SpoolFile
+from workers.store.wire.checksums import checked, checked_file
+from workers.store.write.body import FileBody, body_of
+from workers.store.write.spool import SpoolFile
 
 if TYPE_CHECKING:
-    from workers.store.checksums import Checked
     from workers.store.client import ObjectStore
-    from workers.store.memory import Reservation
+    from workers.store.wire.checksums import Checked
+    from workers.store.write.memory import Reservation
 
 
 class Part:

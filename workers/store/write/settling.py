@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from workers import metrics
 from workers.errors import KeyNotRepresentable, StoreError
 from workers.store.guarantees import CreateOnly
 from workers.store.metadata import ATTEMPT, KEY_SHA256, is_mirrored
 from workers.store.model import Commit
+from workers.telemetry import metrics
 
 if TYPE_CHECKING:
-    from workers.store.intent import Intent
     from workers.store.model import ObjectInfo
+    from workers.store.write.intent import Intent
 
 log = structlog.get_logger(__name__)
 

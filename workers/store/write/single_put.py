@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from workers.errors import StoreCorrupted, StoreError, StoreUnavailable
-from workers.store.answers import EXISTS_CODES, checksum_header, error_code, failure, unquote_etag
 from workers.store.metadata import SHA256, minimal
+from workers.store.wire.answers import EXISTS_CODES, checksum_header, error_code, failure, unquote_etag
 
 if TYPE_CHECKING:
-    from workers.store.checksums import Checked
-    from workers.store.intent import Intent
     from workers.store.model import Commit, ObjectMeta, StoreAnswer
-    from workers.store.part import Part
-    from workers.store.settling import Settling
+    from workers.store.wire.checksums import Checked
+    from workers.store.write.intent import Intent
+    from workers.store.write.part import Part
+    from workers.store.write.settling import Settling
 
 log = structlog.get_logger(__name__)
 

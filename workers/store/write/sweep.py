@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from workers.errors import StoreError
-from workers.store import multipart
 from workers.store.listing import list_uploads
+from workers.store.write import multipart
 
 if TYPE_CHECKING:
     from workers.store.client import ObjectStore
-    from workers.store.journal import UploadNote
     from workers.store.model import OpenUpload
+    from workers.store.write.journal import UploadNote
 
 log = structlog.get_logger(__name__)
 

@@ -12,18 +12,18 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from workers.errors import KeyNotRepresentable, StoreError
-from workers.store.assembly import Assembly
-from workers.store.intent import Intent
-from workers.store.part import reserve_part
-from workers.store.parts import growing_part_bytes, uniform_part_bytes
-from workers.store.settling import Settling
-from workers.store.single_put import put_whole
+from workers.store.write.assembly import Assembly
+from workers.store.write.intent import Intent
+from workers.store.write.part import reserve_part
+from workers.store.write.parts import growing_part_bytes, uniform_part_bytes
+from workers.store.write.settling import Settling
+from workers.store.write.single_put import put_whole
 
 if TYPE_CHECKING:
     from workers.store.client import ObjectStore
-    from workers.store.memory import Reservation
     from workers.store.model import Commit, ObjectMeta
-    from workers.store.part import Part
+    from workers.store.write.memory import Reservation
+    from workers.store.write.part import Part
 
 
 class Upload:

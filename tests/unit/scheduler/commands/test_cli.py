@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from scheduler import cli
 from scheduler.commands.command_line import CommandFailed, failure, load
 from scheduler.demo.system import DemoFailed, fresh_directory
-from scheduler.listen import bind
+from scheduler.machine.listen import bind
 from workers.errors import BrokerUnavailable, ConfigError, OriginTimeout, StoreDenied
 
 

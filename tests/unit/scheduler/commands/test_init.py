@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from scheduler import cli
 from scheduler.commands.command_line import load
-from scheduler.rules.apply import read_file_rules
+from scheduler.rules.in_force.apply import read_file_rules
 
 #: Seconds for a question to appear on a busy machine.
 PATIENCE_S = 60.0

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from scheduler.commands.command_line import console
 from scheduler.commands.status import screen
+from scheduler.config.settings import load_settings
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
-from scheduler.settings import load_settings
 from scheduler.status import (
     PART_TIMEOUT_S,
     ConsumerStatus,
@@ -23,8 +23,8 @@ from scheduler.status import (
     collect,
     open_readers,
 )
-from workers.origin.health import State
-from workers.origin.overview import OriginOverview
+from workers.origin.control.health import State
+from workers.origin.control.overview import OriginOverview
 
 
 def usual(*, origin: State = State.WELL) -> Status:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from scheduler.data_dir import (
+from scheduler.config.data_dir import (
     DataDirLock,
     admin_token,
     choose_ports,
@@ -21,7 +21,7 @@ from workers.errors import ConfigError
 
 HOLD = """
 import sys, pathlib, time
-from scheduler.data_dir import DataDirLock
+from scheduler.config.data_dir import DataDirLock
 with DataDirLock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.events import MissEvent
 from scheduler.intake.body import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, BadBody, Splitter, Unpacker, kind_of
-from scheduler.intake.model import Deletion, Ignored, Refused
 from scheduler.intake.records import Context, take, take_line
 from scheduler.logs.filters import MissFilter
+from scheduler.misses.event import MissEvent
+from scheduler.misses.refusals import Deletion, Ignored, Refused
 from support.log_lines import WRITERS, Wanted
 
 CONTEXT = Context(

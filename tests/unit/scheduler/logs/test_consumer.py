@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 import structlog
 
+from scheduler.dispatch.sink import DrySink
 from scheduler.logs import sources
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import nginx
-from scheduler.logs.sink import DrySink
 from support.log_lines import WRITERS, Wanted
-from workers import metrics
 from workers.errors import ConfigError
+from workers.telemetry import metrics
 
 FILTER = make_filter(bucket="site")
 
@@ -170,7 +170,7 @@ async def test_reading_waits_while_the_sink_waits(tmp_path):
 
 
 async def test_a_stop_while_the_sink_waits_ends_at_once_and_forgets_nothing(tmp_path):
-    from scheduler.logs.sink import Stopped
+    from scheduler.dispatch.sink import Stopped
 
     class Waiting(HeldSink):
         async def deliver(self, events, deletions):

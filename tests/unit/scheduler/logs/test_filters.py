@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.events import MissEvent
-from scheduler.intake.model import Deletion, Ignored
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.record import LogRecord
+from scheduler.misses.event import MissEvent
+from scheduler.misses.refusals import Deletion, Ignored
 from workers.errors import ConfigError
 
 

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.events import MissEvent
-from scheduler.intake.model import Deletion, Ignored, Refused
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import apache, cloudfront, gcs, nginx
 from scheduler.logs.formats.catalog import FORMATS, format_by_name
@@ -21,6 +19,8 @@ from scheduler.logs.formats.prefilter import candidates
 from scheduler.logs.formats.record import parse
 from scheduler.logs.formats.values import parse_time
 from scheduler.logs.syslog import strip_header
+from scheduler.misses.event import MissEvent
+from scheduler.misses.refusals import Deletion, Ignored, Refused
 from support.log_lines import WRITERS, Wanted, nginx_escape, target_of
 from workers.errors import ConfigError
 

@@ -7,14 +7,14 @@ import re
 
 import pytest
 
-from scheduler import embedded
-from scheduler.data_dir import DataDirLock
-from scheduler.processes import LaneSize, base_environment, installation_id, worker_children
-from scheduler.run_settings import write_run_settings
-from scheduler.settings import load_settings
-from workers import log
+from scheduler.config.data_dir import DataDirLock
+from scheduler.config.run_settings import write_run_settings
+from scheduler.config.settings import load_settings
+from scheduler.machine import embedded
+from scheduler.machine.processes import LaneSize, base_environment, installation_id, worker_children
 from workers.errors import ConfigError
 from workers.plan import Lane
+from workers.telemetry import log
 
 
 def settings_in(path, **env):

@@ -10,7 +10,7 @@ import pytest
 from scheduler.front.admin import health
 from scheduler.front.admin.health import Readiness, health_routes, origins_check, redis_check, store_check
 from workers.errors import OriginUnreachable, StoreDenied
-from workers.origin.control import OriginControl
+from workers.origin.control.control import OriginControl
 from workers.settings import OriginSettings
 
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from scheduler.supervise import Child, ChildFailed, Supervisor
+from scheduler.machine.supervise import Child, ChildFailed, Supervisor
 from support.installation import alive
 
 SLEEP = "import time; time.sleep(60)"
@@ -154,7 +154,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
     code = f"""
 import asyncio, os, sys
 from pathlib import Path
-from scheduler.supervise import Child, Supervisor
+from scheduler.machine.supervise import Child, Supervisor
 async def main():
     supervisor = Supervisor()
     command = (sys.executable, "-c", {SLEEP!r})

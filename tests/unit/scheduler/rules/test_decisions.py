@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from scheduler.rules import oss_xml
 from scheduler.rules.matching import RequestFacts, match, ordered
 from scheduler.rules.model import HeaderTestKind, RuleType, SourceFormat
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.planning import plan
 from scheduler.rules.problems import ReadOptions
 from support.rule_documents import cos, cos_rule, one, oss, parse, s3, yml

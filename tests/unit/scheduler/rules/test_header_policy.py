@@ -11,7 +11,7 @@ from scheduler.rules.header_policy import never_passed, refused_in_new
 from scheduler.rules.matching import RequestFacts
 from scheduler.rules.planning import plan
 from support.rule_documents import one, parse, yml
-from workers.origin.headers import request_headers, went_through
+from workers.origin.wire.headers import request_headers, went_through
 
 if TYPE_CHECKING:
     from workers.plan import FetchPlan

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scheduler.rules import cos_xml, document, oss_xml
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.in_force.stored import decode_content, encode_content
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import (
@@ -25,9 +26,10 @@ from scheduler.rules.model import (
     RuleSet,
     RuleType,
 )
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.planning import PlanRefused, origin_url, plan
 from scheduler.rules.problems import ReadOptions
-from scheduler.rules.stored import decode_content, encode_content
+from scheduler.rules.yaml import document
 from support.rule_strategies import cos_rules, only, oss_rules, yaml_rules
 
 if TYPE_CHECKING:

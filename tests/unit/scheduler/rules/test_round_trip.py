@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.rules import cos_xml, document, oss_xml
+from scheduler.rules.cos import xml as cos_xml
+from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import NotExpressible, ReadOptions
 from scheduler.rules.xml_tree import normalise
+from scheduler.rules.yaml import document
 from support.rule_documents import cos, oss, parse, s3, yml
 
 DATA = Path(__file__).parents[3] / "data" / "rules"

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from scheduler.scan.inventory import SOURCES, open_source
+from scheduler.scan.compare.sorting import Sorter, read_blocks
 from scheduler.scan.inventory.entry import Collation, Columns, Entry, order_of
 from scheduler.scan.inventory.manifest import ManifestBroken, read
-from scheduler.scan.inventory.sorting import Sorter, read_blocks
+from scheduler.scan.inventory.opening import SOURCES, open_source
 from workers.errors import ConfigError
 
 MD5 = hashlib.md5(b"x").hexdigest()

@@ -5,9 +5,9 @@ import asyncio
 import aiohttp
 import pytest
 
-from workers.http_exchange import Exchanger, _render
-from workers.origin.connector import GuardedConnector
-from workers.origin.guard import Guard
+from workers.http.exchange import Exchanger, _render
+from workers.origin.wire.connector import GuardedConnector
+from workers.origin.wire.guard import Guard
 
 FIXED = {"Accept-Encoding": "identity", "User-Agent": "ferryman/1"}
 

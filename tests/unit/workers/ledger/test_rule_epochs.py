@@ -5,7 +5,7 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
-from workers.rule_epochs import RuleEpochs, is_withdrawn, rule_epochs_key
+from workers.ledger.rule_epochs import RuleEpochs, is_withdrawn, rule_epochs_key
 
 
 @pytest.mark.parametrize(

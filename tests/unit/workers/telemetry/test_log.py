@@ -11,7 +11,7 @@ import os
 import pytest
 import structlog
 
-from workers import log
+from workers.telemetry import log
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers import metric_types, metrics
-from workers.origin.health import Cause, Ejection
+from workers.origin.control.health import Cause, Ejection
 from workers.plan import Lane
+from workers.telemetry import metric_types, metrics
 
 
 def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -125,9 +125,9 @@ async def test_what_is_counted_on_a_loop_is_delivered_within_a_second(monkeypatc
 WRITER = """
     import sys
     from pathlib import Path
-    from workers import metric_files
+    from workers.telemetry import metric_files
     metric_files.use(Path(sys.argv[1]))
-    from workers import metric_types, metrics
+    from workers.telemetry import metric_types, metrics
     from workers.plan import Lane
     metrics.claimed("claimed", int(sys.argv[2]))
     metrics.WorkerObserver(Lane.HOT).finished("r", "stored", 100, 0.1)
@@ -137,9 +137,9 @@ WRITER = """
 READER = """
     import sys
     from pathlib import Path
-    from workers import metric_files
+    from workers.telemetry import metric_files
     place = metric_files.use(Path(sys.argv[1]))
-    from workers import metric_types, metrics
+    from workers.telemetry import metric_types, metrics
     metrics.claimed("claimed", 1)
     sys.stdout.write(metrics.render().decode())
     print("# files:", *sorted(path.name for path in place.glob("*.db")))
@@ -174,7 +174,7 @@ def test_any_process_answers_for_all_and_counts_of_dead_ones_stay(tmp_path):
 
 
 def test_a_directory_named_by_the_environment_is_kept(tmp_path, monkeypatch):
-    from workers import metric_files
+    from workers.telemetry import metric_files
 
     monkeypatch.setenv(metric_files.ENV, str(tmp_path / "named"))
     assert metric_files.use(tmp_path / "data") == tmp_path / "named"

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
+from scheduler.config.quantity import label, quantity
 from scheduler.front.admin.page import plain, render
-from scheduler.quantity import label, quantity
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
-from workers.origin.health import State
-from workers.origin.overview import OriginOverview
+from workers.origin.control.health import State
+from workers.origin.control.overview import OriginOverview
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from scheduler.config.settings import Settings
 from scheduler.front.admin.rules import routes
-from scheduler.rules.apply import apply_file_rules
-from scheduler.rules.repository import RulesRepository
-from scheduler.settings import Settings
+from scheduler.rules.in_force.apply import apply_file_rules
+from scheduler.rules.in_force.repository import RulesRepository
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

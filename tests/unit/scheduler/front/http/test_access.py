@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.front.access import (
+from scheduler.config.settings import BucketSettings
+from scheduler.front.auth import Keyring, Principal, SignedRequest
+from scheduler.front.http.access import (
     NO_SUCH_BUCKET,
     NO_SUCH_KEY,
     Refusal,
@@ -12,8 +14,6 @@ from scheduler.front.access import (
     client_facts,
     may_read,
 )
-from scheduler.front.auth import Keyring, Principal, SignedRequest
-from scheduler.settings import BucketSettings
 
 TRUSTED = TrustedProxies(("10.0.0.0/8", "192.0.2.7", "fd00::/8"))
 

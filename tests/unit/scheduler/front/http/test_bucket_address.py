@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.front.bucket_address import BucketLookup, host_name
-from scheduler.settings import BucketSettings
-from workers.origin.addresses import is_loopback
+from scheduler.config.settings import BucketSettings
+from scheduler.front.http.bucket_address import BucketLookup, host_name
+from workers.origin.wire.addresses import is_loopback
 
 LOOKUP = BucketLookup(
     domains=("objects.example", ".cdn.example."),

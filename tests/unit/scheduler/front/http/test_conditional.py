@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.front.conditional import (
+from scheduler.front.http.conditional import (
     Validators,
     Verdict,
     evaluate,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.front.range_header import (
+from scheduler.front.http.range_header import (
     FARTHEST,
     MAX_RANGES,
     RangeSpec,

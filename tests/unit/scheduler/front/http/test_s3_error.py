@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from scheduler.front import s3_error
+from scheduler.front.http import s3_error
 
 
 def test_the_document_is_exactly_that_of_section_5():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.front.absent import MAX_BODY_BYTES, AbsentCache
-from scheduler.front.admission import MAX_CLIENTS, Admission
+from scheduler.front.pull.absent import MAX_BODY_BYTES, AbsentCache
+from scheduler.front.pull.admission import MAX_CLIENTS, Admission
 from workers.origin.answers import OriginAnswer
 
 

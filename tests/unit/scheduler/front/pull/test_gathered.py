@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from scheduler.front.gathered import Gathered
+from scheduler.front.pull.gathered import Gathered
 
 
 class Server:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.front.spool import BodyFailed, BodyUnavailable, Spool
+from scheduler.front.pull.spool import BodyFailed, BodyUnavailable, Spool
 
 KIB = 1024
 
@@ -169,7 +169,7 @@ async def test_a_full_disk_slows_the_writer_and_spoils_nothing(spool, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scheduler.front.spool._File.write_all", full)
+    monkeypatch.setattr("scheduler.front.pull.spool._File.write_all", full)
     data = os.urandom(300 * KIB)
 
     async def write():

@@ -11,8 +11,9 @@ import fakeredis
 import pytest
 from pydantic import ValidationError
 
-from scheduler.front.bucket_address import BucketLookup
-from scheduler.front.wire_api import (
+from scheduler.config.settings import Settings
+from scheduler.front.http.bucket_address import BucketLookup
+from scheduler.front.rules_api.vendor_xml import (
     WireRequest,
     is_wire_request,
     keyring_of,
@@ -20,9 +21,8 @@ from scheduler.front.wire_api import (
     warning_headers,
     wire_api,
 )
+from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.problems import Problem, ProblemKind
-from scheduler.rules.repository import RulesRepository
-from scheduler.settings import Settings
 
 COS = (
     b"<OriginConfiguration><OriginRule><OriginType>Mirror</OriginType>"
@@ -168,7 +168,7 @@ async def test_anything_else_is_405_w8(api, method, query):
 
 @pytest.mark.parametrize("query", ["origin", "website"])
 async def test_a_bucket_of_the_file_can_be_read_and_not_changed_w9(query):
-    from scheduler.rules.apply import apply_file_rules
+    from scheduler.rules.in_force.apply import apply_file_rules
 
     api = Api()
     await apply_file_rules(api.services.rules, api.services.settings)

@@ -8,10 +8,10 @@ import time
 import fakeredis
 import pytest
 
-from scheduler.rules.apply import apply_file_rules, read_file_rules
+from scheduler.config.settings import Settings
+from scheduler.rules.in_force.apply import apply_file_rules, read_file_rules
+from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.problems import DocumentError
-from scheduler.rules.repository import RulesRepository
-from scheduler.settings import Settings
 
 
 def settings(**buckets) -> Settings:

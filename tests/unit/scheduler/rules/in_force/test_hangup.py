@@ -9,10 +9,10 @@ import time
 
 import fakeredis
 
-from scheduler.rules.apply import apply_file_rules
-from scheduler.rules.hangup import applying_on_hangup
-from scheduler.rules.repository import RulesRepository
-from scheduler.settings import load_settings
+from scheduler.config.settings import load_settings
+from scheduler.rules.in_force.apply import apply_file_rules
+from scheduler.rules.in_force.hangup import applying_on_hangup
+from scheduler.rules.in_force.repository import RulesRepository
 
 CONFIG = "buckets:\n  site:\n    rules: [{{name: r, prefix: img/, origins: ['https://{host}']}}]\n"
 

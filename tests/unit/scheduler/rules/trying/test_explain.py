@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scheduler.events import MissEvent
-from scheduler.rules.explain import Explanation, explain
+from scheduler.misses.event import MissEvent
 from scheduler.rules.matching import RequestFacts
-from scheduler.rules.replay import decide, replay
+from scheduler.rules.trying.explain import Explanation, explain
+from scheduler.rules.trying.replay import decide, replay
 from support.rule_documents import parse
 
 if TYPE_CHECKING:

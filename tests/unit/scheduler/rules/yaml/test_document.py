@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from scheduler.rules import document
 from scheduler.rules.problems import DocumentError, ReadOptions
+from scheduler.rules.yaml import document
 from support.rule_documents import one
 
 RULE = {"name": "a", "prefix": "\U0001f600/", "origins": ["http://o.example"]}

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from scheduler.scan.compare.listing import BlockingListing, sort_listing, sorted_blocks
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.listing import BlockingListing, sort_listing, sorted_blocks
 from workers.errors import StoreRejected, StoreUnavailable
 from workers.store.model import ListedObject, ListPage
 

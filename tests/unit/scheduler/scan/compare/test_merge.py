@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.scan.compare.merge import Block, OutOfOrder, merge
 from scheduler.scan.inventory.entry import Collation, order_of
-from scheduler.scan.merge import Block, OutOfOrder, merge
 
 KEYS = st.text(st.sampled_from("ab/-é中"), min_size=1, max_size=6)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.scan.bound import upper_bound
+from scheduler.scan.verify.bound import upper_bound
 
 
 @pytest.mark.parametrize(

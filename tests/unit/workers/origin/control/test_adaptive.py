@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.origin.adaptive import CEILING, Adaptive
+from workers.origin.control.adaptive import CEILING, Adaptive
 
 
 class Clock:

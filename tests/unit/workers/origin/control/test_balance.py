@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.origin.balance import Balancer, SmoothWeights, distinct, hinted, order
+from workers.origin.control.balance import Balancer, SmoothWeights, distinct, hinted, order
 from workers.plan import FetchItem, FetchPlan, Origin, OriginGroup
 
 
@@ -111,7 +111,7 @@ def test_state_is_kept_apart_by_bucket_rule_and_epoch():
 
 
 def test_states_of_old_rule_versions_are_forgotten(monkeypatch):
-    monkeypatch.setattr("workers.origin.balance.MAX_STATES", 3)
+    monkeypatch.setattr("workers.origin.control.balance.MAX_STATES", 3)
     balancer = Balancer()
     for epoch in range(10):
         balancer.pick(plan_of(group("a"), group("b"), epoch=epoch))

@@ -16,7 +16,7 @@ from workers.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
-from workers.origin.control import OriginControl
+from workers.origin.control.control import OriginControl
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import BudgetSettings, OriginSettings
 
@@ -382,7 +382,7 @@ async def test_b10_three_bad_probes_put_the_standby_first_and_two_good_restore(c
 
 
 async def test_b10_a_probe_that_raises_or_hangs_is_bad(clock, monkeypatch):
-    monkeypatch.setattr("workers.origin.probes.PROBE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("workers.origin.control.probes.PROBE_TIMEOUT_S", 0.01)
 
     async def broken(url: str, *, trusted: bool) -> bool:
         raise OSError("refused")
@@ -400,7 +400,7 @@ async def test_b10_a_probe_that_raises_or_hangs_is_bad(clock, monkeypatch):
 
 
 async def test_a_probe_counts_against_the_budget_and_is_left_out_when_there_is_no_room(clock, monkeypatch):
-    monkeypatch.setattr("workers.origin.probes.PROBE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("workers.origin.control.probes.PROBE_TIMEOUT_S", 0.01)
     asked = []
 
     async def probe(url: str, *, trusted: bool) -> bool:

@@ -17,7 +17,7 @@ from workers.errors import (
     RedirectRefused,
     SoftNotFound,
 )
-from workers.origin.health import Cause, Ejection, Health, State, asked_pause_s, is_health_failure
+from workers.origin.control.health import Cause, Ejection, Health, State, asked_pause_s, is_health_failure
 
 HOST = "a.example"
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workers.origin.probes import ActiveProbes
+from workers.origin.control.probes import ActiveProbes
 
 
 class Slot:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from workers.errors import OriginPartial, OriginStatus, OriginThrottled
-from workers.origin.failover import (
+from workers.origin.fetch.failover import (
     ContentRange,
     Verdict,
     all_say_absent,
@@ -14,7 +14,7 @@ from workers.origin.failover import (
     parse_retry_after,
     status_error,
 )
-from workers.origin.resume import resumption, strong_validator
+from workers.origin.fetch.resume import resumption, strong_validator
 from workers.plan import FetchPlan, Origin, OriginGroup
 
 GROUPS = (OriginGroup(primary=Origin(host="o")),)

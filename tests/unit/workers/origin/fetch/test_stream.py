@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import OriginTimeout, OriginTruncated
-from workers.origin.stream import MAX_RESUMES, BodyStream
+from workers.origin.fetch.stream import MAX_RESUMES, BodyStream
 from workers.plan import Timeouts
 
 MIB = 1024 * 1024

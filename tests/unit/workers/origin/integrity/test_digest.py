@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import DigestMismatch, ListingMismatch
-from workers.origin.crc64 import CHECK_VALUE, crc64_by_table, crc64_function
-from workers.origin.digest import Offered, Verifier, from_listing, offered, start
+from workers.origin.integrity.crc64 import CHECK_VALUE, crc64_by_table, crc64_function
+from workers.origin.integrity.digest import Offered, Verifier, from_listing, offered, start
 
 BODY = b"123456789" * 1000
 MD5 = hashlib.md5(BODY).digest()

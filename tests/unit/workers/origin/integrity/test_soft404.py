@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workers.origin.soft404 import (
+from workers.origin.integrity.soft404 import (
     Learner,
     extension,
     fingerprint,

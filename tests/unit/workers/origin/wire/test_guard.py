@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.origin.addresses import Kind, kind_of
-from workers.origin.deadlines import Dial
-from workers.origin.guard import Guard, current_dial, is_local_address
+from workers.origin.wire.addresses import Kind, kind_of
+from workers.origin.wire.deadlines import Dial
+from workers.origin.wire.guard import Guard, current_dial, is_local_address
 
 NOTHING = Guard.of([])
 

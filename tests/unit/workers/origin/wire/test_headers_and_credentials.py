@@ -6,9 +6,9 @@ import pytest
 from pydantic import SecretStr
 
 from workers.errors import ConfigError, CredentialMissing
-from workers.origin.connector import check_name
-from workers.origin.credentials import Credentials
-from workers.origin.headers import HOP_HEADER, USER_AGENT, fixed_headers, request_headers, went_through
+from workers.origin.wire.connector import check_name
+from workers.origin.wire.credentials import Credentials
+from workers.origin.wire.headers import HOP_HEADER, USER_AGENT, fixed_headers, request_headers, went_through
 from workers.settings import CredentialSettings
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import RedirectRefused
-from workers.origin.redirects import follow, headers_elsewhere, keeps_identity, split_url
+from workers.origin.wire.redirects import follow, headers_elsewhere, keeps_identity, split_url
 from workers.plan import RedirectPolicy
 
 BASE = "http://o.example/a/b/c.txt?x=1"

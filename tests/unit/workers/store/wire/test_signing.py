@@ -9,8 +9,8 @@ from awscrt import auth, http
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.store.addressing import Endpoint, encode_key, encode_query
-from workers.store.signing import EMPTY_SHA256, UNSIGNED, Credentials, Signer
+from workers.store.wire.addressing import Endpoint, encode_key, encode_query
+from workers.store.wire.signing import EMPTY_SHA256, UNSIGNED, Credentials, Signer
 
 NOW = 1_767_225_600.0
 

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from workers.errors import ObjectTooLarge
-from workers.store.memory import MemoryBudget
-from workers.store.parts import MAX_PARTS, MIB, growing_part_bytes, uniform_part_bytes
+from workers.store.write.memory import MemoryBudget
+from workers.store.write.parts import MAX_PARTS, MIB, growing_part_bytes, uniform_part_bytes
 
 
 async def test_waiting_is_in_order_and_a_large_wish_is_not_overtaken():

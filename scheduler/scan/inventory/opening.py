@@ -1,0 +1,60 @@
+"""Inventory sources, one a file; each yields what the origin is said to hold, in any order.
+
+Owns the table of sources by name. A source is an async generator `entries(argument, options, services)`; the
+scan sorts what it yields, so no source has to. One whose reading blocks has `blocks` instead, with lists of
+entries that are read in a thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scheduler.runtime import Services
+    from scheduler.scan.inventory.entry import Entry
+
+#: Entries that are handed on at a time.
+BLOCK = 5_000
+#: Name in `scans.<name>.inventory` -> module of this room.
+SOURCES: dict[str, str] = {
+    "manifest": "manifest",
+    "bucket": "bucket",
+    "s3_inventory": "s3_inventory",
+    "http_index": "http_index",
+    "sitemap": "sitemap",
+    "directory": "directory",
+    "rclone_lsf": "rclone_lsf",
+}
+
+
+async def open_source(inventory: dict[str, Any], *, services: Services) -> AsyncIterator[list[Entry]]:
+    """The entries of a source given as `{name: argument}`, for example `{"manifest": "urls.csv"}`, in blocks.
+
+    Other keys of the mapping are options of that source.
+
+    Raises:
+        ConfigError: no source, an unknown one, or more than one is named.
+    """
+    named = [name for name in inventory if name in SOURCES]
+    if len(named) != 1:
+        what = f"found {', '.join(map(repr, inventory)) or 'nothing'}"
+        msg = f"inventory: exactly one source of {', '.join(sorted(SOURCES))} is expected, {what}"
+        raise ConfigError(msg)
+    module = importlib.import_module(f"{__package__}.{SOURCES[named[0]]}")
+    options = {name: value for name, value in inventory.items() if name != named[0]}
+    if hasattr(module, "blocks"):
+        async for block in module.blocks(inventory[named[0]], options, services):
+            yield block
+        return
+    some: list[Entry] = []
+    async for entry in module.entries(inventory[named[0]], options, services):
+        some.append(entry)
+        if len(some) >= BLOCK:
+            yield some
+            some = []
+    yield some
