@@ -4,3 +4,5 @@ Must not know rules, events, logs or scans (`scheduler`). Read `plan` and `error
 turns a plan into an outcome. Then `transfer`, the use case; the rooms it asks, `origin` and `store`; the
 processes around it, `queue`; and what they write down, `ledger` and `telemetry`.
 """
+
+__all__ = ["answers", "background", "errors", "lifeline", "plan", "secret_values", "settings", "windows"]

@@ -43,8 +43,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.origin.answers import OriginAnswer
-    from workers.plan import Attempt
+    from workers.answers import Attempt, OriginAnswer
 
 
 class FerrymanError(Exception):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from workers.answers import Attempt  # noqa: TC001  # pydantic reads the annotations
 from workers.errors import WireError
 
 #: Version of the queue message. Raised when a field changes its meaning; new optional fields do not raise it.
@@ -171,16 +172,6 @@ class Batch:
     missing_at: float = 0.0
     #: Unix time in seconds when it was first enqueued.
     enqueued_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One candidate asked within a fetch: where, and how it ended (a status, or an error's reason)."""
-
-    origin: str
-    status: int | None = None
-    error: str = ""
-    duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

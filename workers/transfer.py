@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workers.origin.fetch.fetcher import Fetcher, FetchSession
     from workers.plan import FetchItem, FetchPlan, Lane, Outcome
     from workers.store.client import ObjectStore
-    from workers.store.write.memory import Reservation
+    from workers.store.memory import Reservation
 
 
 async def move(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from scheduler.chaos.behaviour import behaviour, requested_range, serve
 from scheduler.chaos.bodies import MAX_STALL_S
-from scheduler.chaos.catalogue import behaviour, requested_range, serve
 
 if TYPE_CHECKING:
     from scheduler.chaos.exchange import Exchange

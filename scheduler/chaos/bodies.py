@@ -12,7 +12,7 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING
 
-from scheduler.chaos.catalogue import behaviour, requested_range, serve
+from scheduler.chaos.behaviour import behaviour, requested_range, serve
 
 if TYPE_CHECKING:
     from scheduler.chaos.exchange import Exchange

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.chaos.catalogue import behaviour, serve
+from scheduler.chaos.behaviour import behaviour, serve
 
 if TYPE_CHECKING:
     from scheduler.chaos.exchange import Exchange

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from scheduler.chaos.catalogue import Behaviour, load
+from scheduler.chaos.catalogue import CATALOGUE
 from scheduler.chaos.content import DEFAULT_SIZE, Shelf, make_object
 from scheduler.chaos.exchange import MAX_HEAD_BYTES, ChaosRequest, Exchange, read_request
 from workers.errors import described
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
     from pathlib import Path
+
+    from scheduler.chaos.behaviour import Behaviour
 
 log = structlog.get_logger()
 
@@ -93,7 +95,7 @@ class ChaosServer:
         self._scripts: dict[str, tuple[str, ...]] = {}
         self._script_step: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._behaviours: dict[str, Behaviour] = load()
+        self._behaviours: dict[str, Behaviour] = dict(CATALOGUE)
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._number = 0

@@ -77,9 +77,9 @@ def _script(text: str) -> tuple[str, list[str]]:
 
 
 def _list(*, as_json: bool) -> None:
-    from scheduler.chaos.catalogue import load
+    from scheduler.chaos.catalogue import CATALOGUE
 
-    known = load().values()
+    known = CATALOGUE.values()
     if as_json:
         echo_json([{"name": one.name, "summary": one.summary, "params": dict(one.params)} for one in known])
         return

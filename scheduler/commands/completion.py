@@ -16,8 +16,8 @@ def command(shell: str) -> None:
     """Print the completion script for a shell: commands, options and their values."""
     from click.shell_completion import get_completion_class
 
-    from scheduler.cli import cli
-
     of_shell = get_completion_class(shell)
     assert of_shell is not None, shell
-    sys.stdout.write(of_shell(cli, {}, "ferryman", VARIABLE).source())
+    sys.stdout.write(
+        of_shell(click.get_current_context().find_root().command, {}, "ferryman", VARIABLE).source()
+    )

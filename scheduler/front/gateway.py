@@ -21,12 +21,13 @@ from scheduler.front.http.access import Refusal, TrustedProxies, may_read
 from scheduler.front.http.answer import Answer, BodyLengthWrong, ClientLost, Interrupted
 from scheduler.front.http.bucket_address import BucketLookup
 from scheduler.front.http.request import read_request
+from scheduler.front.http.target import Target
 from scheduler.front.miss.answer import CutShort, send_unavailable
 from scheduler.front.miss.head import serve_head_miss
 from scheduler.front.miss.mirror import serve_mirror
 from scheduler.front.miss.proxy import serve_proxy
 from scheduler.front.miss.redirect import serve_redirect
-from scheduler.front.parts import Parts, Target
+from scheduler.front.parts import Parts
 from scheduler.front.pull.absent import AbsentCache
 from scheduler.front.pull.admission import Admission
 from scheduler.front.pull.claim import FrontClaims

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from scheduler.front.http.object_headers import RawHeaders
     from scheduler.front.http.range_header import RangeSpec
     from scheduler.front.http.request import Request
-    from scheduler.front.parts import Parts, Target
+    from scheduler.front.http.target import Target
+    from scheduler.front.parts import Parts
     from workers.store.model import ObjectInfo
     from workers.store.wire.response import StoreResponse
 

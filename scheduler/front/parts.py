@@ -6,15 +6,12 @@ Owns two records: the parts of a front process, and the target of a request. No 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-from scheduler.rules.matching import RequestFacts
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
 
-    from scheduler.config.settings import BucketSettings, GatewaySettings
-    from scheduler.front.http.request import Request
+    from scheduler.config.settings import GatewaySettings
     from scheduler.front.pull.absent import AbsentCache
     from scheduler.front.pull.admission import Admission
     from scheduler.front.pull.claim import FrontClaims
@@ -48,32 +45,3 @@ class Parts:
     ranges_opening: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     #: (bucket, rule) -> loop time until which its origins are taken to know no ranges.
     no_ranges: dict[tuple[str, str], float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The object that a request asks for."""
-
-    bucket: str
-    key: str
-    leading_slashes: int
-    bucket_settings: BucketSettings
-
-    @property
-    def resource(self) -> str:
-        """As error documents name it."""
-        return f"/{self.bucket}/{self.key}"
-
-    def facts(self, request: Request, status: int | None) -> RequestFacts:
-        """What rules look at, with the status that the store gave (None: it was not asked)."""
-        scheme: Literal["http", "https"] = request.client.scheme
-        return RequestFacts(
-            key=self.key,
-            method=request.method,
-            status=status,
-            headers=request.headers,
-            host=request.client.host_name,
-            scheme=scheme,
-            query=request.query,
-            leading_slashes=self.leading_slashes,
-        )

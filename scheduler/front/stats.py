@@ -24,7 +24,7 @@ from workers.telemetry import metrics
 if TYPE_CHECKING:
     from scheduler.dispatch.dependency import DependencyRecorder
     from scheduler.front.http.request import Request
-    from scheduler.front.parts import Target
+    from scheduler.front.http.target import Target
     from workers.ledger.ledger import Ledger
 
 log = structlog.get_logger()

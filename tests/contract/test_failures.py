@@ -20,9 +20,10 @@ from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.failures import Selection, retry, selected
 from scheduler.front.admin.failures import routes
 from scheduler.rules.yaml.document import parse
+from workers.answers import Attempt
 from workers.ledger.failures import Failure
 from workers.ledger.ledger import Ledger
-from workers.plan import Attempt, FetchItem, Lane, decode_batch
+from workers.plan import FetchItem, Lane, decode_batch
 from workers.queue.queue import JobQueue
 from workers.settings import BrokerSettings
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workers.answers import Attempt
 from workers.errors import (
     DigestMismatch,
     OriginsExhausted,
@@ -21,7 +22,6 @@ from workers.ledger.ledger import Ledger
 from workers.plan import (
     AbsentAtOrigin,
     AlreadyPresent,
-    Attempt,
     Batch,
     FetchItem,
     FetchPlan,

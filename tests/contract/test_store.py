@@ -18,7 +18,7 @@ from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.guarantees import CreateOnly
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
-from workers.store.write import multipart
+from workers.store.wire import multipart
 from workers.store.write.journal import UPLOADS_PREFIX
 from workers.store.write.sweep import end_earlier, sweep
 

@@ -7,6 +7,7 @@ import pytest
 
 from support.chaos import ChaosOrigin
 from support.fetching import MemoryStore, plan_for, rig
+from workers.answers import first_header
 from workers.errors import (
     DigestMismatch,
     ListingMismatch,
@@ -17,7 +18,6 @@ from workers.errors import (
     OriginTimeout,
     OriginTruncated,
 )
-from workers.origin.answers import first_header
 from workers.origin.fetch.fetcher import Fetched
 from workers.plan import FetchItem, Lane, Stored, StorePolicy, Timeouts
 from workers.transfer import move
@@ -159,7 +159,8 @@ async def test_a_whole_body_passes_in_any_proper_framing(chaos, behaviour):
 
 async def test_a_transfer_coding_that_nobody_asked_for_is_refused(chaos):
     """S2: bytes after chunk decoding would still be packed, and no header would say so."""
-    from scheduler.chaos.catalogue import CATALOGUE, Behaviour
+    from scheduler.chaos.behaviour import Behaviour
+    from scheduler.chaos.catalogue import CATALOGUE
 
     async def run(ex):
         await ex.head(200, [("Transfer-Encoding", "gzip, chunked")])
@@ -201,7 +202,8 @@ async def test_a_body_read_to_close_is_served_and_stored_only_when_the_rule_acce
 
 async def test_a_reset_of_a_body_read_to_close_is_no_end(chaos):
     """aiohttp reports it as a clean end; found by experiment."""
-    from scheduler.chaos.catalogue import CATALOGUE, Behaviour
+    from scheduler.chaos.behaviour import Behaviour
+    from scheduler.chaos.catalogue import CATALOGUE
 
     async def run(ex):
         import asyncio

@@ -325,7 +325,8 @@ async def test_a_public_name_of_ours_is_a_loop_before_anybody_is_asked():
 )
 async def test_the_508_of_our_own_gateway_is_a_loop(chaos, headers, body):
     """H11."""
-    from scheduler.chaos.catalogue import CATALOGUE, Behaviour
+    from scheduler.chaos.behaviour import Behaviour
+    from scheduler.chaos.catalogue import CATALOGUE
 
     async def run(ex):
         await ex.head(508, [*headers, ("Content-Length", str(len(body)))])

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter
 
-from workers.plan import Attempt, FetchItem  # noqa: TC001  # pydantic reads the annotations
+from workers.answers import Attempt  # noqa: TC001  # pydantic reads the annotations
+from workers.plan import FetchItem  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -3,5 +3,3 @@
 Must not know the store or the queue. `answers` has the records; a fetch is in `fetch`, which asks `control`
 (may I, and whom), speaks by `wire` and judges by `integrity`.
 """
-
-__all__ = ["answers"]

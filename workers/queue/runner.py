@@ -21,7 +21,7 @@ from workers.background import end
 from workers.errors import OriginsExhausted, TransferError, WireError, described
 from workers.ledger.claims import RunState
 from workers.ledger.failures import Failure, unread_failures
-from workers.plan import AlreadyPresent, Attempt, Batch, Skipped, Stored, decode_batch
+from workers.plan import AlreadyPresent, Batch, Skipped, Stored, decode_batch
 from workers.queue.recording import Again, Recorder, Result, insist
 from workers.queue.retry import decide, root_cause
 from workers.transfer import move
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from workers.answers import Attempt
     from workers.ledger.ledger import Ledger
     from workers.origin.fetch.fetcher import Fetcher
     from workers.plan import FetchItem

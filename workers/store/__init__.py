@@ -5,4 +5,4 @@ uploads, what was proven), `metadata` (what is written beside a body), `guarante
 `probe`, `listing`.
 """
 
-__all__ = ["client", "guarantees", "metadata", "model"]
+__all__ = ["client", "guarantees", "memory", "metadata", "model"]

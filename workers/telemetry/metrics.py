@@ -28,7 +28,6 @@ from workers.telemetry import metric_files
 from workers.telemetry.metric_types import Bounded, Count, Spread, flush
 
 if TYPE_CHECKING:
-    from workers.origin.control.health import Ejection
     from workers.plan import Lane
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -142,9 +141,9 @@ def origin_answered(origin: str, status: int | str, *, first_byte_s: float | Non
         _ORIGIN_FIRST_BYTE.observe(first_byte_s, origin)
 
 
-def ejected(ejection: Ejection) -> None:
+def ejected(host: str) -> None:
     """This process has put an origin out."""
-    _EJECTIONS.add(ejection.host)
+    _EJECTIONS.add(host)
 
 
 def origins_out(out: frozenset[str], well_again: frozenset[str]) -> None:

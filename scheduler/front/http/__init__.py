@@ -15,4 +15,5 @@ __all__ = [
     "request",
     "s3_error",
     "serve",
+    "target",
 ]

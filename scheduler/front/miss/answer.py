@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.object_headers import RawHeaders
-    from scheduler.front.parts import Target
+    from scheduler.front.http.target import Target
     from scheduler.rules.model import Rule
     from workers.errors import TransferError
     from workers.origin.fetch.fetcher import OriginAnswer

@@ -19,7 +19,8 @@ from workers.store.metadata import object_meta
 if TYPE_CHECKING:
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.request import Request
-    from scheduler.front.parts import Parts, Target
+    from scheduler.front.http.target import Target
+    from scheduler.front.parts import Parts
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

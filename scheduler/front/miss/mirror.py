@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.range_header import RangeSpec
     from scheduler.front.http.request import Request
-    from scheduler.front.parts import Parts, Target
+    from scheduler.front.http.target import Target
+    from scheduler.front.parts import Parts
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

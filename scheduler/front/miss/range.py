@@ -22,8 +22,8 @@ from scheduler.front.miss.answer import keeps_error_body, root, send_not_found, 
 from scheduler.front.miss.follow import follow, new_fill
 from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue
 from scheduler.front.pull.pump import worth_queueing
+from workers.answers import Absent, PassedRedirect
 from workers.errors import OriginError, OriginsExhausted, TransferError
-from workers.origin.answers import Absent, PassedRedirect
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.range_header import RangeSpec
     from scheduler.front.http.request import Request
-    from scheduler.front.parts import Parts, Target
+    from scheduler.front.http.target import Target
+    from scheduler.front.parts import Parts
     from scheduler.rules.model import Rule
     from workers.origin.fetch.fetcher import Fetched, FetchSession
     from workers.plan import FetchItem, FetchPlan

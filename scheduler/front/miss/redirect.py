@@ -8,7 +8,8 @@ from scheduler.rules.planning import location
 
 if TYPE_CHECKING:
     from scheduler.front.http.answer import Answer
-    from scheduler.front.parts import Parts, Target
+    from scheduler.front.http.target import Target
+    from scheduler.front.parts import Parts
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
 

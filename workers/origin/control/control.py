@@ -209,7 +209,7 @@ class OriginControl:
                 cause=ejection.cause.value,
                 error=error.reason,
             )
-            metrics.ejected(ejection)
+            metrics.ejected(ejection.host)
         elif was_sick and host not in self.health.sick:
             self._cleared.add(host)
             self._news.set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
     from workers.origin.wire.body import Framing
 
 

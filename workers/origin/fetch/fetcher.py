@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from workers.origin.answers import Absent, OriginAnswer, PassedRedirect
-from workers.origin.fetch.error_pages import ErrorPages
+from workers.answers import Absent, OriginAnswer, PassedRedirect
 from workers.origin.fetch.fetched import Fetched
 from workers.origin.fetch.session import FetchSession
-from workers.origin.integrity.soft404 import Learner
+from workers.origin.fetch.shared import SharedByFetches
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -28,16 +27,13 @@ __all__ = ["Absent", "FetchSession", "Fetched", "Fetcher", "OriginAnswer", "Pass
 BUDGET_WAIT_S = {Lane.HOT: 10.0, Lane.COLD: 300.0}
 
 
-class Fetcher:
+class Fetcher(SharedByFetches):
     """Makes fetches; one per process. `clock` is monotonic seconds."""
 
     def __init__(
         self, client: OriginClient, control: OriginControl, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.client = client
-        self.control = control
-        self.clock = clock
-        self.error_pages = ErrorPages(Learner(clock))
+        super().__init__(client, control, clock=clock)
 
     def session(
         self,

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workers.answers import first_header
 from workers.errors import OriginError, TransferError
-from workers.origin.answers import first_header
 from workers.origin.fetch.failover import parse_content_range
 from workers.origin.fetch.resume import strong_validator
 from workers.origin.integrity.digest import offered

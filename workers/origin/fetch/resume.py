@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.answers import first_header
 from workers.http.dates import http_date
-from workers.origin.answers import first_header
 from workers.origin.fetch.failover import parse_content_range
 
 if TYPE_CHECKING:
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
 
 #: A Last-Modified is a strong validator when it is at least this much older than Date; in seconds.
 SAFE_AGE_S = 60

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from workers.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
 from workers.errors import OriginError, OriginLoop, OriginMalformed, OriginTimeout
-from workers.origin.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
 from workers.origin.fetch.failover import (
     ContentRange,
     Verdict,
@@ -30,11 +30,12 @@ from workers.plan import origin_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from workers.origin.fetch.fetcher import Fetcher
+    from workers.answers import Attempt
+    from workers.origin.fetch.shared import SharedByFetches
     from workers.origin.integrity.soft404 import Fingerprint
     from workers.origin.wire.body import Framing
     from workers.origin.wire.response import Answer
-    from workers.plan import Attempt, FetchItem, FetchPlan, Lane, Origin
+    from workers.plan import FetchItem, FetchPlan, Lane, Origin
 
 
 #: Seconds to the first byte over all candidates, waiting for budget apart (L10).
@@ -46,7 +47,7 @@ class FetchSession:
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetcher: SharedByFetches,
         plan: FetchPlan,
         item: FetchItem,
         *,

@@ -134,7 +134,7 @@ class BodyStream:
         if self.length is not None:
             if self.got != self.length:
                 return await self._mend(self._truncated())
-        elif self.framing == "close" and was_reset(self.answer):
+        elif self.framing == "close" and was_reset(self.answer.protocol):
             raise self._truncated()
         self._ended = True
         return b""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workers.answers import Attempt
 from workers.errors import OriginError, OriginsExhausted, OriginTimeout
 from workers.origin.fetch.failover import all_say_absent
-from workers.plan import Attempt
 
 if TYPE_CHECKING:
-    from workers.origin.answers import OriginAnswer
+    from workers.answers import OriginAnswer
 
 
 class Way:

@@ -21,7 +21,7 @@ from workers.origin.integrity.crc64 import crc64_function
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
 
 #: Algorithm to digest size in bytes.
 SIZES = {

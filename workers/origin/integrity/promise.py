@@ -11,7 +11,7 @@ from workers.errors import ListingMismatch
 from workers.origin.integrity.digest import Verifier, from_listing, offered
 
 if TYPE_CHECKING:
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
     from workers.plan import FetchItem
 
 

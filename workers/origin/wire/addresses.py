@@ -7,6 +7,7 @@ Pure. Owns the networks and the forms in which one address stands for another. W
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from enum import StrEnum
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -49,6 +50,18 @@ class Kind(StrEnum):
     LOOPBACK = "loopback"
     PRIVATE = "private"
     PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An address that was not connected to."""
+
+    address: str
+    port: int
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.address} port {self.port} is {self.kind.value}"
 
 
 def embedded_addresses(address: IPAddress) -> list[IPAddress]:

@@ -8,20 +8,24 @@ own error is asked for; a broken chunk raises nothing for who waits (see `deadli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
 
-if TYPE_CHECKING:
-    from workers.origin.wire.response import Answer
-
 Framing = Literal["length", "chunked", "close"]
 
 
-def framing_of(answer: Answer, *, method: str, origin: str) -> tuple[Framing, int | None]:
+class Head(Protocol):
+    """The head of an answer, as far as its framing goes."""
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+
+
+def framing_of(answer: Head, *, method: str, origin: str) -> tuple[Framing, int | None]:
     """How the body ends, and its length in bytes where that is known beforehand.
 
     Raises:
@@ -57,10 +61,10 @@ def body_error(
     )
 
 
-def was_reset(answer: Answer) -> bool:
+def was_reset(protocol: Any) -> bool:
     """Whether a body that is read to close was ended by a reset instead of an orderly end."""
     # The protocol is a queue, and an empty one is false.
-    return answer.protocol is not None and isinstance(answer.protocol.exception(), aiohttp.ClientOSError)
+    return protocol is not None and isinstance(protocol.exception(), aiohttp.ClientOSError)
 
 
 #: What reading a body may raise; everything else is a fault of ours.

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
     from yarl import URL
 
-    from workers.origin.answers import Headers
-    from workers.origin.wire.guard import Refusal
+    from workers.answers import Headers
+    from workers.origin.wire.addresses import Refusal
     from workers.plan import FetchPlan, Origin
     from workers.settings import OriginSettings
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
-    from workers.origin.wire.guard import Refusal
+    from workers.origin.wire.addresses import Refusal
 
 #: Seconds between two looks.
 TICK_S = 0.05

@@ -14,25 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.origin.wire.addresses import Kind, embedded_addresses, kind_of
+from workers.origin.wire.addresses import Kind, Refusal, embedded_addresses, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from workers.origin.wire.addresses import IPAddress, IPNetwork
     from workers.origin.wire.deadlines import Dial
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """An address that was not connected to."""
-
-    address: str
-    port: int
-    kind: Kind
-
-    def __str__(self) -> str:
-        return f"{self.address} port {self.port} is {self.kind.value}"
 
 
 #: The request that this task is making; the guard tells it what was refused.

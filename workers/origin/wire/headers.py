@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
 
 #: Carries the identity of this installation; a list when several stand in a row.
 HOP_HEADER = "X-Ferryman-Hop"

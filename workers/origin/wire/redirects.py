@@ -16,7 +16,7 @@ from workers.errors import RedirectRefused
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from workers.origin.answers import Headers
+    from workers.answers import Headers
     from workers.plan import RedirectPolicy
 
 #: Statuses that can be followed; other 3xx are passed on (A8).

@@ -16,8 +16,8 @@ from workers.origin.wire.deadlines import Deadlines, Dial
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
+    from workers.answers import Headers
     from workers.http.exchange import Exchange
-    from workers.origin.answers import Headers
 
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
 MAX_DRAIN_BYTES = 64 * 1024

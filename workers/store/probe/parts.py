@@ -14,9 +14,9 @@ from workers.errors import StoreError
 from workers.store.guarantees import CreateOnly
 from workers.store.probe.trial import FIRST, SECOND
 from workers.store.probe.writes import WRONG_CRC32C, WRONG_MD5, WRONG_SHA256
+from workers.store.wire import multipart
 from workers.store.wire.checksums import crc32c_base64
 from workers.store.wire.signing import sha256_hex
-from workers.store.write import multipart
 
 if TYPE_CHECKING:
     from workers.store.probe.trial import Trial

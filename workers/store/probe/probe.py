@@ -19,14 +19,14 @@ from workers.store.probe.writes import checksums, create_only, if_match, object_
 from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
 
 log = structlog.get_logger(__name__)
 
 _PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 
 
-async def probe(store: ObjectStore, bucket: str) -> StoreGuarantees:
+async def probe(store: StoreAccess, bucket: str) -> StoreGuarantees:
     """Try the store out; takes a few dozen small requests.
 
     Raises:

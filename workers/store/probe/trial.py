@@ -18,7 +18,7 @@ from workers.store.wire.signing import sha256_hex
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
     from workers.store.model import StoreAnswer
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ _ANY_REFUSAL: Final = frozenset(range(300, 500)) - {429}
 class Trial:
     """One probe of one bucket; remembers what to remove."""
 
-    def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
+    def __init__(self, store: StoreAccess, bucket: str, prefix: str) -> None:
         self.store = store
         self.bucket = bucket
         self.prefix = prefix

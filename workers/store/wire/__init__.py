@@ -5,4 +5,13 @@ Must not know what an object means. Read `transport`, then `lean` (short exchang
 `standing_headers`.
 """
 
-__all__ = ["addressing", "answers", "checksums", "response", "signing", "standing_headers", "transport"]
+__all__ = [
+    "addressing",
+    "answers",
+    "checksums",
+    "multipart",
+    "response",
+    "signing",
+    "standing_headers",
+    "transport",
+]

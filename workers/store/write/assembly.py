@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from workers.errors import StoreCorrupted, StoreError, StoreRejected, StoreUnavailable
+from workers.store.journal import UploadNote
 from workers.store.metadata import minimal
+from workers.store.wire import multipart
 from workers.store.wire.answers import EXISTS_CODES, error_code, field, parse, unquote_etag
-from workers.store.write import multipart
-from workers.store.write.journal import UploadNote
 from workers.store.write.sweep import abort_noted
 
 if TYPE_CHECKING:
     from workers.store.model import Commit, StoreAnswer
+    from workers.store.wire.multipart import SentPart
     from workers.store.write.intent import Intent
-    from workers.store.write.multipart import SentPart
     from workers.store.write.part import Part
     from workers.store.write.settling import Settling
 

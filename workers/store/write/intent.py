@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
     from workers.store.guarantees import CreateOnly, StoreGuarantees
     from workers.store.model import ObjectMeta, StoreAnswer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Intent:
     """One object that is to be in the store."""
 
-    store: ObjectStore
+    store: StoreAccess
     #: What the store is known to honour in this bucket.
     known: StoreGuarantees
     bucket: str

@@ -13,46 +13,22 @@ a note and it was started within a minute of the note (`sweep`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
+from workers.store.journal import UploadNote
 from workers.store.wire.addressing import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
 
 log = structlog.get_logger(__name__)
 
 UPLOADS_PREFIX = f"{OWN_PREFIX}uploads/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadNote:
-    """One upload that some process of ours began."""
-
-    #: Name of the note: the attempt's id, and what tells two uploads of it apart.
-    attempt: str
-    key: str
-    #: Unix time in seconds, taken from the beginner's clock.
-    at: float
-
-
-class UploadJournal(Protocol):
-    """Where notes of open uploads are kept."""
-
-    async def opened(self, bucket: str, key: str, attempt: str) -> None:
-        """Note an upload that is about to be created; an error forbids to create it."""
-
-    async def closed(self, bucket: str, attempt: str) -> None:
-        """Forget one that was completed or aborted."""
-
-    def notes(self, bucket: str, *, attempt: str = "") -> AsyncIterator[UploadNote]:
-        """All notes of a bucket, or those of one attempt."""
 
 
 class StoreJournal:
@@ -60,7 +36,7 @@ class StoreJournal:
 
     __slots__ = ("_store",)
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: StoreAccess) -> None:
         self._store = store
 
     async def opened(self, bucket: str, key: str, attempt: str) -> None:

@@ -15,9 +15,9 @@ from workers.store.write.body import FileBody, body_of
 from workers.store.write.spool import SpoolFile
 
 if TYPE_CHECKING:
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
+    from workers.store.memory import Reservation
     from workers.store.wire.checksums import Checked
-    from workers.store.write.memory import Reservation
 
 
 class Part:
@@ -69,7 +69,7 @@ class Part:
             self._lease = None
 
 
-async def reserve_part(store: ObjectStore, limit: int, *, lease: Reservation | None, what: str) -> Part:
+async def reserve_part(store: StoreAccess, limit: int, *, lease: Reservation | None, what: str) -> Part:
     """A part of `limit` bytes, once there is room for it.
 
     `lease` is memory that is held already; it is taken over, whatever happens. `what` names the object.

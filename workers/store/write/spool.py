@@ -14,7 +14,7 @@ from workers.errors import StoreUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.store.write.memory import Reservation
+    from workers.store.memory import Reservation
 
 
 class SpoolFile:

@@ -13,12 +13,12 @@ import structlog
 
 from workers.errors import StoreError
 from workers.store.listing import list_uploads
-from workers.store.write import multipart
+from workers.store.wire import multipart
 
 if TYPE_CHECKING:
-    from workers.store.client import ObjectStore
+    from workers.store.access import StoreAccess
+    from workers.store.journal import UploadNote
     from workers.store.model import OpenUpload
-    from workers.store.write.journal import UploadNote
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def is_ours(note: UploadNote, upload: OpenUpload) -> bool:
     return upload.key == note.key and abs(upload.initiated - note.at) <= NEAR_S
 
 
-async def abort_noted(store: ObjectStore, bucket: str, note: UploadNote) -> int:
+async def abort_noted(store: StoreAccess, bucket: str, note: UploadNote) -> int:
     """Abort every open upload that a note announced; how many there were.
 
     Raises:
@@ -64,7 +64,7 @@ async def abort_noted(store: ObjectStore, bucket: str, note: UploadNote) -> int:
     return aborted
 
 
-async def end_earlier(store: ObjectStore, bucket: str, attempt: str) -> int:
+async def end_earlier(store: StoreAccess, bucket: str, attempt: str) -> int:
     """Abort what killed deliveries of this very attempt have left open; how many uploads.
 
     What fails here is left to the sweep.
@@ -79,7 +79,7 @@ async def end_earlier(store: ObjectStore, bucket: str, attempt: str) -> int:
     return ended
 
 
-async def sweep(store: ObjectStore, bucket: str, *, older_than_s: float, now: float | None = None) -> Swept:
+async def sweep(store: StoreAccess, bucket: str, *, older_than_s: float, now: float | None = None) -> Swept:
     """Abort our uploads that began more than `older_than_s` seconds ago and were never ended.
 
     Give it more than the longest transfer takes: an upload that still moves would be aborted too (and its

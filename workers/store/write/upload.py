@@ -20,9 +20,12 @@ from workers.store.write.settling import Settling
 from workers.store.write.single_put import put_whole
 
 if TYPE_CHECKING:
-    from workers.store.client import ObjectStore
+    from collections.abc import Awaitable, Callable
+
+    from workers.store.access import StoreAccess
+    from workers.store.guarantees import StoreGuarantees
+    from workers.store.memory import Reservation
     from workers.store.model import Commit, ObjectMeta
-    from workers.store.write.memory import Reservation
     from workers.store.write.part import Part
 
 
@@ -30,12 +33,13 @@ class Upload:
     """One object on its way in; use as an async context.
 
     `write` as often as there are bytes, then `commit` once. An upload that is left without a commit is
-    aborted and leaves nothing behind. For the arguments see `ObjectStore.upload`.
+    aborted and leaves nothing behind. For the arguments see `ObjectStore.upload`;
+    `guarantees` proves what a bucket honours where that is not known yet.
     """
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: StoreAccess,
         bucket: str,
         key: str,
         meta: ObjectMeta,
@@ -44,6 +48,7 @@ class Upload:
         size: int | None,
         replace_etag: str | None,
         lease: Reservation | None,
+        guarantees: Callable[[str], Awaitable[StoreGuarantees]],
     ) -> None:
         self._store = store
         self._bucket = bucket
@@ -53,6 +58,7 @@ class Upload:
         self._size = size
         self._replace_etag = replace_etag
         self._lease = lease
+        self._guarantees = guarantees
         self._sha = sha256()
         #: Bytes taken so far.
         self._taken = 0
@@ -73,7 +79,7 @@ class Upload:
         store = self._store
         lease, self._lease = self._lease, None
         try:
-            known = store.known(self._bucket) or await store.guarantees(self._bucket)
+            known = store.known(self._bucket) or await self._guarantees(self._bucket)
             self._intent = Intent(
                 store=store,
                 known=known,

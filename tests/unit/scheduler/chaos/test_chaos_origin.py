@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 
-from scheduler.chaos.catalogue import load
+from scheduler.chaos.catalogue import CATALOGUE
 from scheduler.chaos.content import generated_body
 from scheduler.commands.chaos_origin import command
 from support.chaos import ChaosOrigin
@@ -85,11 +85,11 @@ async def test_a_script_plays_its_steps_and_repeats_the_last(origin):
 
 
 async def test_every_behaviour_has_a_summary_and_survives_a_request(origin):
-    for name, known in load().items():
+    for name, known in CATALOGUE.items():
         assert known.summary.endswith("."), name
         target = f"/{name},seconds=0.05,interval=0.001,limit=1000,count=5,size=50,n=1/a"
         await wire(origin, target, headers=CLOSE, limit_s=0.3)
-    assert origin.count() == len(load())
+    assert origin.count() == len(CATALOGUE)
 
 
 def test_the_log_scripts_and_objects_are_reachable_from_outside():
@@ -115,7 +115,7 @@ def test_the_log_scripts_and_objects_are_reachable_from_outside():
             call("PUT", "/_chaos/scripts", {"path": "/s", "steps": ["no such thing"]})
         assert caught.value.code == 400
         caught.value.close()
-        assert len(json.loads(call("GET", "/_chaos/behaviours"))) == len(load())
+        assert len(json.loads(call("GET", "/_chaos/behaviours"))) == len(CATALOGUE)
 
 
 def test_files_below_a_folder_are_served_and_nothing_above_it(tmp_path):
@@ -135,6 +135,6 @@ def test_the_command_lists_what_it_can_and_refuses_what_it_should():
     assert listed.exit_code == 0
     assert "truncate" in listed.output
     named = json.loads(CliRunner().invoke(command, ["--list", "--json"]).output)
-    assert {one["name"] for one in named} == set(load())
+    assert {one["name"] for one in named} == set(CATALOGUE)
     for bad in (["--listen", "nowhere"], ["--listen", "0.0.0.0:0"], ["--script", "x=ok"]):
         assert CliRunner().invoke(command, bad).exit_code == 2

@@ -13,7 +13,6 @@ import pytest
 from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.origin.control.health import Cause, Ejection
 from workers.plan import Lane
 from workers.telemetry import metric_types, metrics
 
@@ -74,7 +73,7 @@ def test_histograms_held_back_equal_those_observed_one_by_one():
 
 def test_hosts_beyond_a_hundred_are_called_other():
     for number in range(300):
-        metrics.ejected(Ejection(host=f"h{number}.example", remaining_s=30, count=1, cause=Cause.FAILURES))
+        metrics.ejected(f"h{number}.example")
     hosts = {dict(labels)["origin"] for (name, labels) in samples() if name == "ferryman_ejections_total"}
     assert len(hosts) <= metric_types.LABEL_VALUES + 1
     assert "other" in hosts

@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.front.pull.absent import MAX_BODY_BYTES, AbsentCache
 from scheduler.front.pull.admission import MAX_CLIENTS, Admission
-from workers.origin.answers import OriginAnswer
+from workers.answers import OriginAnswer
 
 
 class Clock:

@@ -1,20 +1,27 @@
 """What a fetch can end with besides the object's bytes.
 
-Owns the small records between the fetch and those who answer a client. Pure.
+Owns the small records between the fetch, the errors that it raises and those who answer a client. Pure;
+imports nothing of ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from workers.plan import Attempt
 
 Headers = tuple[tuple[str, str], ...]
 
 #: Longest error body that is kept for a client (A10).
 MAX_ERROR_BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate asked within a fetch: where, and how it ended (a status, or an error's reason)."""
+
+    origin: str
+    status: int | None = None
+    error: str = ""
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

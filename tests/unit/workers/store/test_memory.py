@@ -8,7 +8,7 @@ import random
 import pytest
 
 from workers.errors import ObjectTooLarge
-from workers.store.write.memory import MemoryBudget
+from workers.store.memory import MemoryBudget
 from workers.store.write.parts import MAX_PARTS, MIB, growing_part_bytes, uniform_part_bytes
 
 
