@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -52,3 +53,22 @@ def test_a_room_says_what_it_owns_and_names_exactly_the_modules_that_others_impo
 def test_a_room_is_not_crowded(room):
     files = [path for path in ROOT.joinpath(*room.split(".")).glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MOST_FILES, f"which concept of {room} has no room of its own yet?"
+
+
+def test_the_table_of_rooms_in_the_design_page_names_every_room():
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = page[page.index("## Rooms") : page.index("## Decisions")]
+    paths = {room.replace(".", "/") for room in ROOMS} - {"workers", "scheduler", "workers/origin"}
+    assert {path for path in paths if f"`{path}`" not in table} == set()
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_path_that_a_page_names_is_there(page):
+    found = ROOT / page if (ROOT / page).exists() else ROOT / "docs" / page
+    named = set(
+        re.findall(r"(?:workers|scheduler|tests|bench|deploy)/[\w./-]*\w", found.read_text(encoding="utf-8"))
+    )
+    missing = {path for path in named if not any((ROOT / (path + end)).exists() for end in ("", ".py"))}
+    assert missing == set()
