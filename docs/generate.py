@@ -23,8 +23,8 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from scheduler.cli import COMMANDS, cli
-from scheduler.commands.examples import EXAMPLES
 from scheduler.config.settings import Settings
+from scheduler.examples import EXAMPLES
 from workers.settings import Section
 from workers.telemetry import metrics as _  # noqa: F401 -- fills the registry
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.commands.examples import attach
+from scheduler.examples import attach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,4 +3,4 @@
 Arguments in, text or JSON out; how anything is done is elsewhere.
 """
 
-__all__ = ["command_line", "examples"]
+__all__ = ["command_line"]

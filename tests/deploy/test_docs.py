@@ -55,14 +55,6 @@ def test_every_test_and_file_that_a_page_names_exists(path):
         assert (ROOT / name).exists(), name
 
 
-def test_every_room_of_the_code_is_on_the_map():
-    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    rooms = [path for package in ("workers", "scheduler") for path in (ROOT / package).iterdir()]
-    named = {str(path.relative_to(ROOT)) for path in rooms if path.is_dir() and path.name != "__pycache__"}
-    assert len(named) > 8
-    assert {name for name in named if f"`{name}`" not in text} == set()
-
-
 def configurations() -> list[tuple[str, str]]:
     """Every YAML block of a page that is a piece of config.yaml."""
     sections = "|".join(Settings.model_fields)

@@ -58,7 +58,7 @@ def test_a_room_is_not_crowded(room):
 def test_the_table_of_rooms_in_the_design_page_names_every_room():
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     table = page[page.index("## Rooms") : page.index("## Decisions")]
-    paths = {room.replace(".", "/") for room in ROOMS} - {"workers", "scheduler", "workers/origin"}
+    paths = {room.replace(".", "/") for room in ROOMS} - {"workers", "scheduler"}
     assert {path for path in paths if f"`{path}`" not in table} == set()
 
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from scheduler import cli
-from scheduler.commands.examples import EXAMPLES
+from scheduler.examples import EXAMPLES
 
 #: Where the console script of this very installation is.
 BIN = Path(sys.executable).parent

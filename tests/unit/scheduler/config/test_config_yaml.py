@@ -12,7 +12,7 @@ from scheduler.rules.in_force.apply import read_file_rules
 from workers.errors import ConfigError
 from workers.secret_values import reveal
 
-CONFIG = Path(__file__).parents[3] / "config.yaml"
+CONFIG = Path(__file__).parents[4] / "config.yaml"
 
 
 def test_the_annotated_configuration_loads_and_its_rules_are_valid():

@@ -12,7 +12,17 @@ CLIENTS = ("aiohttp", "boto3", "botocore", "dramatiq", "httpx", "redis", "starle
 
 @pytest.mark.parametrize(
     "module",
-    ["matching", "planning", "explain", "replay", "document", "cos_xml", "oss_xml", "formats", "lint"],
+    [
+        "matching",
+        "planning",
+        "trying.explain",
+        "trying.replay",
+        "yaml.document",
+        "cos.xml",
+        "oss.xml",
+        "formats",
+        "lint",
+    ],
 )
 def test_a_pure_module_imports_no_client(module: str) -> None:
     code = f"import sys, scheduler.rules.{module}; print(*sorted(set({CLIENTS!r}) & set(sys.modules)))"

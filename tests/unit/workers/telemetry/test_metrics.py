@@ -94,7 +94,7 @@ def test_every_metric_has_our_prefix_a_unit_and_a_help_text():
 
 
 def test_every_function_that_counts_is_called_by_somebody():
-    root = Path(metrics.__file__).parents[1]
+    root = Path(metrics.__file__).parents[2]
     code = {
         path: path.read_text(encoding="utf-8")
         for package in ("workers", "scheduler")
@@ -153,7 +153,7 @@ def run(script: str, *arguments: object) -> str:
         capture_output=True,
         text=True,
         env=environment,
-        cwd=Path(__file__).resolve().parents[3],
+        cwd=Path(__file__).resolve().parents[4],
     ).stdout
 
 
