@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 from scheduler.doctor.model import Subject
 from workers.errors import StoreDenied, StoreError
 from workers.store.client import ObjectStore
+from workers.store.guarantees import CreateOnly
 from workers.store.probe.probe import probe
 from workers.store.wire.addressing import OWN_PREFIX
+from workers.store.write.parts import one_put_bytes
 
 if TYPE_CHECKING:
     from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
+    from workers.settings import LimitSettings, StoreSettings
     from workers.store.guarantees import StoreGuarantees
 
 #: Seconds of clock difference that are worth knowing, and that stores refuse signatures near.
 SKEW_WARNING_S = 60.0
 SKEW_FAILED_S = 600.0
+MIB = 2**20
 PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 CLOCK_KEY = f"{PROBE_PREFIX}clock"
 _RIGHTS = "allow s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload"
@@ -46,7 +50,7 @@ async def check(settings: Settings) -> list[Finding]:
             try:
                 await _permissions(found, store, bucket)
                 guarantees = await probe(store, bucket)
-                _judge(found, bucket, guarantees)
+                _judge(found, bucket, guarantees, settings.store, settings.limits)
                 await _clock(found, store, bucket)
             except StoreError as error:
                 check, remedy = _cause(error)
@@ -100,7 +104,9 @@ async def _permissions(found: Subject, store: ObjectStore, bucket: str) -> None:
         found.ok("permissions", "objects can be written, read, listed and deleted", of=bucket)
 
 
-def _judge(found: Subject, bucket: str, store: StoreGuarantees) -> None:
+def _judge(
+    found: Subject, bucket: str, store: StoreGuarantees, settings: StoreSettings, limits: LimitSettings
+) -> None:
     if store.missing_key_status == 404:
         found.ok("missing_key", "a key that is not there answers 404", of=bucket)
     else:
@@ -108,20 +114,14 @@ def _judge(found: Subject, bucket: str, store: StoreGuarantees) -> None:
         found.failed(
             "missing_key", f"a key that is not there answers {store.missing_key_status}", remedy, of=bucket
         )
-    if store.race_free:
-        found.ok("create_only", f"create-only writes are obeyed ({store.create_only})", of=bucket)
-    else:
-        remedy = "keep other writers away while it is filled, or use a store that obeys If-None-Match"
-        found.warning(
-            "create_only", "create-only writes are not obeyed everywhere: a race remains", remedy, of=bucket
-        )
+    _create_only(found, bucket, store, settings, limits)
     if store.checksums:
         found.ok("checksums", f"uploads are compared by {', '.join(store.checksums)}", of=bucket)
     else:
         remedy = "watch `ferryman verify`: it reads back what the store has"
         found.warning("checksums", "the store compares no checksum of an upload", remedy, of=bucket)
     if not store.multipart:
-        remedy = "objects above store.part_size_bytes fail: raise it, or use another store"
+        remedy = "objects that do not fit one PUT fail: raise store.part_size_bytes, or use another store"
         found.warning("multipart", "there are no multipart uploads", remedy, of=bucket)
     else:
         found.ok("multipart", "multipart uploads work", of=bucket)
@@ -136,6 +136,35 @@ def _judge(found: Subject, bucket: str, store: StoreGuarantees) -> None:
         found.warning("keys", f"some keys cannot be held distinctly: {kinds}", remedy, of=bucket)
     else:
         found.ok("keys", "every kind of key is held distinctly", of=bucket)
+
+
+def _create_only(
+    found: Subject, bucket: str, store: StoreGuarantees, settings: StoreSettings, limits: LimitSettings
+) -> None:
+    if store.race_free:
+        found.ok("create_only", f"create-only writes are obeyed ({store.create_only})", of=bucket)
+        return
+    if store.create_only is CreateOnly.CHECK_THEN_WRITE:
+        found.warning(
+            "create_only",
+            "no write is create-only here: a look directly before each leaves a race of milliseconds, in "
+            "which an object that somebody else writes is overwritten",
+            "keep other writers away while it is filled, or use a store that obeys If-None-Match",
+            of=bucket,
+        )
+        return
+    reach = one_put_bytes(
+        settings.part_size_bytes, memory_bytes=limits.memory_bytes, spool_bytes=limits.spool_bytes
+    )
+    found.warning(
+        "create_only",
+        f"one PUT is create-only ({store.create_only}), completing a multipart upload is not: objects up to "
+        f"{reach / MIB:.0f} MiB go in one PUT and are safe; a larger one has a look directly before its "
+        "completion, and overwrites what somebody else writes in the milliseconds after it",
+        "set store.part_size_bytes above the largest object (5 GiB at most), and limits.spool_bytes to "
+        "several times of it; or keep other writers away from larger objects",
+        of=bucket,
+    )
 
 
 async def _clock(found: Subject, store: ObjectStore, bucket: str) -> None:

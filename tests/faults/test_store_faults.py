@@ -94,16 +94,78 @@ async def test_vendor_header_is_used_where_only_that_is_obeyed(header, expected)
         await assert_nothing_left(fake)
 
 
-async def test_complete_that_ignores_create_only_is_guarded_by_a_look():
-    fake_s3 = FakeS3(create_only="obeys", complete_only="ignores")
-    async with running_fake_s3(fake_s3) as fake, store_at(fake.endpoint) as store:
+def half_guarded() -> FakeS3:
+    """A PUT is create-only, completing parts is not, as in Ceph."""
+    return FakeS3(create_only="obeys", complete_only="ignores")
+
+
+#: No object of `LARGE`'s size fits one PUT: neither an eighth of the memory nor the disk takes it.
+NARROW = LimitSettings(memory_bytes=64 * MIB, spool_bytes=MIB)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known-length", "unknown-length"])
+async def test_an_object_goes_in_one_put_where_only_that_is_create_only(known):
+    """As far as memory and disk reach: a user's object of the last moment is safe then."""
+    async with running_fake_s3(half_guarded()) as fake, store_at(fake.endpoint) as store:
+        await store.guarantees(BUCKET)
+        fake.requests.clear()
+        assert (await put(store, BUCKET, "free", chunks_of(LARGE), known=known)).created
+        assert fake.objects["free"].body == LARGE
+        fake.before_commit = lambda key: fake.place(key, b"the user's")
+        assert not (await put(store, BUCKET, "raced", chunks_of(LARGE), known=known)).created
+        assert fake.objects["raced"].body == b"the user's"
+        assert {one.action for one in fake.requests} == {"put", "head"}
+        assert (store.memory.used_bytes, store.spool.used_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known-length", "unknown-length"])
+async def test_complete_that_ignores_create_only_is_guarded_by_a_look(known):
+    async with running_fake_s3(half_guarded()) as fake, store_at(fake.endpoint, limits=NARROW) as store:
         found = await store.guarantees(BUCKET)
         assert found.create_only is CreateOnly.IF_NONE_MATCH
         assert found.multipart_create_only is CreateOnly.CHECK_THEN_WRITE
+        assert found.prefers_one_put
+        fake.place("taken", b"theirs")
+        assert not (await put(store, BUCKET, "taken", chunks_of(LARGE), known=known)).created
+        assert fake.objects["taken"].body == b"theirs"
+        assert (await put(store, BUCKET, "free", chunks_of(LARGE), known=known)).created
+        assert fake.objects["free"].body == LARGE
+        last = [one.action for one in fake.requests if one.key == "free"]
+        assert last[last.index("complete") - 1] == "head", "the look comes directly before"
+        assert (store.memory.used_bytes, store.spool.used_bytes) == (0, 0)
+        await assert_nothing_left(fake)
+
+
+async def test_a_longer_object_of_unknown_length_becomes_parts_when_the_disk_is_full():
+    limits = LimitSettings(memory_bytes=64 * MIB, spool_bytes=11 * MIB)
+    async with running_fake_s3(half_guarded()) as fake, store_at(fake.endpoint, limits=limits) as store:
+        await store.guarantees(BUCKET)
+        assert (await put(store, BUCKET, "k", chunks_of(LARGE), known=False)).created
+        assert fake.objects["k"].body == LARGE
+        parts = [len(one.body) for one in fake.requests if one.action == "part" and one.key == "k"]
+        assert sorted(parts) == [MIB, 11 * MIB]
+        assert (store.memory.used_bytes, store.spool.used_bytes) == (0, 0)
+        await assert_nothing_left(fake)
+
+
+async def test_what_the_configuration_says_of_create_only_is_not_believed_of_parts():
+    fake_s3 = half_guarded()
+    async with (
+        running_fake_s3(fake_s3) as fake,
+        store_at(fake.endpoint, create_only="if-none-match") as store,
+    ):
         fake.place("taken", b"theirs")
         assert not (await put(store, BUCKET, "taken", LARGE)).created
         assert fake.objects["taken"].body == b"theirs"
-        await assert_nothing_left(fake)
+
+
+async def test_without_multipart_uploads_larger_objects_go_in_one_put():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        fake.fault = lambda one: (501, "NotImplemented") if one.action == "create" else None
+        found = await store.guarantees(BUCKET)
+        assert not found.multipart
+        assert (await put(store, BUCKET, "k", LARGE)).created
+        assert fake.objects["k"].body == LARGE
 
 
 @pytest.mark.parametrize("mode", ["ignores", "inverts"])

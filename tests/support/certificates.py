@@ -38,10 +38,10 @@ class Authority:
         """The authority's own certificate."""
         return self.folder / "ca.pem"
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for `name`."""
+    def issue(self, name: str, *more: str) -> tuple[Path, Path]:
+        """Certificate and key for `name`; it holds for the host names `more`, too."""
         key = ec.generate_private_key(ec.SECP256R1())
-        self._write(name, self._signed(_named(name), key, ca=False), key)
+        self._write(name, self._signed(_named(name), key, ca=False, more=more), key)
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
     def server_context(self) -> ssl.SSLContext:
@@ -50,7 +50,9 @@ class Authority:
         context.load_cert_chain(*self.issue("server"))
         return context
 
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
+    def _signed(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool, more: tuple[str, ...] = ()
+    ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -70,7 +72,8 @@ class Authority:
             usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **_USAGE)
             builder = builder.add_extension(usage, critical=True)
         else:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            names = [address, *(x509.DNSName(one) for one in ("localhost", *more))]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 

@@ -78,6 +78,14 @@ class StoreGuarantees:
         weak = CreateOnly.CHECK_THEN_WRITE
         return self.create_only is not weak and (not self.multipart or self.multipart_create_only is not weak)
 
+    @property
+    def prefers_one_put(self) -> bool:
+        """Whether an object is better off in one PUT than in parts: only that is guarded, or possible."""
+        weak = CreateOnly.CHECK_THEN_WRITE
+        if not self.multipart:
+            return True
+        return self.create_only is not weak and self.multipart_create_only is weak
+
     def refuses(self, key: str, size: int | None) -> str | None:
         """Why this key cannot be held distinctly, or None when nothing is known against it.
 
@@ -102,9 +110,14 @@ class StoreGuarantees:
         if self.create_only is CreateOnly.CHECK_THEN_WRITE:
             found.append("the store obeys no create-only write: a HEAD before the write leaves a race")
         if self.multipart and self.multipart_create_only is CreateOnly.CHECK_THEN_WRITE:
-            found.append("completing a multipart upload is not create-only: a HEAD before it leaves a race")
+            of_put = (
+                "; one PUT is, and goes before parts where the object fits" if self.prefers_one_put else ""
+            )
+            found.append(
+                f"completing a multipart upload is not create-only: a HEAD before it leaves a race{of_put}"
+            )
         if not self.multipart:
-            found.append("the store has no multipart uploads: objects above the part size fail")
+            found.append("the store has no multipart uploads: objects that do not fit one PUT fail")
         if self.missing_key_status == 403:
             found.append(
                 "the store answers 403 for a missing key (no s3:ListBucket): misses are never seen as 404",

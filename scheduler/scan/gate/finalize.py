@@ -192,6 +192,7 @@ async def _report(
         "conditions": [asdict(condition) for condition in verdict.conditions],
         "account": {group or "(all)": asdict(row) for group, row in rows.items()},
         "outcomes": {f"{rule} {what}": number for (rule, what), number in sorted(counts.items())},
+        "store": await _store(services, bucket),
         "verify": verify_to_json(verified) if verified is not None else None,
         "waivers": [
             {
@@ -206,6 +207,14 @@ async def _report(
         # Secrets are SecretStr and dump as asterisks; access keys and tokens never leave the process.
         "configuration": _masked(services.settings.model_dump(mode="json")),
     }
+
+
+async def _store(services: Services, bucket: str) -> list[str]:
+    """What the store was proved to honour, and what it does not, in sentences."""
+    try:
+        return list((await services.store.guarantees(bucket)).lines())
+    except TransferError as error:
+        return [f"warning: not known, the store cannot be asked: {error}"]
 
 
 def _masked(value: Any) -> Any:

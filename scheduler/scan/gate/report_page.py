@@ -31,6 +31,7 @@ def page(report: dict[str, Any]) -> str:
         row(group, *(numbers[term] for term in terms)) for group, numbers in report["account"].items()
     )
     waivers = "".join(row(one["key"], one["reason"], one["by"]) for one in report["waivers"])
+    store = "".join(f"<li>{html.escape(line)}</li>" for line in report["store"])
     head = "".join(f"<th>{html.escape(term)}</th>" for term in ["prefix", *terms])
     configuration = html.escape(orjson.dumps(report["configuration"], option=orjson.OPT_INDENT_2).decode())
     override = f"<p><b>Override:</b> {html.escape(report['override'])}</p>" if report["override"] else ""
@@ -48,6 +49,7 @@ run {html.escape(report["run"])}. Rules: {html.escape(", ".join(report["rules"])
 <h2>Gate</h2><table><tr><th></th><th>condition</th><th>evidence</th></tr>{conditions}</table>
 <h2>Account</h2><table><tr>{head}</tr>{account_rows}</table>
 <h2>Waivers</h2><table><tr><th>key</th><th>reason</th><th>by</th></tr>{waivers}</table>
+<h2>Store</h2><ul>{store}</ul>
 <h2>Configuration</h2><pre>{configuration}</pre>
 <p>SHA-256 of the JSON report without its signatures: {report["sha256"]}</p>
 </body></html>

@@ -156,7 +156,9 @@ async def test_the_report_goes_to_the_report_bucket_signed_and_without_secrets(f
     for secret in (token, store_key, "source key", "pass-in-url", "in-query"):
         assert secret not in body.decode()
         assert secret not in page
+    assert "create-only PUT: if-none-match (proven)" in json.loads(body)["store"]
     tree = lxml.html.fromstring(page)
+    assert "create-only multipart: if-none-match" in [one.text_content() for one in tree.iter("li")]
     assert "by ann <b>." in " ".join(tree.text_content().split())
     rows = [[cell.text_content() for cell in row.findall("td")] for row in tree.iter("tr")]
     assert {row[1] for row in rows if len(row) == 3} >= {one.name for one in done.verdict.conditions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import orjson
@@ -17,6 +18,7 @@ from scheduler.doctor import redis as redis_subject
 from scheduler.doctor.model import Level, Subject
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Request, Rule, RuleSet
 from workers.origin.fetch.inspect import OriginReport
+from workers.settings import LimitSettings, StoreSettings
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 
 
@@ -180,9 +182,19 @@ GOOD = StoreGuarantees(
 )
 def test_guarantees_are_judged(guarantees, check, level):
     found = Subject("store")
-    store._judge(found, "site", guarantees)
+    store._judge(found, "site", guarantees, StoreSettings(), LimitSettings())
     assert levels(found.findings)[f"store/{check}"] is level
     assert all(finding.remedy for finding in found.findings if finding.level is not Level.OK)
+
+
+def test_parts_that_are_completed_without_a_guard_are_told_with_what_is_safe_and_the_remedy():
+    found = Subject("store")
+    half = replace(GOOD, multipart_create_only=CreateOnly.CHECK_THEN_WRITE)
+    store._judge(found, "site", half, StoreSettings(), LimitSettings(spool_bytes=100 * 2**20))
+    (told,) = [one for one in found.findings if one.check == "create_only"]
+    assert "one PUT is create-only (if-none-match), completing a multipart upload is not" in told.message
+    assert "objects up to 100 MiB go in one PUT" in told.message
+    assert "store.part_size_bytes above the largest object" in told.remedy
 
 
 @pytest.mark.parametrize(

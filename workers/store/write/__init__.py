@@ -5,4 +5,4 @@ Must not know origins. Read `upload`, then `single_put` or `assembly` (parts, by
 meanwhile; `journal` and `sweep` end what a killed process left open.
 """
 
-__all__ = ["journal", "sweep", "upload"]
+__all__ = ["journal", "parts", "sweep", "upload"]

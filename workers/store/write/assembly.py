@@ -154,7 +154,8 @@ class Assembly:
         mode = intent.known.multipart_create_only
         attempt = 0
         while True:
-            settled = await settling.before(mode)
+            # Stores that guard a PUT may not guard this: a look is little beside the parts.
+            settled = await settling.before(mode, proven=intent.known.proven)
             if settled is not None:
                 return settled
             headers = dict(store.read_headers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import StoreRejected
+from workers.errors import StoreRejected, StoreUnavailable
 from workers.store.wire.checksums import checked, checked_file
 from workers.store.write.body import FileBody, body_of
 from workers.store.write.spool import SpoolFile
@@ -40,6 +40,32 @@ class Part:
             self._chunks.append(data)
         else:
             self._spool.write(data)
+
+    def extend(self, n_bytes: int, store: StoreAccess) -> bool:
+        """Make room for so many bytes more, on disk; False where that is not free now: nobody waits for it.
+
+        Raises:
+            StoreUnavailable: the disk is full, or fails.
+        """
+        spool = self._spool
+        lease = store.spool.try_reserve(n_bytes if spool is not None else self.limit + n_bytes)
+        if lease is None:
+            return False
+        if spool is not None:
+            spool.extend(lease)
+        else:
+            try:
+                self._spool = SpoolFile(lease, store.spool_dir)
+            except StoreUnavailable:
+                return False  # in memory it goes on as it is
+            for chunk in self._chunks:
+                self._spool.write(chunk)
+            self._chunks.clear()
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
+        self.limit += n_bytes
+        return True
 
     def trim(self) -> None:
         """Nothing more will come: give back the memory that was not needed."""

@@ -11,6 +11,7 @@ from workers.errors import ObjectTooLarge
 
 MIB: Final = 1024 * 1024
 MAX_PARTS: Final = 10_000
+#: Of one part, and of one PUT.
 MAX_PART_BYTES: Final = 5 * 1024 * MIB
 
 #: After how many parts of an unknown length the size doubles: 8 MiB reach 8 TiB within 10,000 parts.
@@ -43,3 +44,11 @@ def growing_part_bytes(number: int, base: int, *, uniform: bool = False) -> int:
     if uniform:
         return base
     return int(min(base << ((number - 1) // _GROW_EVERY), MAX_PART_BYTES))
+
+
+def one_put_bytes(part_bytes: int, *, memory_bytes: int, spool_bytes: int) -> int:
+    """The largest object that one PUT takes where that is wanted instead of parts.
+
+    `part_bytes` is always one PUT; beyond it an eighth of the memory budget, or the whole disk budget.
+    """
+    return min(max(part_bytes, memory_bytes // 8, spool_bytes), MAX_PART_BYTES)

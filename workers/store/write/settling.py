@@ -55,14 +55,15 @@ class Settling:
             return self.created(etag=info.etag, size=info.size)
         return self._present(info)
 
-    async def before(self, mode: CreateOnly) -> Commit | None:
+    async def before(self, mode: CreateOnly, *, proven: bool = True) -> Commit | None:
         """The look directly before a commit that the store does not guard by itself; None: go on.
 
         A replacement always looks, because only an object of ours may be replaced (S12); else only a store
-        without create-only writes needs it (S11, weaker).
+        without create-only writes needs it (S11, weaker), or one of which only the configuration says that it
+        has them (not `proven`).
         """
         intent = self.intent
-        if intent.replace_etag is None and mode is not CreateOnly.CHECK_THEN_WRITE:
+        if intent.replace_etag is None and mode is not CreateOnly.CHECK_THEN_WRITE and proven:
             return None
         info = await intent.store.head(intent.bucket, intent.key)
         if info is None:

@@ -24,10 +24,10 @@ class SpoolFile:
         StoreUnavailable: no file can be made there.
     """
 
-    __slots__ = ("_lease", "file")
+    __slots__ = ("_leases", "file")
 
     def __init__(self, lease: Reservation, directory: Path | None) -> None:
-        self._lease = lease
+        self._leases = [lease]
         try:
             if directory is not None:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -52,10 +52,15 @@ class SpoolFile:
         except OSError as error:
             raise _disk(error) from error
 
+    def extend(self, lease: Reservation) -> None:
+        """Take over more of the budget."""
+        self._leases.append(lease)
+
     def close(self) -> None:
         """Give the disk and the budget back; harmless when repeated."""
         self.file.close()
-        self._lease.release()
+        for lease in self._leases:
+            lease.release()
 
 
 def _disk(error: OSError) -> StoreUnavailable:

@@ -3,6 +3,9 @@
 Owns the cutting of bytes into parts and the decision how they are committed: one PUT (`single_put`) or a
 multipart upload (`assembly`). Must not know origins. Leaving without `commit` undoes everything.
 
+Where one PUT is guarded and completing parts is not, or there are no parts, an object goes in one PUT as far
+as memory and disk reach (`StoreGuarantees.prefers_one_put`).
+
 Memory: a whole part is reserved before its first byte is taken (`part`).
 """
 
@@ -15,7 +18,7 @@ from workers.errors import KeyNotRepresentable, StoreError
 from workers.store.write.assembly import Assembly
 from workers.store.write.intent import Intent
 from workers.store.write.part import reserve_part
-from workers.store.write.parts import growing_part_bytes, uniform_part_bytes
+from workers.store.write.parts import growing_part_bytes, one_put_bytes, uniform_part_bytes
 from workers.store.write.settling import Settling
 from workers.store.write.single_put import put_whole
 
@@ -65,6 +68,8 @@ class Upload:
         #: The part that is being filled, and its number from 1.
         self._part: Part
         self._number = 1
+        #: Bytes of the largest object that goes in one PUT rather than in parts; 0 where parts do as well.
+        self._one_put = 0
         self._intent: Intent
         self._assembly: Assembly | None = None
         self._finished = False
@@ -89,6 +94,12 @@ class Upload:
                 attempt=self._attempt,
                 replace_etag=self._replace_etag,
             )
+            if known.prefers_one_put:
+                self._one_put = one_put_bytes(
+                    store.settings.part_size_bytes,
+                    memory_bytes=store.memory.limit_bytes,
+                    spool_bytes=store.spool.limit_bytes,
+                )
             self._refuse_key(self._size)
             limit = self._part_bytes(1)
         except BaseException:
@@ -120,11 +131,20 @@ class Upload:
             return
         rest = memoryview(data)
         while rest:
-            if part.filled == part.limit:
+            if part.filled == part.limit and not self._extended():
                 part = await self._next_part()
             take = rest[: part.limit - part.filled]
             part.fill(take, len(take))
             rest = rest[len(take) :]
+
+    def _extended(self) -> bool:
+        """Whether a first part of unknown length goes on as one PUT, where that is the better way in."""
+        settings = self._store.settings
+        if not self._one_put or self._size is not None or self._number > 1 or settings.uniform_parts:
+            return False
+        part = self._part
+        more = min(part.limit, self._one_put - part.limit)
+        return more > 0 and part.extend(more, self._store)
 
     async def _next_part(self) -> Part:
         await self._send_part()
@@ -143,6 +163,8 @@ class Upload:
         base = settings.part_size_bytes
         if self._size is None:
             return growing_part_bytes(number, base, uniform=settings.uniform_parts)
+        if self._size <= self._one_put:
+            return self._size
         part = uniform_part_bytes(self._size, base)
         return min(part, self._size - (number - 1) * part)
 
