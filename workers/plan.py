@@ -149,6 +149,8 @@ class FetchItem:
     attempt: int = 0
     #: Identity of earlier tries in a stored object (S11), so that one whose answer was lost is known as ours.
     tried_as: str = ""
+    #: Deliveries that began and did not end, of messages that carried the item before this one (P49).
+    deaths: int = 0
     #: Passed through to provenance and logs.
     request_id: str = ""
 

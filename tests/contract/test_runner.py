@@ -182,6 +182,44 @@ async def test_p49_a_message_that_kills_its_worker_becomes_listed_failures(setup
     }
 
 
+async def test_p49_deaths_are_counted_although_each_time_the_dead_worker_still_holds_the_key(setup):
+    """Its heartbeat is missed before its lease ends, so that the message goes back as another one each time."""
+    batch = Batch(plan=PLAN, items=(FetchItem(key="a", path="a"),), id="m0", missing_at=time.time())
+    for number in range(MAX_DELIVERIES):
+        assert await setup.ledger.failures.get("site", "a") is None
+        # Killed in the middle of it, and delivered again before the lease has ended.
+        await setup.ledger.begin_delivery(batch.id, f"killed-{number}")
+        await setup.ledger.claims.start("site", ["a"], owner=f"dead-{number}")
+        await setup.runner.run(encode_batch(batch))
+        await setup.ledger.claims.release("site", ["a"], owner=f"dead-{number}")
+        if number < MAX_DELIVERIES - 1:
+            (batch,) = await setup.delayed()
+            await setup.queue._redis.flushdb()
+    assert setup.calls == []
+    failure = await setup.ledger.failures.get("site", "a")
+    assert (failure.reason, failure.message.split(" before")[0]) == (
+        "poison_message",
+        f"its worker died {MAX_DELIVERIES} times",
+    )
+    assert await setup.delayed() == []
+
+
+async def test_p49_of_a_message_only_the_deadly_key_is_listed_and_the_others_are_moved(setup):
+    items = (FetchItem(key="a", path="a", deaths=MAX_DELIVERIES), FetchItem(key="b", path="b", deaths=1))
+    await setup.runner.run(encode_batch(Batch(plan=PLAN, items=items, id="m", missing_at=time.time())))
+    assert [call[0] for call in setup.calls] == ["b"]
+    failures = [one async for one in setup.ledger.failures.iterate("site")]
+    assert [(one.key, one.item.deaths) for one in failures] == [("a", 0)], "a retry on demand begins anew"
+
+
+async def test_p49_a_try_that_ends_in_order_wipes_out_the_deaths_before_it(setup):
+    setup.moves["a"] = exhausted(OriginTimeout("slow", origin="o"))
+    items = (FetchItem(key="a", path="a", deaths=3),)
+    await setup.runner.run(encode_batch(Batch(plan=PLAN, items=items, id="m", missing_at=time.time())))
+    (again,) = await setup.delayed()
+    assert [(item.attempt, item.deaths) for item in again.items] == [(1, 0)]
+
+
 async def test_p42_a_redelivered_message_looks_before_it_fetches_under_the_same_attempt(setup):
     await setup.ledger.begin_delivery("m1", "0")
     await setup.run("a")

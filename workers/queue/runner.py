@@ -124,30 +124,38 @@ class BatchRunner:
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex
             deliveries = await insist(lambda: self._ledger.begin_delivery(batch.id, token))
-            if deliveries > MAX_DELIVERIES:
-                await self._poison(batch, deliveries)
-            else:
-                await self._work(batch, redelivered=deliveries > 1)
+            await self._work(batch, deaths=deliveries - 1)
             await insist(lambda: self._ledger.end_delivery(batch.id))
 
-    async def _poison(self, batch: Batch, deliveries: int) -> None:
-        log.error("poison_message", deliveries=deliveries, items=len(batch.items))
-        message = f"its worker died {deliveries - 1} times before the message was finished"
-        left = await self._unsettled(batch, redelivered=True)
-        await self._recorder.record(
-            batch, [(item, self._failure(batch, item, "poison_message", message)) for _, item in left]
-        )
+    async def _without_poison(
+        self, batch: Batch, numbered: list[tuple[int, FetchItem]], deaths: int
+    ) -> list[tuple[int, FetchItem]]:
+        """The items but those whose workers died too often, which become listed failures (P49)."""
+        left = [(index, item) for index, item in numbered if item.deaths + deaths < MAX_DELIVERIES]
+        deadly = [item for _, item in numbered if item.deaths + deaths >= MAX_DELIVERIES]
+        if deadly:
+            log.error("poison_message", deaths=deaths, items=len(deadly))
+            message = "its worker died {} times before the message was finished"
+            failed = [
+                (item, self._failure(batch, item, "poison_message", message.format(item.deaths + deaths)))
+                for item in deadly
+            ]
+            await self._recorder.record(batch, failed, partly=bool(left))
+        return left
 
-    async def _work(self, batch: Batch, *, redelivered: bool) -> None:
+    async def _work(self, batch: Batch, *, deaths: int) -> None:
+        """`deaths` is how often the message was delivered before and not finished."""
         plan = batch.plan
         began = time.monotonic()
+        redelivered = deaths > 0
         if not await self._epochs.is_live(plan.bucket, plan.rule, plan.epoch):
             withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
             await self._recorder.record(batch, withdrawn)
             return
-        if batch.scan and await self._stopped(batch):
+        if batch.scan and await self._stopped(batch, deaths):
             return
         numbered = await self._unsettled(batch, redelivered=redelivered)
+        numbered = await self._without_poison(batch, numbered, deaths)
         keys = [item.key for _, item in numbered]
         states = await insist(
             lambda: self._ledger.claims.start(
@@ -164,8 +172,11 @@ class BatchRunner:
             elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
                 # By another process, or by this one for a message that came twice.
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
-                # A dead process's lease, perhaps: what it wrote under this message is ours (S11).
-                again = replace(item, tried_as=item.tried_as or f"{batch.id}-{index}")
+                # A dead process's lease, perhaps: what it wrote under this message is ours (S11), and that it
+                # died is not forgotten with the message (P49).
+                again = replace(
+                    item, tried_as=item.tried_as or f"{batch.id}-{index}", deaths=item.deaths + deaths
+                )
                 ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
@@ -214,11 +225,12 @@ class BatchRunner:
             log.info("batch_repeated", scan=batch.scan, batch=batch.batch, settled=len(settled))
         return [(index, item) for index, item in numbered if item.position not in settled]
 
-    async def _stopped(self, batch: Batch) -> bool:
+    async def _stopped(self, batch: Batch, deaths: int) -> bool:
         """Whether an operator stopped the scan: a paused one's batch waits, a cancelled one's is dropped."""
         order = await insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
         if order == "pause":
-            later = replace(batch, id="")
+            items = tuple(replace(item, deaths=item.deaths + deaths) for item in batch.items)
+            later = replace(batch, id="", items=items)
             await insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
         elif order == "cancel":
             dropped = [(item, Skipped(key=item.key, reason="scan_cancelled")) for item in batch.items]
@@ -290,7 +302,7 @@ class BatchRunner:
             log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error), **_asked(item))
             return self._failure(batch, item, cause.reason, str(error), attempts)
         return Again(
-            item=replace(item, attempt=again.attempt, pick=None), delay_s=again.delay_s, reason=cause.reason
+            item=replace(item, attempt=again.attempt, pick=None, deaths=0), delay_s=again.delay_s, reason=cause.reason
         )
 
     @staticmethod
@@ -308,7 +320,7 @@ class BatchRunner:
             lane=batch.lane.value,
             scan=batch.scan,
             batch=batch.batch,
-            item=item,
+            item=replace(item, deaths=0),  # a retry on demand begins anew
         )
 
 
