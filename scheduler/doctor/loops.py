@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from scheduler.doctor.model import Subject
 from scheduler.rules.hosts import split_host
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
-    from scheduler.rules.model import RuleSet
+    from scheduler.rules.model import OriginHost, Path, RuleSet
 
 
 def addresses_of(name: str) -> list[str]:
@@ -62,24 +62,51 @@ def _check(
                 found.failed("loop", message, remedy, of=bucket)
             else:
                 found.warning("names", message, "check the name and the resolver of this machine", of=bucket)
-        for host in _hosts(ruleset):
-            if _leads_to(host, store, resolve):
-                message = f"{host} is the store itself: the name was switched already"
+        endpoint = (urlsplit(settings.store.endpoint).hostname or "").lower()
+        for origin, path in _origins(ruleset):
+            if not _leads_to(origin.host, store, resolve):
+                continue
+            named, below = _bucket_of(origin.host, path, endpoint)
+            if named == bucket and below:
+                message = f"{origin.host} is the store, and {path} lies in bucket {bucket} itself"
+                found.warning("loop", message, "see that it is meant: both ends are one bucket", of=bucket)
+            elif named in {"", bucket}:
+                message = f"{origin.host} is the store itself: the name was switched already"
                 found.failed("loop", message, remedy, of=bucket)
         if len(found.findings) == before:
             found.ok("loop", "no origin leads back to Ferryman or to the store", of=bucket)
     return found.findings
 
 
-def _hosts(ruleset: RuleSet) -> list[str]:
-    return sorted(
-        {
-            origin.host
-            for rule in ruleset.rules
-            for group in rule.origin.hosts
-            for origin in (group.primary, *group.standbys)
-        }
-    )
+def _origins(ruleset: RuleSet) -> list[tuple[OriginHost, str]]:
+    """Every origin with the beginning of the paths that it is asked for, each pair once."""
+    found = {
+        (origin.host, origin.base_path + _beginning(rule.path)): origin
+        for rule in ruleset.rules
+        for group in rule.origin.hosts
+        for origin in (group.primary, *group.standbys)
+    }
+    return [(origin, path) for (_, path), origin in sorted(found.items(), key=lambda one: one[0])]
+
+
+def _beginning(path: Path) -> str:
+    """What the paths of all keys begin with, behind the origin's base path."""
+    if path.fixed is not None:
+        return path.fixed.lstrip("/")
+    text = path.add_prefix if path.template is None else path.template.partition("${")[0]
+    return text.lstrip("/")
+
+
+def _bucket_of(host: str, path: str, endpoint: str) -> tuple[str, str]:
+    """The bucket of the store that an origin names, empty when it names none, and the path below it.
+
+    A store may be its own origin: another bucket of it is as good as another server.
+    """
+    name = split_host(host)[0].lower()
+    if endpoint and name.endswith(f".{endpoint}"):
+        return name.removesuffix(f".{endpoint}"), path.strip("/")
+    bucket, ended, below = unquote(path).lstrip("/").partition("/")
+    return (bucket, below.strip("/")) if ended else ("", "")
 
 
 def _store_addresses(settings: Settings, resolve: Callable[[str], Iterable[str]]) -> set[tuple[str, int]]:

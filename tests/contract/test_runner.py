@@ -183,7 +183,7 @@ async def test_p49_a_message_that_kills_its_worker_becomes_listed_failures(setup
 
 
 async def test_p49_deaths_are_counted_although_each_time_the_dead_worker_still_holds_the_key(setup):
-    """Its heartbeat is missed before its lease ends, so that the message goes back as another one each time."""
+    """Its heartbeat is missed before its lease ends, and it goes back as another message each time."""
     batch = Batch(plan=PLAN, items=(FetchItem(key="a", path="a"),), id="m0", missing_at=time.time())
     for number in range(MAX_DELIVERIES):
         assert await setup.ledger.failures.get("site", "a") is None

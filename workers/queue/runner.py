@@ -302,7 +302,9 @@ class BatchRunner:
             log.warning("item_failed", key=item.key, reason=cause.reason, error=str(error), **_asked(item))
             return self._failure(batch, item, cause.reason, str(error), attempts)
         return Again(
-            item=replace(item, attempt=again.attempt, pick=None, deaths=0), delay_s=again.delay_s, reason=cause.reason
+            item=replace(item, attempt=again.attempt, pick=None, deaths=0),
+            delay_s=again.delay_s,
+            reason=cause.reason,
         )
 
     @staticmethod

@@ -17,6 +17,7 @@ from scheduler.doctor import configuration, examine, limits, loops, origins, rul
 from scheduler.doctor import redis as redis_subject
 from scheduler.doctor.model import Level, Subject
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Request, Rule, RuleSet
+from scheduler.rules.model import Path as PathRule
 from workers.origin.fetch.inspect import OriginReport
 from workers.settings import LimitSettings, StoreSettings
 from workers.store.guarantees import CreateOnly, StoreGuarantees
@@ -262,6 +263,33 @@ async def test_an_origin_that_leads_back_is_a_loop(tmp_path, host, level):
         return addresses[name]
 
     found = await loops.check(settings, {"site": ruleset(host)}, resolve=resolve)
+    assert max((finding.level for finding in found), key=list(Level).index) is level
+
+
+@pytest.mark.parametrize(
+    ("host", "base_path", "prefix", "level"),
+    [
+        ("store.example.com:9000", "/old/", "", Level.OK),
+        ("store.example.com:9000", "/", "old/", Level.OK),
+        ("old.store.example.com:9000", "/", "", Level.OK),
+        ("store.example.com:9000", "/site/", "", Level.FAILED),
+        ("site.store.example.com:9000", "/", "", Level.FAILED),
+        ("store.example.com:9000", "/", "", Level.FAILED),
+        ("www.example.com:9000", "/", "", Level.FAILED),
+        ("www.example.com:9000", "/", "ol", Level.FAILED),
+        ("store.example.com:9000", "/site/archive/", "", Level.WARNING),
+    ],
+)
+async def test_another_bucket_of_the_same_store_is_an_origin_like_any_other(
+    tmp_path, host, base_path, prefix, level
+):
+    settings = settings_of(
+        tmp_path, "store: {endpoint: 'http://store.example.com:9000'}\nbuckets: {site: {}}\n"
+    )
+    origin = OriginPart(hosts=(HostGroup(primary=OriginHost(host=host, base_path=base_path)),))
+    rule = Rule(name="r", origin=origin, path=PathRule(add_prefix=prefix))
+    sets = {"site": RuleSet(bucket="site", version=1, owner="file", rules=(rule,))}
+    found = await loops.check(settings, sets, resolve=lambda _: ["203.0.113.5"])
     assert max((finding.level for finding in found), key=list(Level).index) is level
 
 
