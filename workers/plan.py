@@ -75,13 +75,17 @@ class RedirectPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePolicy:
-    """What is stored, and how (F42 to F47, F54, F57 to F59)."""
+    """What is stored, and how (F42 to F47, F54, F57 to F59, F61, F62)."""
 
     save: bool = True
     check_md5: Literal["off", "stream", "spool"] = "off"
     tag: Literal["encoded", "decoded", "plain", "off"] = "encoded"
     user_meta: bool = True
     last_modified: bool = False
+    #: Whose ETag later downloads carry (F62).
+    etag: Literal["origin", "store"] = "store"
+    #: Store what is meant for one client, too (F61).
+    private: bool = False
     #: S3 object tags as (key, value).
     tags: tuple[tuple[str, str], ...] = ()
     max_object_bytes: int | None = None
@@ -109,6 +113,8 @@ class FetchPlan:
     max_attempts: int = 4
     #: Passed client headers (H1 to H4), in order; the fixed ones (H6) are added by the origin client.
     headers: tuple[tuple[str, str], ...] = ()
+    #: The rule lets a client's `Cookie` through, whether or not this plan has one (F61).
+    passes_cookie: bool = False
     #: Headers of the rule (H5); none of their names is in `headers`. Dropped on a hop to another host (H10).
     new_headers: tuple[tuple[str, str], ...] = ()
     #: Send the host name in TLS (F19).

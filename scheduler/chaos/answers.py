@@ -183,14 +183,20 @@ async def soft_site(ex: Exchange) -> None:
         await _status(ex, 200, ("Content-Type", "text/html; charset=utf-8"), body=PAGE % ex.name.encode())
 
 
-@behaviour("partial", "A 206 that nobody asked for.", first="first position (0)", last="last position (9)")
+@behaviour(
+    "partial",
+    "A part that nobody asked for.",
+    code="status (206); 200 calls it whole",
+    first="first position (0)",
+    last="last position (9)",
+)
 async def partial(ex: Exchange) -> None:
     """See the summary."""
     size = len(ex.item.body)
     first, last = ex.number("first", 0), min(ex.number("last", 9), size - 1)
     body = ex.item.body[first : last + 1]
     await ex.head(
-        206,
+        ex.number("code", 206),
         [
             *ex.item.headers,
             ("Content-Range", f"bytes {first}-{last}/{size}"),

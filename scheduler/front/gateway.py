@@ -157,15 +157,15 @@ class Gateway:
             await self._route(request, answer, scope, receive)
         except ClientLost as lost:
             self.parts.stats.answered("client_lost", "")
-            log.debug("client_lost", request_id=request.id, how=type(lost).__name__, sent=answer.bytes_sent)
+            log.debug("client_lost", **_ids(request), how=type(lost).__name__, sent=answer.bytes_sent)
             answer.cut()
         except (BodyFailed, StoreError, Interrupted, BodyLengthWrong, CutShort) as error:
             # The source failed behind the status line: cutting is all that is left (A12).
             self.parts.stats.answered("cut", "")
-            log.info("answer_cut", request_id=request.id, sent=answer.bytes_sent, error=str(error))
+            log.info("answer_cut", **_ids(request), sent=answer.bytes_sent, error=str(error))
             answer.cut()
         except Exception:
-            log.exception("request_failed", request_id=request.id)
+            log.exception("request_failed", **_ids(request))
             if answer.started:
                 answer.cut()
             else:
@@ -325,7 +325,7 @@ class Gateway:
         looked_at: float,
     ) -> None:
         if "x-ferryman-hop" in request.by_name and went_through(request.headers, self.parts.installation):
-            log.warning("loop_detected", bucket=target.bucket, rule=rule.name, request_id=request.id)
+            log.warning("loop_detected", bucket=target.bucket, rule=rule.name, **_ids(request))
             await answer.error(s3_error.LOOP_DETECTED, resource=target.resource)
             return
         facts = target.facts(request, status)
@@ -366,6 +366,12 @@ class Gateway:
                 )
             case _:
                 assert_never(rule.type)
+
+
+def _ids(request: Request) -> dict[str, str]:
+    """The client's own id, and where that is another one, ours, for a line before both are bound."""
+    ids = {"request_id": request.trace_id}
+    return ids if request.trace_id == request.id else ids | {"answer_id": request.id}
 
 
 def _is_proxied(ruleset: RuleSet, request: Request, target: Target) -> bool:

@@ -85,7 +85,7 @@ async def _serve(parts: Parts, request: Request, answer: Answer, target: Target)
     if info is None:
         return 404
     headers = from_store(info)
-    validators = store_validators(info, headers)
+    validators = store_validators(headers)
     verdict = evaluate(by_name, validators)
     if verdict is Verdict.FAILED:
         parts.stats.answered("hit", target.bucket)

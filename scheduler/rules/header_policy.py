@@ -92,6 +92,11 @@ class HeaderPolicy:
         """Whether no client header can go along."""
         return not self.pass_all and not self.names
 
+    @property
+    def passes_cookie(self) -> bool:
+        """Whether a client's `Cookie` goes along with a request that the front makes."""
+        return self.verdict("cookie", "request") in {"passed", "passed_all"}
+
     def passed(self, headers: Iterable[tuple[str, str]], kind: PlanKind) -> Headers:
         """The client's headers that go along, in order (H2 to H4, H9)."""
         if kind == "scan" or self.passes_nothing:

@@ -1,6 +1,6 @@
 """The canonical rule: a superset of what COS and OSS documents say, immutable.
 
-Owns the fields F1 to F60 of SEMANTICS.md and their YAML defaults (codecs set the defaults of their own
+Owns the fields F1 to F62 of SEMANTICS.md and their YAML defaults (codecs set the defaults of their own
 format). Knows no document format beyond the parts that are kept for a faithful round trip, and checks
 nothing: `scheduler.rules.validate` does.
 """
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scheduler.rules.xml_tree import XmlElement  # noqa: TC001 - read at run time when a set is loaded
 from workers.plan import Timeouts
 from workers.settings import BudgetSettings  # noqa: TC001 - likewise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Scheme = Literal["http", "https"]
 Protocol = Literal["http", "https", "follow"]
@@ -225,6 +228,10 @@ class StorePart:
     #: F44, F45.
     user_meta: bool = True
     last_modified: bool = False
+    #: F62: whose ETag later downloads carry.
+    etag: Literal["origin", "store"] = "store"
+    #: F61: what is meant for one client is kept for all.
+    private: bool = False
     #: F46: S3 object tags.
     tags: tuple[tuple[str, str], ...] = ()
     #: F47: form of `x-oss-tag`.
@@ -233,6 +240,11 @@ class StorePart:
     accept_close_delimited: bool = False
     max_object_bytes: int | None = None
     soft_404: Literal["off", "learn"] = "off"
+
+
+#: What YAML and JSON mean when they say nothing of validators: a client meets one object, from the miss to
+#: every hit (F45, F62). The vendors' documents mean the store's own.
+KEPT_VALIDATORS: Final[Mapping[str, object]] = {"last_modified": True, "etag": "origin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

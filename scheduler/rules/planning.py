@@ -163,6 +163,7 @@ def _prepare(rule: Rule, ruleset: RuleSet, bucket: str) -> _Prepared:
         switch_all=origin.switch_all,
         across_groups=origin.across_groups,
         max_attempts=origin.max_attempts,
+        passes_cookie=policy.passes_cookie,
         new_headers=policy.new,
         sni=request.sni,
         redirects=RedirectPolicy(
@@ -178,6 +179,8 @@ def _prepare(rule: Rule, ruleset: RuleSet, bucket: str) -> _Prepared:
             tag=store.tag,
             user_meta=store.user_meta,
             last_modified=store.last_modified,
+            etag=store.etag,
+            private=store.private,
             tags=store.tags,
             max_object_bytes=store.max_object_bytes,
             accept_close_delimited=store.accept_close_delimited,

@@ -102,13 +102,13 @@ def _check_when(rule: Rule, where: WrittenRule) -> None:
     for name, text in (("when.prefix", when.prefix), ("when.suffix", when.suffix)):
         _limit_bytes(where, name, text, MAX_AFFIX_BYTES)
     if len(when.headers) > MAX_CONDITIONS:
-        where.refuse("when.headers", ProblemKind.TOO_MANY, f"{len(when.headers)}; at most {MAX_CONDITIONS}")
+        where.too_many("when.headers", when.headers, MAX_CONDITIONS)
     for index, condition in enumerate(when.headers):
         _header_name(where, f"when.headers[{index}].name", condition.name)
         _header_value(where, f"when.headers[{index}].value", condition.value)
     for field, names in (("when.hosts_allow", when.hosts_allow), ("when.hosts_deny", when.hosts_deny)):
         if len(names) > MAX_FILTER_HOSTS:
-            where.refuse(field, ProblemKind.TOO_MANY, f"{len(names)}; at most {MAX_FILTER_HOSTS}")
+            where.too_many(field, names, MAX_FILTER_HOSTS)
         for index, name in enumerate(names):
             try:
                 same = normalise_host(name) == name and split_host(name)[1] is None
@@ -124,7 +124,7 @@ def _check_request(rule: Rule, where: WrittenRule, source: SourceFormat, options
     limit = 10 if source is SourceFormat.OSS else 50
     for field, names in (("request.pass", request.pass_), ("request.forbid", request.forbid)):
         if len(names) > limit:
-            where.refuse(field, ProblemKind.TOO_MANY, f"{len(names)}; at most {limit}")
+            where.too_many(field, names, limit)
         for index, name in enumerate(names):
             if not _LISTED_HEADER.match(name):
                 where.refuse(
@@ -134,7 +134,7 @@ def _check_request(rule: Rule, where: WrittenRule, source: SourceFormat, options
         if never_passed(name.lower()):
             where.warn(f"request.pass[{index}]", f"{name} never reaches an origin")
     if len(request.new) > MAX_NEW_HEADERS:
-        where.refuse("request.new", ProblemKind.TOO_MANY, f"{len(request.new)}; at most {MAX_NEW_HEADERS}")
+        where.too_many("request.new", request.new, MAX_NEW_HEADERS)
     _check_set_headers(where, "request.new", request.new)
     for index, header in enumerate(request.new):
         if refused_in_new(header.name.lower()):
@@ -208,7 +208,7 @@ def _check_origin(rule: Rule, where: WrittenRule, options: ReadOptions) -> None:
             "origin.hosts", ProblemKind.CONFLICT, f"{len(origin.hosts)} hosts; {rule.type} takes exactly one"
         )
     elif len(origin.hosts) > MAX_HOSTS:
-        where.refuse("origin.hosts", ProblemKind.TOO_MANY, f"{len(origin.hosts)}; at most {MAX_HOSTS}")
+        where.too_many("origin.hosts", origin.hosts, MAX_HOSTS)
     for index, group in enumerate(origin.hosts):
         field = f"origin.hosts[{index}]"
         if not 1 <= group.weight <= MAX_WEIGHT_WITH_WARNING:
@@ -216,9 +216,7 @@ def _check_origin(rule: Rule, where: WrittenRule, options: ReadOptions) -> None:
         elif group.weight > MAX_WEIGHT:
             where.warn(f"{field}.weight", f"{group.weight}: the vendors take 1 to {MAX_WEIGHT}")
         if len(group.standbys) > MAX_STANDBYS:
-            where.refuse(
-                f"{field}.standbys", ProblemKind.TOO_MANY, f"{len(group.standbys)}; at most {MAX_STANDBYS}"
-            )
+            where.too_many(f"{field}.standbys", group.standbys, MAX_STANDBYS)
         _check_host(group.primary, f"{field}.host", where, options)
         for position, standby in enumerate(group.standbys):
             _check_host(standby, f"{field}.standbys[{position}]", where, options)
@@ -294,11 +292,7 @@ def _check_answer(rule: Rule, where: WrittenRule, source: SourceFormat, options:
     if typed and rule.type is not RuleType.PROXY and answer.proxy_reply != Answer().proxy_reply:
         where.refuse("answer.proxy_reply", ProblemKind.CONFLICT, "only with proxy")
     if len(answer.return_headers) > MAX_RETURN_HEADERS:
-        where.refuse(
-            "answer.return_headers",
-            ProblemKind.TOO_MANY,
-            f"{len(answer.return_headers)}; at most {MAX_RETURN_HEADERS}",
-        )
+        where.too_many("answer.return_headers", answer.return_headers, MAX_RETURN_HEADERS)
     _check_set_headers(where, "answer.return_headers", answer.return_headers)
     for index, header in enumerate(answer.return_headers):
         if header.name.lower() in _RETURN_REFUSED:
@@ -318,7 +312,7 @@ def _check_store(rule: Rule, where: WrittenRule) -> None:
     if rule.type is RuleType.PROXY and not store.save:
         where.refuse("store.save", ProblemKind.CONFLICT, "a proxy rule that does not save does nothing")
     if len(store.tags) > MAX_TAGS:
-        where.refuse("store.tags", ProblemKind.TOO_MANY, f"{len(store.tags)}; at most {MAX_TAGS}")
+        where.too_many("store.tags", store.tags, MAX_TAGS)
     if len({key for key, _ in store.tags}) != len(store.tags):
         where.refuse("store.tags", ProblemKind.CONFLICT, "a tag key is given twice")
     for index, (key, value) in enumerate(store.tags):

@@ -29,6 +29,8 @@ class WrittenRule:
     findings: Findings
     #: Only fields that were written.
     places: dict[str, Place] = field(default_factory=dict)
+    #: Tags of lists whose place is that of the element around them.
+    repeated: dict[str, str] = field(default_factory=dict)
     #: Kinds of trouble already told, by field, so that one mistake is one problem.
     failed: set[str] = field(default_factory=set)
 
@@ -59,8 +61,18 @@ class WrittenRule:
     def first(self, name: str, items: Sequence[T]) -> Sequence[T]:
         """As much of a list as is read: a megabyte holds 20 000 headers, and one problem tells it."""
         if len(items) > MAX_LIST:
-            self.refuse(name, ProblemKind.TOO_MANY, f"{len(items)}; no list has more than {MAX_LIST}")
+            self.refuse(
+                name, ProblemKind.TOO_MANY, f"{self._count(name, items)}; no list has over {MAX_LIST}"
+            )
         return items[:MAX_LIST]
+
+    def too_many(self, name: str, items: Sequence[object], limit: int) -> None:
+        """Record that a list is longer than its limit."""
+        self.refuse(name, ProblemKind.TOO_MANY, f"{self._count(name, items)}; at most {limit}")
+
+    def _count(self, name: str, items: Sequence[object]) -> str:
+        tag = self.repeated.get(name)
+        return str(len(items)) if tag is None else f"{len(items)} {tag}"
 
     def refuse(self, name: str, kind: ProblemKind, message: str) -> None:
         """Record a problem of a field, the first one only."""

@@ -47,8 +47,11 @@ SHA256: Final = "ferryman-sha256"
 EXPIRES: Final = "ferryman-expires"
 ACAO: Final = "ferryman-acao"
 META_CUT: Final = "ferryman-meta-cut"
-#: Present when later downloads shall carry the origin's `Last-Modified` (F45).
+#: Present when later downloads shall carry the origin's `Last-Modified` (F45), and its `ETag` (F62).
 LAST_MODIFIED: Final = "ferryman-last-modified"
+ETAG: Final = "ferryman-etag"
+#: Present when the origin sent no `Content-Type`: stores make one up.
+NO_TYPE: Final = "ferryman-no-content-type"
 TAG: Final = "x-oss-tag"
 
 #: Headers of the origin that are kept, by the native header (S3) or the metadata of ours that they become.
@@ -70,7 +73,7 @@ _META_PREFIXES: Final = ("x-amz-meta-", "x-oss-meta-", "x-cos-meta-")
 #: Survive the second step of S10.
 _CORE: Final = frozenset({VERSION, ATTEMPT, SOURCE_ETAG})
 #: Last to go: without them an answer would differ from the origin's.
-_REPLAYED: Final = frozenset({EXPIRES, ACAO, LAST_MODIFIED})
+_REPLAYED: Final = frozenset({EXPIRES, ACAO, LAST_MODIFIED, ETAG, NO_TYPE})
 
 _NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _IMF_DATE: Final = re.compile(
@@ -92,6 +95,14 @@ _TAG_BYTES: Final = tuple(
 
 
 # ---------------------------------------------------------------------- values
+
+
+def content_encoding(value: str) -> str:
+    """A `Content-Encoding` without `aws-chunked`: the framing of an upload, and no coding of a body."""
+    if "aws-chunked" not in value.lower():
+        return value
+    codings = (coding.strip() for coding in value.split(","))
+    return ", ".join(coding for coding in codings if coding and coding.lower() != "aws-chunked")
 
 
 def encode_value(value: str) -> str:
@@ -202,12 +213,19 @@ def object_meta(
             own.setdefault(kept, value)
         elif kept == "Expires" and not _is_http_date(value):
             own.setdefault(EXPIRES, value)
+        elif lower == "content-encoding" and not (value := content_encoding(value)):
+            continue
         elif kept not in native:
             native[kept] = value
         elif lower in _LISTS:
             native[kept] = f"{native[kept]}, {value}"
     if policy.last_modified and SOURCE_LAST_MODIFIED in own:
         own[LAST_MODIFIED] = own[SOURCE_LAST_MODIFIED]
+    if policy.etag == "origin" and SOURCE_ETAG in own:
+        own[ETAG] = own[SOURCE_ETAG]
+    if not native.get("Content-Type", "").strip():
+        native.pop("Content-Type", None)
+        own[NO_TYPE] = "1"
     headers: list[tuple[str, str]] = []
     for name, value in native.items():
         encoded = encode_value(value)
@@ -325,8 +343,8 @@ def replay_headers(info: ObjectInfo) -> list[tuple[str, str]]:
     """What the gateway sets on an answer for a mirrored object, replacing headers of the same name.
 
     `x-oss-tag` (S6), `Access-Control-Allow-Origin` (S5), an `Expires` that was no date (S4), the origin's
-    `Last-Modified` where the rule asked for it (F45), and every header that had to be encoded, decoded (S16).
-    Empty for an object that is not ours.
+    `Last-Modified` and `ETag` where the rule asked for them (F45, F62), and every header that had to be
+    encoded, decoded (S16). Empty for an object that is not ours.
     """
     meta = info.user_meta
     if VERSION not in meta:
@@ -350,5 +368,6 @@ _REPLAY: Final = (
     (ACAO, "Access-Control-Allow-Origin"),
     (EXPIRES, "Expires"),
     (LAST_MODIFIED, "Last-Modified"),
+    (ETAG, "ETag"),
 )
 _REPLAY_NAMES: Final = frozenset(name for name, _ in _REPLAY)

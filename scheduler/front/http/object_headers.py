@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.front.http.conditional import Validators
 from workers.http.dates import http_seconds
-from workers.store.metadata import decode_value, is_mirrored, replay_headers
+from workers.store.metadata import NO_TYPE, content_encoding, decode_value, is_mirrored, replay_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,14 @@ def from_store(info: ObjectInfo) -> RawHeaders:
         headers[b"etag"] = b'"%s"' % info.etag.encode("latin-1", "replace")
     if info.last_modified:
         headers[b"last-modified"] = formatdate(info.last_modified, usegmt=True).encode("ascii")
+    coding = headers.get(b"content-encoding")
+    if coding is not None and b"aws-chunked" in coding.lower():
+        headers[b"content-encoding"] = content_encoding(coding.decode("latin-1")).encode("latin-1")
+        if not headers[b"content-encoding"]:
+            del headers[b"content-encoding"]
     ours = is_mirrored(info)
+    if ours and NO_TYPE in info.user_meta:
+        headers.pop(b"content-type", None)  # the store made it up
     for name, value in info.user_meta.items():
         if not (ours and name.startswith(_OWN_META)):
             headers[b"x-amz-meta-" + name.encode("latin-1", "replace")] = raw(value)
@@ -75,13 +82,21 @@ def from_store(info: ObjectInfo) -> RawHeaders:
     return sendable(headers.items())
 
 
-def store_validators(info: ObjectInfo, headers: RawHeaders) -> Validators:
-    """Validators of a stored object as the client sees them (a replayed Last-Modified counts)."""
-    modified = next((value for name, value in headers if name == b"last-modified"), b"")
-    return Validators(
-        etag=f'"{info.etag}"' if info.etag else None,
-        last_modified=http_seconds(modified.decode("latin-1")) if modified else None,
-    )
+def store_validators(headers: RawHeaders) -> Validators:
+    """Validators as the client sees them: what is replayed of the origin's counts (F45, F62)."""
+    etag = modified = None
+    for name, value in headers:
+        if name == b"etag":
+            etag = _entity_tag(value.decode("utf-8", "surrogateescape"))
+        elif name == b"last-modified":
+            modified = http_seconds(value.decode("latin-1"))
+    return Validators(etag=etag, last_modified=modified)
+
+
+def _entity_tag(value: str) -> str:
+    """An ETag with its quotes, which some origins leave out."""
+    text = value.strip()
+    return text if text.endswith('"') else f'"{text}"'
 
 
 def from_origin(
@@ -99,6 +114,8 @@ def from_origin(
     out: RawHeaders = [(b"accept-ranges", b"bytes")]
     for name, value in headers:
         lower = name.lower()
+        if lower == "content-encoding" and not (value := content_encoding(value)):
+            continue
         if lower in KEPT or lower in {"etag", "last-modified"}:
             out.append((lower.encode("latin-1"), raw(value)))
         elif user_meta and lower.startswith(_USER_META) and not lower.startswith("x-amz-meta-"):
@@ -140,7 +157,7 @@ def origin_validators(headers: Iterable[tuple[str, str]]) -> Validators:
     for name, value in headers:
         lower = name.lower()
         if lower == "etag":
-            etag = value.strip()
+            etag = _entity_tag(value)
         elif lower == "last-modified":
             modified = http_seconds(value)
     return Validators(etag=etag, last_modified=modified)

@@ -301,7 +301,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------ judging a head
     def _target(self, method: str) -> tuple[bytes, bytes]:
-        """Path and query as sent. The absolute form is read like the origin form; its host is ignored."""
+        """Path and query as sent.
+
+        The authority of an absolute form takes the place of Host; schemes other than ours, user info and an
+        empty host are refused (RFC 9112, 3.2.2; RFC 9110, 4.2.4).
+        """
         url = bytes(self.url)
         if _BAD_TARGET.search(url) is not None:
             self._stop(s3_error.BAD_REQUEST)
@@ -314,6 +318,11 @@ class StrictProtocol(HttpToolsProtocol):
             parsed = httptools.parse_url(url)
         except httptools.HttpParserInvalidURLError:
             self._stop(s3_error.BAD_REQUEST)
+        authority = url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0].partition(b"#")[0]
+        if (parsed.schema or b"").lower() not in {b"http", b"https"} or not parsed.host or b"@" in authority:
+            self._stop(s3_error.BAD_REQUEST)
+        self.headers[:] = [pair for pair in self.headers if pair[0] != b"host"]
+        self.headers.append((b"host", authority))
         return parsed.path or b"/", parsed.query or b""
 
     def _check_framing(self, version: str) -> bool:

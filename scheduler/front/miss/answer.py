@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, assert_never
 
+import structlog
+
 from scheduler.front.http import s3_error
 from scheduler.front.http.object_headers import raw, sendable, with_set
 from scheduler.front.pull.fill import Failed, InStore, NotFound, PassedOn
@@ -24,8 +26,24 @@ if TYPE_CHECKING:
     from workers.errors import TransferError
     from workers.origin.fetch.fetcher import OriginAnswer
 
-#: Of the origin's error, what goes to the client with the body (A10).
-_SHOWN = frozenset({"content-type", "retry-after"})
+log = structlog.get_logger()
+
+#: Of the origin's error, what goes to the client with the body (A10): what the body is, what to do about the
+#: status (RFC 9110), and whether others may keep it.
+_SHOWN = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "content-language",
+        "retry-after",
+        "www-authenticate",
+        "allow",
+        "cache-control",
+        "expires",
+    }
+)
+#: Seconds of patience after an origin's 429 or 503 that names none.
+RETRY_AFTER_S = 5.0
 
 
 def keeps_error_body(rule: Rule) -> bool:
@@ -38,7 +56,8 @@ def is_transparent(rule: Rule, status: int) -> bool:
     shown = rule.answer.transparent
     if shown == "none":
         return False
-    return status >= 400 if shown == "all" else status in shown  # a 204 is no error of the origin's
+    # A 204 is no error of the origin's, and beyond 599 nothing is a status (RFC 9110, 15).
+    return 400 <= status <= 599 if shown == "all" else status in shown
 
 
 async def send_opening(
@@ -72,7 +91,23 @@ async def send_not_found(answer: Answer, target: Target, rule: Rule, opening: No
 
 
 async def send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed) -> str:
-    """A9 to A11, A14, A25, and a store that does not answer."""
+    """A9 to A11, A14, A25, and a store that does not answer; and one line that tells the operator why."""
+    what = await _send_failed(answer, target, rule, failed)
+    cause = root(failed.error)
+    if not isinstance(cause, BudgetExhausted):
+        log.info(
+            "miss_failed",
+            key=target.key,
+            answered=answer.status,
+            origin=cause.origin if isinstance(cause, OriginError) else "",
+            origin_status=cause.status if isinstance(cause, OriginError | StoreError) else None,
+            reason=cause.reason,
+            error=str(failed.error),
+        )
+    return what
+
+
+async def _send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed) -> str:
     error = failed.error
     cause = root(error)
     if isinstance(cause, BudgetExhausted):
@@ -97,6 +132,7 @@ async def send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed
         s3_error.MIRROR_FAILED,
         resource=target.resource,
         message=f"{s3_error.MIRROR_FAILED.message[:-1]}: {describe(cause)}.",
+        headers=_patience(cause),
     )
     return "mirror_failed"
 
@@ -114,6 +150,14 @@ async def send_unavailable(answer: Answer, target: Target) -> None:
     await answer.error(
         s3_error.SERVICE_UNAVAILABLE, resource=target.resource, headers=[(b"retry-after", b"2")]
     )
+
+
+def _patience(cause: TransferError) -> RawHeaders:
+    """`Retry-After`, where an origin asked to be left alone."""
+    wait_s = cause.retry_after_s
+    if wait_s is None and isinstance(cause, OriginError) and cause.status in {429, 503}:
+        wait_s = RETRY_AFTER_S
+    return [] if wait_s is None else [(b"retry-after", b"%d" % max(1, math.ceil(wait_s)))]
 
 
 def root(error: TransferError) -> TransferError:

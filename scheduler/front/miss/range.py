@@ -23,7 +23,7 @@ from scheduler.front.miss.follow import follow, new_fill
 from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue
 from scheduler.front.pull.pump import worth_queueing
 from workers.answers import Absent, PassedRedirect
-from workers.errors import OriginError, OriginsExhausted, TransferError
+from workers.errors import OriginError, OriginPartial, OriginsExhausted, TransferError
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
@@ -109,9 +109,26 @@ async def _ask(
             plan, item, lane=Lane.HOT, range_header=header_value(spec), keep_error_body=True
         )
         await stack.enter_async_context(session)
+
+        async def whole_instead(got: str | None) -> None:
+            # What this origin says of ranges is worth nothing, so the whole object is, as if it knew none.
+            log.info("wrong_range", bucket=target.bucket, key=target.key, got=got)
+            await stack.aclose()
+            loop = asyncio.get_running_loop()
+            parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+            fill = parts.herd.running(target.bucket, target.key)
+            if fill is None:
+                fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
+            found_out()
+            await follow(parts, request, answer, target, rule, fill, spec)
+
         try:
             opened = await session.open()
         except TransferError as error:
+            cause = root(error)
+            if isinstance(cause, OriginPartial) and cause.status == 200:
+                await whole_instead("a part under status 200")
+                return
             await _failed(parts, answer, target, rule, plan, item, error)
             return
         if isinstance(opened, Absent):
@@ -148,17 +165,7 @@ async def _ask(
             await follow(parts, request, answer, target, rule, fill, spec)
             return
         if not is_answer(spec, opened.content_range):
-            # Another part than was asked for: what this origin says of ranges is worth nothing, so the whole
-            # object is, as if it knew none.
-            log.info("wrong_range", bucket=target.bucket, key=target.key, got=opened.content_range)
-            await stack.aclose()
-            loop = asyncio.get_running_loop()
-            parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
-            fill = parts.herd.running(target.bucket, target.key)
-            if fill is None:
-                fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
-            found_out()
-            await follow(parts, request, answer, target, rule, fill, spec)
+            await whole_instead(opened.content_range)  # another part than was asked for
             return
         found_out()
         pull_in_background(parts, rule, plan, item, looked_at)

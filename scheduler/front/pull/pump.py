@@ -305,7 +305,14 @@ class Pump:
                 body.finish_wrong(error)  # F43: the client's answer does not wait for the comparison
             else:
                 body.fail(error)
-            log.info("origin_body_failed", reason=error.reason, origin=answer.origin, got=body.written)
+            log.info(
+                "origin_body_failed",
+                key=fill.key,
+                origin=answer.origin,
+                got=body.written,
+                reason=error.reason,
+                error=str(error),
+            )
             return error
         body.finish()
         return None

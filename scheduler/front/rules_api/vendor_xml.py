@@ -225,7 +225,7 @@ async def _answer(request: WireRequest, services: WireServices) -> WireResponse:
 async def _get(request: WireRequest, services: WireServices, sub_resource: SubResource) -> WireResponse:
     dialect = _DIALECTS[sub_resource]
     ruleset = await services.rules.read(request.address.bucket)
-    if ruleset is None:
+    if ruleset is None or not (ruleset.rules or ruleset.website):  # the gate may have retired the last one
         raise _Refused(404, dialect.absent_code, f"The bucket has no {sub_resource} rules.")
     try:
         text = dialect.render(ruleset)

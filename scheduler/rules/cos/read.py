@@ -176,6 +176,8 @@ def _filter(reader: FieldReader, field: str, tag: str) -> tuple[str, ...]:
     found = reader.find(field, "OriginCondition", tag)
     if found is None:
         return ()
+    inner = ("DomainList",) if found.get("DomainList") is not None else ()
+    reader.note_list(field, "OriginCondition", tag, *inner, "Domain")
     items = reader.where.first(field, [*found.all("DomainList", "Domain"), *found.all("Domain")])
     names = []
     for index, item in enumerate(items):
@@ -268,6 +270,8 @@ def _affix(reader: FieldReader, name: str, tag: str) -> tuple[str, Replacement |
 
 def _origin(reader: FieldReader, protocol: Protocol, options: ReadOptions) -> OriginPart:
     reader.find("origin", "OriginInfo")
+    reader.note_list("origin.hosts", "OriginInfo", "HostInfo")
+    reader.note_list("origin.switch_codes", "HTTPStandbyCode", "StatusCode")
     items = reader.where.first("origin.hosts", reader.cursor.all("OriginInfo", "HostInfo"))
     if not items:
         message = "OriginInfo with at least one HostInfo is needed"

@@ -168,6 +168,7 @@ class OssRuleReader:
 
     def _header_tests(self) -> tuple[HeaderTest, ...]:
         tests = []
+        self.reader.note_list("when.headers", "Condition", "IncludeHeader")
         items = self.cursor.all("Condition", "IncludeHeader")
         for index, item in enumerate(self.where.first("when.headers", items)):
             field = f"when.headers[{index}]"
@@ -269,7 +270,9 @@ class OssRuleReader:
                 message = "MirrorURLProbe is needed with MirrorURLSlave"
                 self.reader.missing("request.probe_url", message, "Redirect", "MirrorURLProbe")
         numbered: dict[int, Cursor] = {}
-        alternates = self.cursor.all("Redirect", "MirrorMultiAlternates", "MirrorMultiAlternate")
+        path = ("Redirect", "MirrorMultiAlternates", "MirrorMultiAlternate")
+        self.reader.note_list(f"{field}.standbys", *path)
+        alternates = self.cursor.all(*path)
         for item in self.where.first(f"{field}.standbys", alternates):
             number = item.get("MirrorMultiAlternateNumber")
             if number is None or not number.text:

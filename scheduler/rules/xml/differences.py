@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from scheduler.rules.model import Answer, OriginPart, Path, Request, StorePart, When
+from scheduler.rules.model import KEPT_VALIDATORS, Answer, OriginPart, Path, Request, StorePart, When
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,19 +19,28 @@ _RENAMED = {"pass_": "pass"}
 
 
 def differences(rule: Rule) -> Iterator[str]:
-    """Canonical names (`request.sni`) of the fields that differ from the YAML defaults, hosts apart."""
+    """Canonical names (`request.sni`) of the fields that differ from a vendor's defaults, hosts apart.
+
+    Validators that are kept because a YAML rule says nothing of them are no difference: no document says so.
+    """
     parts: tuple[tuple[str, Any, Any], ...] = (
         ("when", rule.when, When()),
         ("request", rule.request, Request()),
         ("path", rule.path, Path()),
         ("origin", rule.origin, OriginPart(hosts=rule.origin.hosts)),
         ("answer", rule.answer, Answer()),
-        ("store", rule.store, StorePart()),
+        ("store", _said(rule.store), StorePart()),
     )
     for section, part, default in parts:
         for item in fields(cast("Any", type(part))):
             if getattr(part, item.name) != getattr(default, item.name):
                 yield f"{section}.{_RENAMED.get(item.name, item.name)}"
+
+
+def _said(store: StorePart) -> StorePart:
+    if any(getattr(store, name) != value for name, value in KEPT_VALIDATORS.items()):
+        return store
+    return replace(store, **{name: getattr(StorePart(), name) for name in KEPT_VALIDATORS})
 
 
 def all_hosts(rule: Rule) -> Iterator[OriginHost]:

@@ -80,7 +80,7 @@ class FieldReader:
 
     def texts(self, field: str, *path: str) -> tuple[str, ...]:
         """The texts of a repeated element."""
-        self._note_parent(field, path)
+        self.note_list(field, *path)
         found = self.where.first(field, self.cursor.all(*path))
         for index, item in enumerate(found):
             self.where.note(f"{field}[{index}]", item.place)
@@ -92,7 +92,7 @@ class FieldReader:
 
     def pairs(self, field: str, *path: str) -> list[tuple[str, str]]:
         """Repeated elements of `Key` and `Value`, as pairs."""
-        self._note_parent(field, path)
+        self.note_list(field, *path)
         pairs = []
         for index, item in enumerate(self.where.first(field, self.cursor.all(*path))):
             self.where.note(f"{field}[{index}]", item.place)
@@ -103,11 +103,12 @@ class FieldReader:
             pairs.append((name, reader.text(f"{field}[{index}].value", "Value") or ""))
         return pairs
 
-    def _note_parent(self, field: str, path: tuple[str, ...]) -> None:
-        """The place of a list is that of the element that holds it."""
+    def note_list(self, field: str, *path: str) -> None:
+        """The place of a list is that of the element that holds it; what repeats there is named beside it."""
         parent = self.cursor.get(*path[:-1])
         if parent is not None:
             self.where.note(field, parent.place)
+            self.where.repeated[field] = path[-1]
 
 
 def given(**values: object) -> dict[str, object]:

@@ -13,7 +13,7 @@ import orjson
 import yaml
 
 from scheduler.rules.lint import lint_rules
-from scheduler.rules.model import RuleSet, RuleType, SourceFormat
+from scheduler.rules.model import KEPT_VALIDATORS, RuleSet, RuleType, SourceFormat, StorePart
 from scheduler.rules.problems import (
     DocumentError,
     Findings,
@@ -222,7 +222,8 @@ def _plain_data(name: str, part: Any) -> dict[str, Any]:
 
 
 def _defaults(part: Any) -> Mapping[str, Any]:
-    return {item.name: item.default for item in fields(cast("Any", type(part)))}
+    kept = KEPT_VALIDATORS if isinstance(part, StorePart) else {}
+    return {**{item.name: item.default for item in fields(cast("Any", type(part)))}, **kept}
 
 
 def _when_data(rule: Rule) -> dict[str, Any]:

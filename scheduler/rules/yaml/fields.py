@@ -57,6 +57,8 @@ PLAIN: dict[str, tuple[tuple[str, str, Kind | tuple[str, ...]], ...]] = {
         ("check_md5", "check_md5", ("off", "stream", "spool")),
         ("user_meta", "user_meta", "bool"),
         ("last_modified", "last_modified", "bool"),
+        ("etag", "etag", ("origin", "store")),
+        ("private", "private", "bool"),
         ("tag", "tag", ("encoded", "decoded", "plain", "off")),
         ("accept_close_delimited", "accept_close_delimited", "bool"),
         ("max_object_bytes", "max_object_bytes", "int"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from scheduler.rules.hosts import HostError, normalise_host
 from scheduler.rules.model import (
+    KEPT_VALIDATORS,
     Answer,
     HeaderTest,
     HeaderTestKind,
@@ -192,7 +193,7 @@ class RuleReader(OriginReader):
                     for i, key in enumerate(list(tags.entries))
                 )
         self.finish(section)
-        return StorePart(**fields)
+        return StorePart(**{**KEPT_VALIDATORS, **fields})
 
 
 def _plain_host(name: str) -> str:

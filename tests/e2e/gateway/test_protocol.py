@@ -199,6 +199,32 @@ async def test_the_absolute_form_means_the_same_object(front):
     assert raw.body == BODY
 
 
+async def test_the_authority_of_the_absolute_form_decides_and_not_host(chaos, mirror, start):
+    """RFC 9112, 3.2.2: also for the rule, and whatever Host says."""
+    chaos.put("/k", BODY)
+    rule = mirror(when={"hosts_allow": ["right.example"]})
+    front = await start(rule, bucket_settings={"hosts": ["right.example"]})
+
+    async def status(target: str, host: str) -> int:
+        lines = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        return (await front.raw(lines.encode())).status
+
+    assert await status("http://right.example/k", "wrong.example") == 200
+    assert await status("HTTP://RIGHT.example:8080/k?x=http://wrong.example/", "wrong.example") == 200
+    assert await status("http://wrong.example/k", "right.example") == 404
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["ftp://h/k", "file:///k", "http:///k", "http://u:p@h/k", "http://u@h/k", "http://@h/k", "urn:k", "h/k"],
+)
+async def test_a_target_with_another_scheme_user_info_or_no_host_is_refused(front, target):
+    """RFC 9110, 4.2.4; RFC 9112, 3.2.2."""
+    target = target.replace("/k", f"/{front.bucket}/k")
+    raw = await front.raw(f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    assert raw.status == 400
+
+
 async def test_an_idle_connection_is_closed_after_keep_alive(front):
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
     writer.write(head(front, "Host: h", "Range: bytes=0-0"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from workers.errors import OriginError, OriginPartial, OriginStatus, OriginThrottled
 from workers.http.dates import http_date
+from workers.origin.wire.redirects import FOLLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,17 +66,27 @@ def parse_content_range(value: str | None) -> ContentRange | None:
 def judge(status: int, plan: FetchPlan, *, part: ContentRange | None, range_asked: bool) -> Verdict:
     """What a status means (A1 to A9, B4, B5); `part` is the answer's Content-Range."""
     if status == 200:
-        return Verdict.SUCCESS
+        # A part that calls itself whole is none (A4); one that covers everything is.
+        return Verdict.SUCCESS if part is None or part.covers_all else Verdict.FINAL
     if status == 206 and part is not None and (range_asked or part.covers_all):
         return Verdict.SUCCESS
-    if 300 <= status < 400:
-        # Redirects that are followed do not come here (F25).
+    if is_redirect(status, plan):
+        # Those that are followed do not come here (F25).
         return Verdict.SWITCH if plan.switch_all else Verdict.REDIRECT
     if status in plan.switch_codes or status >= 500:
         return Verdict.SWITCH
     if status == 404:
         return Verdict.ABSENT
     return Verdict.SWITCH if plan.switch_all else Verdict.FINAL
+
+
+def is_redirect(status: int, plan: FetchPlan) -> bool:
+    """Whether a 3xx leads somewhere, and may be passed on (A8).
+
+    A 304 or 305 answers a question that nobody asked, and a 300 offers a choice that only a client can make:
+    without a rule that leaves redirects to clients they are failures like any other status.
+    """
+    return status in FOLLOWED or (status == 300 and not plan.redirects.follow)
 
 
 def status_error(
@@ -87,8 +98,9 @@ def status_error(
         return OriginThrottled(
             f"{origin} answered {status}", origin=origin, status=status, retry_after_s=wait_s
         )
-    if status == 206:
-        return OriginPartial(f"{origin} answered 206 unasked and not all of it", origin=origin, status=206)
+    if status in {200, 206}:
+        what = "206 unasked and not all of it" if status == 206 else "200 with the Content-Range of a part"
+        return OriginPartial(f"{origin} answered {what}", origin=origin, status=status)
     return OriginStatus(f"{origin} answered {status}", origin=origin, status=status)
 
 

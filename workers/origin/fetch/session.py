@@ -15,6 +15,7 @@ from workers.errors import OriginError, OriginLoop, OriginMalformed, OriginTimeo
 from workers.origin.fetch.failover import (
     ContentRange,
     Verdict,
+    is_redirect,
     judge,
     parse_content_range,
     status_error,
@@ -170,14 +171,14 @@ class FetchSession:
         self, origin: Origin, url: str, answer: Answer, took_s: float, page: Fingerprint | None
     ) -> Fetched | PassedRedirect | None:
         plan = self._plan
-        part = parse_content_range(answer.header("content-range")) if answer.status == 206 else None
+        part = parse_content_range(answer.header("content-range")) if answer.status in {200, 206} else None
         ranged = self._range is not None or self._method == "HEAD"
         verdict = judge(answer.status, plan, part=part, range_asked=ranged)
         if self._ends_asynchronously(answer.status):
             verdict = Verdict.FINAL
         if self._method == "HEAD" and _is_empty(answer):
             verdict = Verdict.SUCCESS
-        if 300 <= answer.status < 400 and verdict is Verdict.SWITCH and not self._left:
+        if verdict is Verdict.SWITCH and not self._left and is_redirect(answer.status, plan):
             verdict = Verdict.REDIRECT  # the last candidate's is passed on (A8)
         if verdict is Verdict.SUCCESS:
             return await self._success(origin, url, answer, part, took_s, page)
@@ -236,7 +237,7 @@ class FetchSession:
             ask_again=ask_again,
         )
         if part is not None and length is not None and length != part.last + 1 - part.first:
-            raise status_error(206, host, retry_after=None)
+            raise status_error(answer.status, host, retry_after=None)
         ranged = self._range is not None and answer.status == 206
         self._promise = None
         digests = False

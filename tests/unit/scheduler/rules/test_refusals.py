@@ -159,6 +159,21 @@ def test_a_document_is_refused_with_kind_and_place(text: str, kind: str, path: s
     assert any(problem.kind.value == kind and problem.path.endswith(path) for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (cos(hosts=HOST * 11), "11 HostInfo; at most 10"),
+        (cos(parameter=_list("FollowHttpHeaders", 51)), "51 Header; at most 50"),
+        (cos(condition="<FilterHost>" + "<Domain>h.example</Domain>" * 101 + "</FilterHost>"), "101 Domain; no list has over 100"),
+        (oss(f"<MirrorHeaders>{'<Pass>A</Pass>' * 11}</MirrorHeaders>"), "11 Pass; at most 10"),
+        (oss(condition="<IncludeHeader><Key>A</Key><Equals>1</Equals></IncludeHeader>" * 11), "11 IncludeHeader; at most 10"),
+        (cos(hosts=HOST * 2000), "2000 HostInfo; no list has over"),
+    ],
+)  # fmt: skip
+def test_a_list_that_is_too_long_is_named(text: str, message: str) -> None:
+    assert any(message in problem.message for problem in problems(text)), problems(text)
+
+
 #: One mistake is one problem, at the path of what is wrong: id, document, kinds and ends of paths
 EXACT: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("F3-internal-has-no-host", oss(kind="Internal", url=""), [("unsupported", "Redirect/RedirectType")]),

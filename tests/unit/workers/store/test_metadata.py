@@ -165,6 +165,7 @@ def test_provenance_says_attempt_key_rule_and_validators():
         "ferryman-source-last-modified": "Tue, 01 Apr 2025 10:00:00 GMT",
         "ferryman-fetched-at": "2026-01-01T00:00:00Z",
         "ferryman-sha256": "f" * 64,
+        "ferryman-no-content-type": "1",
         "x-oss-tag": "MIRROR http%3a%2f%2fo.example%2fk",
     }
 
@@ -175,6 +176,39 @@ def test_last_modified_is_replayed_only_where_the_rule_says_so():
     assert "Last-Modified" not in dict(replay_headers(stored(build(headers))))
     replayed = dict(replay_headers(stored(build(headers, last_modified=True))))
     assert replayed["Last-Modified"] == "Tue, 01 Apr 2025 10:00:00 GMT"
+
+
+def test_the_etag_is_replayed_only_where_the_rule_says_so():
+    """F62."""
+    headers = [("ETag", 'W/"é"')]
+    assert "ETag" not in dict(replay_headers(stored(build(headers))))
+    assert dict(replay_headers(stored(build(headers, etag="origin"))))["ETag"] == 'W/"é"'
+    assert "ETag" not in dict(replay_headers(stored(build([], etag="origin"))))
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (["gzip"], "gzip"),
+        (["aws-chunked"], None),
+        (["aws-chunked,gzip"], "gzip"),
+        (["gzip, AWS-Chunked, br"], "gzip, br"),
+        (["aws-chunked", "gzip"], "gzip"),
+    ],
+)
+def test_the_framing_of_an_upload_is_no_content_encoding(values, kept):
+    """S3."""
+    meta = build([("Content-Encoding", value) for value in values])
+    assert dict(meta.headers).get("Content-Encoding") == kept
+
+
+@pytest.mark.parametrize(("headers", "marked"), [([], True), ([("Content-Type", "")], True),
+                                                 ([("Content-Type", "text/plain")], False)])  # fmt: skip
+def test_an_object_without_a_content_type_is_marked(headers, marked):
+    """S3: a store makes one up, and hits do not show it."""
+    meta = build(headers)
+    assert ("ferryman-no-content-type" in dict(meta.user_meta)) is marked
+    assert ("Content-Type" in dict(meta.headers)) is not marked
 
 
 @pytest.mark.parametrize("prefix", ["x-oss-meta-", "X-Cos-Meta-", "x-amz-meta-"])

@@ -127,6 +127,21 @@ async def test_get_without_rules_is_404_by_name_w2_w5(api, query, code):
     assert (got.status, code_of(got)) == (404, code)
 
 
+@pytest.mark.parametrize(
+    ("query", "body", "code"),
+    [
+        ("origin", COS, "OriginConfigurationNotFoundError"),
+        ("website", OSS, "NoSuchWebsiteConfiguration"),
+    ],
+    ids=["W2", "W5"],
+)
+async def test_get_after_the_gate_retired_the_last_rule_is_404_too_w2_w5(api, query, body, code):
+    await api.call("PUT", query, body)
+    await api.services.rules.replace("site", (), owner="api", who="gate", how="finalize")
+    got = await api.call("GET", query)
+    assert (got.status, code_of(got)) == (404, code)
+
+
 @pytest.mark.parametrize(("query", "body"), [("origin", COS), ("website", OSS)], ids=["W3", "W6"])
 async def test_delete_answers_204_also_when_there_was_none_w3_w6(api, query, body):
     await api.call("PUT", query, body)

@@ -15,7 +15,7 @@ from workers.origin.fetch.failover import (
     status_error,
 )
 from workers.origin.fetch.resume import resumption, strong_validator
-from workers.plan import FetchPlan, Origin, OriginGroup
+from workers.plan import FetchPlan, Origin, OriginGroup, RedirectPolicy
 
 GROUPS = (OriginGroup(primary=Origin(host="o")),)
 PLAIN = FetchPlan(bucket="b", rule="r", groups=GROUPS)
@@ -29,7 +29,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         (204, {}, Verdict.FINAL),
         (206, {}, Verdict.FINAL),
         (301, {}, Verdict.REDIRECT),
-        (304, {}, Verdict.REDIRECT),
+        (300, {}, Verdict.FINAL),
+        (300, {"redirects": RedirectPolicy(follow=False)}, Verdict.REDIRECT),
+        (304, {}, Verdict.FINAL),
+        (304, {"redirects": RedirectPolicy(follow=False)}, Verdict.FINAL),
+        (305, {}, Verdict.FINAL),
+        (304, {"switch_all": True}, Verdict.SWITCH),
+        (304, {"switch_codes": (304,)}, Verdict.SWITCH),
         (400, {}, Verdict.FINAL),
         (403, {}, Verdict.FINAL),
         (403, {"switch_codes": (403,)}, Verdict.SWITCH),
@@ -65,6 +71,22 @@ def test_a_status_switches_ends_or_succeeds(status, plan, verdict):
 def test_a_206_is_a_success_only_where_it_covers_all_or_was_asked_for(part, asked, verdict):
     """A4, A15, P6."""
     assert judge(206, PLAIN, part=part, range_asked=asked) is verdict
+
+
+@pytest.mark.parametrize(
+    ("part", "verdict"),
+    [
+        (None, Verdict.SUCCESS),
+        (ContentRange(0, 99, 100), Verdict.SUCCESS),
+        (ContentRange(0, 9, 100), Verdict.FINAL),
+        (ContentRange(10, 99, 100), Verdict.FINAL),
+        (ContentRange(0, 9, None), Verdict.FINAL),
+    ],
+)
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_200_with_the_content_range_of_a_part_is_no_success(part, asked, verdict):
+    """A4."""
+    assert judge(200, PLAIN, part=part, range_asked=asked) is verdict
 
 
 @pytest.mark.parametrize(
