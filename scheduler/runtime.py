@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
+
 from scheduler.dispatch.dependency import DependencyRecorder
 from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.rules.in_force.buckets import ServedBuckets, following_buckets
 from scheduler.rules.in_force.origin_budgets import publishing_budgets
 from scheduler.rules.in_force.repository import RulesRepository
 from workers.background import end
+from workers.errors import FerrymanError
 from workers.ledger.ledger import Ledger
 from workers.origin.control.control import OriginControl
 from workers.origin.fetch.fetcher import Fetcher
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from scheduler.config.settings import Settings
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,8 @@ class Services:
     control: OriginControl
     fetcher: Fetcher
     dependency: DependencyRecorder
+    #: `settings.buckets`, which grows while the process runs.
+    buckets: ServedBuckets
 
 
 @contextlib.asynccontextmanager
@@ -63,6 +72,8 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
     no error here: each client connects on first use.
     """
     async with contextlib.AsyncExitStack() as stack:
+        buckets = ServedBuckets(settings.buckets)
+        settings = settings.model_copy(update={"buckets": buckets})
         ledger = Ledger.open(settings.broker)
         stack.push_async_callback(ledger.close)
         queue = JobQueue.open(settings.broker)
@@ -86,6 +97,9 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         await stack.enter_async_context(
             publishing_budgets(rules, control, ledger.redis, namespace=settings.broker.namespace)
         )
+        await stack.enter_async_context(
+            following_buckets(buckets, rules.published, partial(_make_bucket, store))
+        )
         dependency = DependencyRecorder(ledger.redis, namespace=settings.broker.namespace)
         stack.push_async_callback(dependency.flush)
         stack.push_async_callback(end, asyncio.create_task(dependency.run(), name="dependency"))
@@ -102,11 +116,20 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
                 rules=rules,
                 ledger=ledger,
                 queue=queue,
-                buckets=settings.buckets,
+                buckets=buckets,
                 max_depth=settings.broker.max_queue_depth,
                 dependency=dependency,
             ),
             control=control,
             fetcher=Fetcher(client, control),
             dependency=dependency,
+            buckets=buckets,
         )
+
+
+async def _make_bucket(store: ObjectStore, bucket: str) -> None:
+    """See that a bucket that was brought while we run is there; where it is not, requests say so."""
+    try:
+        await store.ensure_bucket(bucket)
+    except FerrymanError as error:
+        log.warning("bucket_not_checked", bucket=bucket, error=str(error))

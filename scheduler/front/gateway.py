@@ -72,7 +72,8 @@ class Gateway:
         self._services = services
         self._settings = settings
         self._trusted = TrustedProxies(gateway.trusted_proxies)
-        self._lookup = BucketLookup.of(gateway.domains, settings.buckets)
+        self._lookup = BucketLookup.of(gateway.domains, services.buckets)
+        self._lookup_version = services.buckets.version
         self._keys = keyring_of(settings)
         loop_time = time.monotonic
         stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
@@ -169,11 +170,19 @@ class Gateway:
             if answer.started:
                 answer.cut()
             else:
-                address = self._lookup.find(request.client.host, request.raw_path)
+                address = self._address(request)
                 await answer.error(s3_error.INTERNAL_ERROR, resource=address.resource)
         finally:
             if answer.started:
                 self.parts.stats.request_done(answer.status, first_byte_s=answer.started_at - began)
+
+    def _address(self, request: Request) -> BucketAddress:
+        """Which bucket it means, and which object."""
+        buckets = self._services.buckets
+        if self._lookup_version != buckets.version:
+            self._lookup = BucketLookup.of(self._settings.gateway.domains, buckets)
+            self._lookup_version = buckets.version
+        return self._lookup.find(request.client.host, request.raw_path)
 
     async def _route(
         self,
@@ -182,7 +191,7 @@ class Gateway:
         scope: Mapping[str, Any],
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> None:
-        address = self._lookup.find(request.client.host, request.raw_path)
+        address = self._address(request)
         if is_wire_request(request.method, address, scope["query_string"]):
             await self._rules_call(request, answer, address, scope, receive)
             return
@@ -193,7 +202,7 @@ class Gateway:
                 headers=[(b"allow", b"GET, HEAD"), (b"connection", b"close")],
             )
             return
-        bucket = self._settings.buckets.get(address.bucket)
+        bucket = self._services.buckets.get(address.bucket)
         if bucket is None:
             await answer.error(s3_error.NO_SUCH_BUCKET, resource=address.resource)
             return

@@ -207,6 +207,34 @@ def test_a_hangup_puts_the_rules_of_the_changed_file_in_force_and_nothing_stops(
         assert up.process.poll() is None
 
 
+def test_a_bucket_that_a_hangup_or_rules_apply_brings_is_served_without_a_restart(tmp_path, origin):
+    config = tmp_path / "my.yaml"
+    section = f"{{rules: [{{origins: ['{origin.url}']}}]}}"
+    config.write_text(f"buckets:\n  other: {section}\n")
+    with running_up(tmp_path / "up", origin.url, extra=("--config", str(config))) as up:
+        assert up.get("/second/k7")[0] == 404
+        with config.open("a") as file:
+            file.write(f"  second: {section}\n")
+        up.process.send_signal(signal.SIGHUP)
+        until(lambda: up.get("/second/k7")[0] == 200, "the bucket of the hangup is served")
+        until(lambda: up.stored("second", "k7"), "and filled")
+        with config.open("a") as file:
+            file.write(f"  third: {section}\n")
+        applied = subprocess.run(
+            ferryman("rules", "apply", "--config", str(config)),
+            env={**os.environ, "FERRYMAN_DATA_DIR": str(up.data_dir)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert applied.returncode == 0, applied.stderr
+        until(lambda: up.get("/third/k8")[0] == 200, "the bucket of `rules apply` is served")
+        status, answer = up.post_event("third", "k9")
+        assert (status, answer["accepted"]) == (202, 1)
+        until(lambda: up.stored("third", "k9"), "and events of it are taken")
+        assert up.process.poll() is None
+
+
 def test_an_origin_that_is_the_gateway_itself_is_refused_and_not_asked(tmp_path, origin):
     config = tmp_path / "my.yaml"
     with socket.socket() as free:

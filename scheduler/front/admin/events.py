@@ -47,9 +47,7 @@ def routes(services: Services) -> list[Route]:
 
 class _MissEvents:
     def __init__(self, services: Services) -> None:
-        buckets = services.settings.buckets
-        self._buckets = frozenset(buckets)
-        self._hosts = {host.lower(): name for name, one in buckets.items() for host in one.hosts}
+        self._buckets = services.buckets
         self._dispatcher = services.dispatcher
         self._rules = services.rules
         self._intake = Intake(dispatcher=services.dispatcher, ledger=services.ledger)
@@ -116,7 +114,9 @@ class _MissEvents:
             format=line_format,
             # HEAD is the rule's business here (F40): the dispatcher says unmatched.
             filter=MissFilter(
-                methods=frozenset({"GET", "HEAD"}), hosts=self._hosts, path_style=self._buckets
+                methods=frozenset({"GET", "HEAD"}),
+                hosts={host.lower(): name for name, one in self._buckets.items() for host in one.hosts},
+                path_style=frozenset(self._buckets),
             ),
         )
 

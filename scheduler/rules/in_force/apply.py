@@ -87,7 +87,7 @@ async def apply_file_rules(
     how: str = "configuration file",
     withdraw: bool = True,
 ) -> Applied:
-    """Put the file's rules in force; what is the same already stays untouched.
+    """Put the file's rules in force; what is the same already stays untouched. New buckets are served, too.
 
     Without Redis they are in force in this process at once, and everywhere when Redis is back. `withdraw` is
     for files that speak for the whole installation: buckets that such a file no longer names lose theirs.
@@ -96,6 +96,7 @@ async def apply_file_rules(
         DocumentError: a document of the file is wrong; nothing was changed.
     """
     rulesets, warnings = read_file_rules(settings)
+    await repository.published.publish(settings.buckets, withdraw=withdraw)
     changed: list[str] = []
     unchanged: list[str] = []
     held: list[str] = []

@@ -1,7 +1,7 @@
 """SIGHUP: the configuration file is read again, and its rules are put in force.
 
-Owns the signal while it is asked for. Only rules are taken over; every other change of the file needs a
-restart.
+Owns the signal while it is asked for. Only rules and new buckets are taken over; every other change of the
+file needs a restart.
 """
 
 from __future__ import annotations

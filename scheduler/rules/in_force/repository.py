@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.rules.in_force.buckets import PublishedBuckets
 from scheduler.rules.in_force.redis_sets import (
     HISTORY_KEPT,
     NewSet,
@@ -69,6 +70,8 @@ class RulesRepository:
         self._store = RuleSets(redis, namespace=namespace)
         #: Rules that the gate retired: a configuration file does not bring them back.
         self.retired = RetiredRules(redis, namespace=namespace)
+        #: Buckets that a file brought since processes were started.
+        self.published = PublishedBuckets(redis, namespace=namespace)
         self._poll_s = poll_s
         self._clock = clock
         self._sets: dict[str, RuleSet] = {}
@@ -153,6 +156,7 @@ class RulesRepository:
 
     async def _load(self) -> None:
         await self.retired.refresh()
+        await self.published.refresh()
         epoch = await self._store.epoch()
         if epoch != self._epoch:
             async with self._lock:
