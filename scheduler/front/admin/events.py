@@ -47,7 +47,7 @@ def routes(services: Services) -> list[Route]:
 
 class _MissEvents:
     def __init__(self, services: Services) -> None:
-        self._buckets = services.buckets
+        self._buckets = services.settings.buckets
         self._dispatcher = services.dispatcher
         self._rules = services.rules
         self._intake = Intake(dispatcher=services.dispatcher, ledger=services.ledger)
