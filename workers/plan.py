@@ -222,7 +222,8 @@ class AbsentAtOrigin:
 class Skipped:
     """Nothing was moved, on purpose.
 
-    `reason`: rule_withdrawn, too_large, dot_segment, tombstone, not_saved, redirect, scan_cancelled.
+    `reason`: rule_withdrawn, too_large, dot_segment, tombstone, not_saved, redirect, scan_cancelled; private,
+    no_store or vary for an answer that is meant for one client (F61).
     """
 
     key: str

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, StoreDenied, TransferError
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
+from workers.origin.fetch.sharing import withheld
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
 from workers.store.write.sweep import end_earlier
@@ -138,6 +139,10 @@ async def _store(
     except TransferError:
         lease.release()
         raise
+    reason = None if plan.store.private else withheld(answer.headers, plan)
+    if reason is not None:
+        lease.release()
+        return Skipped(key=item.key, reason=reason)
     fetched_at = now().isoformat(timespec="seconds").replace("+00:00", "Z")
     meta = object_meta(
         answer.headers, plan, key=item.key, url=answer.url, attempt=attempt, fetched_at=fetched_at

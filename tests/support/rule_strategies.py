@@ -163,6 +163,8 @@ def yaml_rules(draw: st.DrawFn, *, number: int = 1) -> Rule:
             accept_close_delimited=draw(BOOL),
             max_object_bytes=draw(st.none() | st.integers(0, 9)),
             soft_404=draw(st.sampled_from(["off", "learn"])),
+            etag=draw(st.sampled_from(["origin", "store"])),
+            private=draw(BOOL),
         ),
     )
 

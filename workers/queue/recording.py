@@ -48,6 +48,8 @@ class Again:
 
 
 #: Reasons to skip that say nothing about the key: what was listed of it before stays.
+#: Reasons of items that an origin has and the store does not get.
+_THERE = frozenset({"too_large", "private", "no_store", "vary"})
 _NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
 
 #: What became of an item in this run of its message.
@@ -176,7 +178,7 @@ def _was_held(result: Result) -> bool:
 
 def _was_needed(result: Result) -> bool:
     """Whether the store lacked what a client asked for and an origin had it."""
-    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason == "too_large")
+    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason in _THERE)
 
 
 def _settles(result: Result) -> bool:

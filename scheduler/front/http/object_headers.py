@@ -105,18 +105,20 @@ def from_origin(
     *,
     user_meta: bool,
     set_headers: Iterable[Header] = (),
+    vary: bool = False,
 ) -> RawHeaders:
     """Headers of an answer that comes straight from the origin (A1), without length.
 
     The seven headers and the validators are the origin's bytes; kept metadata stands under the origin's own
     names and, as on every later hit, under `x-amz-meta-`. `set_headers` (F41) replace what is there.
+    With `vary`, caches on the way to the client are told on what the answer depends (F61).
     """
     out: RawHeaders = [(b"accept-ranges", b"bytes")]
     for name, value in headers:
         lower = name.lower()
         if lower == "content-encoding" and not (value := content_encoding(value)):
             continue
-        if lower in KEPT or lower in {"etag", "last-modified"}:
+        if lower in KEPT or lower in {"etag", "last-modified"} or (vary and lower == "vary"):
             out.append((lower.encode("latin-1"), raw(value)))
         elif user_meta and lower.startswith(_USER_META) and not lower.startswith("x-amz-meta-"):
             out.append((lower.encode("latin-1", "replace"), raw(value)))

@@ -14,8 +14,8 @@ from scheduler.front.http import s3_error
 from scheduler.front.http.conditional import precondition_holds
 from scheduler.front.http.object_headers import raw
 from scheduler.front.http.range_header import resolve
-from scheduler.front.miss.answer import keeps_error_body, send_opening, send_unavailable
-from scheduler.front.pull.fill import Fill, InStore, Opened
+from scheduler.front.miss.answer import keeps_error_body, send_opening, send_slow_down, send_unavailable
+from scheduler.front.pull.fill import Fill, InStore, Opened, is_for_one
 from scheduler.front.pull.spool import BodyUnavailable
 
 if TYPE_CHECKING:
@@ -52,15 +52,28 @@ async def follow(
     fill: Fill,
     spec: RangeSpec | None,
     *,
+    plan: FetchPlan,
+    item: FetchItem,
     may_leave: bool = False,
 ) -> bool:
-    """Give this client what a running fill brings.
+    """Give this client what a running fill brings, or what the origin has for it alone (F61).
 
-    False: nothing was sent, because the range begins far beyond what has arrived (only with `may_leave`).
+    `plan` and `item` are those of this very request. False: nothing was sent, because the range begins far
+    beyond what has arrived (only with `may_leave`).
     """
     seat = fill.join()
     try:
         opening = await asyncio.shield(fill.opening)
+        if fill.plan.headers != plan.headers and is_for_one(opening, fill.plan):
+            seat.leave()
+            wait_s = parts.admission.ask(request.client.address)
+            if wait_s is not None:
+                parts.stats.answered("refused", target.bucket, rule.name)
+                await send_slow_down(answer, target, retry_after_s=wait_s)
+                return True
+            own = new_fill(rule, plan, item, looked_at=fill.looked_at)
+            parts.herd.start(own, parts.pump.run_alone, shared=False)
+            return await follow(parts, request, answer, target, rule, own, spec, plan=plan, item=item)
         if isinstance(opening, InStore):
             status = await serve_hit(parts, request, answer, target)
             if status is None:
@@ -77,7 +90,7 @@ async def follow(
             await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
             return True
         return await _send_body(
-            parts, request, answer, target, rule, fill, opening, spec, seat, may_leave=may_leave
+            parts, request, answer, target, rule, fill, opening, spec, seat, plan, item, may_leave=may_leave
         )
     finally:
         seat.leave()
@@ -93,6 +106,8 @@ async def _send_body(
     opened: Opened,
     spec: RangeSpec | None,
     seat: Seat,
+    plan: FetchPlan,
+    item: FetchItem,
     *,
     may_leave: bool,
 ) -> bool:
@@ -119,9 +134,9 @@ async def _send_body(
         # Its beginning is gone from memory and disk: the store will have it, or another pull of our own.
         seat.take()
         parts.herd.forget(fill)
-        again = new_fill(rule, fill.plan, replace(fill.item), looked_at=0.0)
+        again = parts.herd.start(new_fill(rule, plan, replace(item), looked_at=0.0))
         return await follow(
-            parts, request, answer, target, rule, parts.herd.start(again), spec, may_leave=may_leave
+            parts, request, answer, target, rule, again, spec, plan=plan, item=item, may_leave=may_leave
         )
     seat.take()
     parts.stats.origin_served(request, target, rule.name)

@@ -10,7 +10,7 @@ from scheduler.front.http import s3_error
 from scheduler.front.http.conditional import precondition_holds
 from scheduler.front.http.object_headers import from_origin, origin_validators
 from scheduler.front.miss.answer import send_not_found, send_opening, send_slow_down
-from scheduler.front.pull.fill import Failed, NotFound, PassedOn
+from scheduler.front.pull.fill import Failed, NotFound, PassedOn, is_for_one
 from workers.errors import OriginsExhausted, TransferError
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.plan import Lane
@@ -38,7 +38,8 @@ async def serve_head_miss(
     bucket, name = target.bucket, rule.name
     fill = parts.herd.running(bucket, target.key)
     opened = fill.opened if fill is not None else None
-    if opened is not None:
+    mine = fill is None or opened is None or not opened.withheld or fill.plan.headers == plan.headers
+    if opened is not None and mine:
         parts.stats.answered("head", bucket, name)
         if not precondition_holds(request.by_name, opened.validators):
             await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
@@ -65,10 +66,11 @@ async def serve_head_miss(
             return
         match found:
             case Absent():
-                parts.absent.remember(
-                    bucket, target.key, rule=name, epoch=plan.epoch, ttl_s=plan.absent_ttl_s
-                )
-                await parts.claims.mark_absent(bucket, target.key, plan.absent_ttl_s)
+                if not is_for_one(NotFound(answer=found.answer), plan):
+                    parts.absent.remember(
+                        bucket, target.key, rule=name, epoch=plan.epoch, ttl_s=plan.absent_ttl_s
+                    )
+                    await parts.claims.mark_absent(bucket, target.key, plan.absent_ttl_s)
                 parts.stats.answered("absent", bucket, name)
                 await send_not_found(answer, target, rule, NotFound())
             case PassedRedirect():

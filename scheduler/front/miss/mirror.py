@@ -69,7 +69,9 @@ async def serve_mirror(
     if fill is None and not ask_range:
         fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
     if fill is not None:
-        if await follow(parts, request, answer, target, rule, fill, spec, may_leave=ask_range):
+        if await follow(
+            parts, request, answer, target, rule, fill, spec, plan=plan, item=item, may_leave=ask_range
+        ):
             return
         looked_at = fill.looked_at
     if spec is not None:

@@ -20,10 +20,11 @@ from scheduler.front.http.object_headers import from_origin, origin_validators, 
 from scheduler.front.http.range_header import header_value, is_answer, parse_content_range
 from scheduler.front.miss.answer import keeps_error_body, root, send_not_found, send_opening
 from scheduler.front.miss.follow import follow, new_fill
-from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue
+from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue, is_for_one
 from scheduler.front.pull.pump import worth_queueing
 from workers.answers import Absent, PassedRedirect
 from workers.errors import OriginError, OriginPartial, OriginsExhausted, TransferError
+from workers.origin.fetch.sharing import withheld
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
@@ -69,7 +70,7 @@ async def serve_range_miss(
         fill = parts.herd.running(*name)
         until = parts.no_ranges.get((target.bucket, rule.name), 0.0)
         if fill is not None and until > asyncio.get_running_loop().time():
-            await follow(parts, request, answer, target, rule, fill, spec)
+            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
             return
         first = parts.ranges_opening.get(name)
     opening = asyncio.Event()
@@ -120,7 +121,7 @@ async def _ask(
             if fill is None:
                 fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
             found_out()
-            await follow(parts, request, answer, target, rule, fill, spec)
+            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
 
         try:
             opened = await session.open()
@@ -134,15 +135,16 @@ async def _ask(
         if isinstance(opened, Absent):
             kept = opened.answer if keeps_error_body(rule) else None
             not_found = NotFound(answer=kept)
-            parts.absent.remember(
-                target.bucket,
-                target.key,
-                rule=rule.name,
-                epoch=plan.epoch,
-                ttl_s=plan.absent_ttl_s,
-                answer=kept,
-            )
-            await parts.claims.mark_absent(target.bucket, target.key, plan.absent_ttl_s)
+            if not is_for_one(NotFound(answer=opened.answer), plan):
+                parts.absent.remember(
+                    target.bucket,
+                    target.key,
+                    rule=rule.name,
+                    epoch=plan.epoch,
+                    ttl_s=plan.absent_ttl_s,
+                    answer=kept,
+                )
+                await parts.claims.mark_absent(target.bucket, target.key, plan.absent_ttl_s)
             parts.stats.answered(
                 await send_opening(answer, target, rule, not_found), target.bucket, rule.name
             )
@@ -162,13 +164,14 @@ async def _ask(
                 fill = new_fill(rule, plan, item, looked_at=looked_at)
                 parts.herd.start(fill, lambda fill: parts.pump.run_opened(fill, owned, opened))
             found_out()
-            await follow(parts, request, answer, target, rule, fill, spec)
+            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
             return
         if not is_answer(spec, opened.content_range):
             await whole_instead(opened.content_range)  # another part than was asked for
             return
         found_out()
-        pull_in_background(parts, rule, plan, item, looked_at)
+        if plan.store.private or withheld(opened.headers, plan) is None:
+            pull_in_background(parts, rule, plan, item, looked_at)
         await _send_part(parts, request, answer, target, rule, plan, opened)
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
+
+from workers.errors import OriginError, OriginsExhausted
+from workers.origin.fetch.sharing import withheld
 
 if TYPE_CHECKING:
     from scheduler.front.http.conditional import Validators
@@ -29,6 +32,8 @@ class Opened:
     length: int | None
     validators: Validators
     body: Body
+    #: Why only the client whose request it was may have it (F61); empty when everybody may.
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +69,30 @@ class Failed:
     answer: OriginAnswer | None = None
 
 
-#: What became of opening; every follower of one fill gets the same.
+#: What became of opening; every follower of one fill gets the same, or asks for itself.
 Opening = Opened | InStore | NotFound | PassedOn | Failed
+
+
+def is_for_one(opening: Opening, plan: FetchPlan) -> bool:
+    """Whether an opening says something about the client whose headers went along in `plan` (F61).
+
+    A redirect and a refusal may well be due to who asked; an origin that is down is down for everybody.
+    """
+    match opening:
+        case Opened():
+            return bool(opening.withheld)
+        case InStore():
+            return False
+        case NotFound():
+            return opening.answer is not None and withheld(opening.answer.headers, plan) is not None
+        case PassedOn():
+            return True
+        case Failed():
+            error = opening.error.last if isinstance(opening.error, OriginsExhausted) else opening.error
+            status = error.status if isinstance(error, OriginError) else None
+            return status is not None and 400 <= status < 500
+        case _:
+            assert_never(opening)
 
 
 def for_queue(plan: FetchPlan) -> FetchPlan:
@@ -99,6 +126,8 @@ class Fill:
     task: asyncio.Task[None] | None = None
     #: The object is in the store.
     committed: bool = False
+    #: The answer is for one client, and is not stored (F61).
+    withheld: bool = False
 
     @property
     def bucket(self) -> str:

@@ -47,10 +47,12 @@ class Herd:
         fill = self._fills.get((bucket, key))
         return fill if fill is not None and fill.joinable else None
 
-    def start(self, fill: Fill, run: Callable[[Fill], Awaitable[None]] | None = None) -> Fill:
-        """Begin a fill, in the usual way or by `run`; from now on others follow it."""
-        name = (fill.bucket, fill.key)
-        self._fills[name] = fill
+    def start(
+        self, fill: Fill, run: Callable[[Fill], Awaitable[None]] | None = None, *, shared: bool = True
+    ) -> Fill:
+        """Begin a fill, in the usual way or by `run`; from now on others follow it, if it is `shared`."""
+        if shared:
+            self._fills[fill.bucket, fill.key] = fill
         task = asyncio.create_task(self._guarded(fill, run or self._run), name="fill")
         fill.task = task
         self._tasks.add(task)

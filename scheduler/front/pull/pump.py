@@ -20,7 +20,7 @@ import structlog
 
 from scheduler.front.http.object_headers import from_origin, origin_validators
 from scheduler.front.pull.claim import Claimed, Waited
-from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn
+from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn, is_for_one
 from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
     BudgetExhausted,
@@ -36,6 +36,7 @@ from workers.errors import (
     described,
 )
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
+from workers.origin.fetch.sharing import withheld
 from workers.plan import Lane
 from workers.store.metadata import object_meta
 
@@ -104,8 +105,12 @@ class Pump:
         finally:
             if mine:
                 await self._unclaim(fill)
-            if reason and save:
+            if reason and save and not fill.withheld:
                 await self._give_away(fill, reason)
+
+    async def run_alone(self, fill: Fill) -> None:
+        """As `run`, for the one client whose request it is: nothing is claimed and nothing stored (F61)."""
+        await self._pull(fill, save=False)
 
     # ------------------------------------------------------------ before the origin
     async def _claim(self, fill: Fill) -> Claimed | None:
@@ -191,7 +196,7 @@ class Pump:
             finally:
                 if claimed is Claimed.MINE:
                     await self._unclaim(fill)
-                if reason and save:
+                if reason and save and not fill.withheld:
                     await self._give_away(fill, reason)
 
     async def pull_from(self, fill: Fill, session: FetchSession, first: Fetched | None, *, save: bool) -> str:
@@ -208,6 +213,9 @@ class Pump:
             match answer:
                 case Absent():
                     not_found = NotFound(answer=answer.answer)
+                    if is_for_one(not_found, fill.plan):  # absent for whoever asked
+                        fill.settle(not_found)
+                        return ""
                     self._absent(fill, not_found)
                     fill.settle(not_found)
                     await self._claims.mark_absent(fill.bucket, fill.key, fill.plan.absent_ttl_s)
@@ -240,6 +248,12 @@ class Pump:
             attempt=fill.attempt,
             fetched_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+        reason = None if plan.store.private else withheld(answer.headers, plan)
+        fill.withheld = reason is not None
+        if reason is not None and save:
+            save = False
+            self._stats.outcome(fill.bucket, plan.rule, "skipped")
+            log.info("not_stored", key=fill.key, origin=answer.origin, reason=reason)
         body = self._spool.body()
         opened = Opened(
             headers=tuple(
@@ -248,11 +262,13 @@ class Pump:
                     meta,
                     user_meta=plan.store.user_meta,
                     set_headers=fill.return_headers,
+                    vary=fill.withheld,
                 )
             ),
             length=answer.length,
             validators=origin_validators(answer.headers),
             body=body,
+            withheld=reason or "",
         )
         if plan.store.check_md5 == "stream" and answer.digests_offered:
             body.hold_back_bytes = HELD_BACK_BYTES

@@ -154,6 +154,32 @@ async def test_a_miss_goes_through_nginx_to_ferryman_and_the_next_get_to_the_sto
     assert (status, body) == (206, BODY[5:10])
 
 
+async def test_whoever_got_the_miss_revalidates_and_continues_on_the_hit(site, chaos):
+    """F45, F62: nginx gives the kept validators, and what is asked with them is judged by Ferryman."""
+    _, fronts, get = site
+    given = [("ETag", '"of-the-origin"'), ("Last-Modified", "Tue, 01 Feb 2022 03:04:05 GMT")]
+    chaos.put("/k", BODY, given)
+    miss = (await get("/k"))[1]
+    for front in fronts:
+        await front.idle()
+    await chaos.__aexit__()
+    for hit in ((await get("/k"))[1], (await get("/k", {"Range": "bytes=5-9"}))[1]):
+        for name in ("etag", "last-modified"):
+            assert (
+                hit.getall(name)
+                == miss.getall(name)
+                == [dict(given)[{"etag": "ETag"}.get(name, "Last-Modified")]]
+            )
+    for condition, status in [
+        ({"If-None-Match": miss["etag"]}, 304),
+        ({"If-Modified-Since": miss["last-modified"]}, 304),
+        ({"If-Match": '"another"'}, 412),
+    ]:
+        assert (await get("/k", condition))[0] == status, condition
+    status, _, body = await get("/k", {"Range": "bytes=1000-", "If-Range": miss["etag"]})
+    assert (status, body) == (206, BODY[1000:])
+
+
 async def test_a_herd_through_nginx_over_two_fronts_is_one_fetch(site, chaos):
     _, _fronts, get = site
     chaos.put("/k", BODY)

@@ -210,15 +210,26 @@ async def test_a_hit_has_the_headers_that_the_origin_gave_it(site, chaos, seawee
     """S4 to S6, F45: replayed under their own names, provenance under none, others' objects unchanged."""
     front, get = site
     given = [("Access-Control-Allow-Origin", "https://a.example"), ("Expires", "in a while")]
-    given += [("Last-Modified", "Tue, 01 Feb 2022 03:04:05 GMT"), ("Content-Type", "a/b")]
+    given += [("Last-Modified", "Tue, 01 Feb 2022 03:04:05 GMT"), ("Content-Type", "a/b"), ("ETag", '"o"')]
     chaos.put("/kept", BODY, given)
     first = (await get("/kept"))[1]
     await front.idle()
     await chaos.__aexit__()
     hit = (await get("/kept"))[1]
-    for name in ("x-oss-tag", "access-control-allow-origin", "expires", "last-modified", "content-type"):
+    for name in (
+        "x-oss-tag",
+        "access-control-allow-origin",
+        "expires",
+        "last-modified",
+        "content-type",
+        "etag",
+    ):
         assert hit.getall(name) == first.getall(name), name
     assert not [name for name in hit if name.lower().startswith("x-amz-meta-")]
+    for condition in ({"If-None-Match": '"o"'}, {"If-Modified-Since": first["last-modified"]}):
+        assert (await get("/kept", condition))[0] == 304, condition
+    ranged = {"Range": "bytes=5-9", "If-Range": '"o"'}
+    assert (await get("/kept", ranged))[::2] == (206, BODY[5:10])
 
     def put() -> None:
         with contextlib.closing(client_of(seaweed)) as client:

@@ -1,14 +1,27 @@
+# ruff: noqa: E501 - a table reads best with one row a line
 """What a look at the store spares the origin, over a store and an origin of our own."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 
 from workers.errors import StoreDenied, StoreUnavailable
-from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, OriginGroup, Stored
+from workers.origin.fetch.fetched import Fetched
+from workers.plan import (
+    AlreadyPresent,
+    FetchItem,
+    FetchPlan,
+    Lane,
+    Origin,
+    OriginGroup,
+    Skipped,
+    Stored,
+    StorePolicy,
+)
 from workers.store.guarantees import StoreGuarantees
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256
 from workers.store.model import ObjectInfo
@@ -112,3 +125,78 @@ async def test_p41_what_a_killed_delivery_of_this_try_left_open_is_looked_for_be
     with pytest.raises(OriginAsked):
         await moved(store, tried_before=True)
     assert store.asked_for == "mine"
+
+
+class Lease:
+    released = False
+
+    def release(self):
+        self.released = True
+
+
+class Written(Exception):
+    """The object would have been stored."""
+
+
+class TakingStore:
+    """Lends memory, and takes what comes."""
+
+    def __init__(self):
+        self.lease = Lease()
+
+    async def reserve(self, size):
+        return self.lease
+
+    def upload(self, *_, **__):
+        raise Written
+
+
+class OneAnswer:
+    """An origin with one answer, as fetcher and session."""
+
+    def __init__(self, headers):
+        self.headers = headers
+
+    def session(self, *_, **__):
+        return self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def open(self):
+        return Fetched(
+            status=200, headers=self.headers, length=1, framing="length", content_range=None, origin="o",
+            url="http://o/a", digests_offered=False, _read=lambda _: None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "plan", "header", "reason"),
+    [
+        ("a rule that lets cookies through", replace(PLAN, passes_cookie=True), ("Cache-Control", "private"), "private"),
+        ("headers of a client", replace(PLAN, headers=(("X-T", "1"),)), ("Vary", "x-t"), "vary"),
+        ("the rule says for all", replace(PLAN, passes_cookie=True, store=StorePolicy(private=True)), ("Cache-Control", "private"), None),
+        ("nothing of a client's, as in a scan", PLAN, ("Cache-Control", "no-store"), None),
+    ],
+)  # fmt: skip
+async def test_what_is_meant_for_one_client_is_skipped_by_its_reason(what, plan, header, reason):
+    """F61."""
+    store = TakingStore()
+    moving = move(
+        plan,
+        FetchItem(key=KEY, path=KEY),
+        fetcher=OneAnswer((header,)),
+        store=store,
+        lane=Lane.COLD,
+        attempt="a",
+        now=lambda: datetime.now(tz=UTC),
+    )
+    if reason is None:
+        with pytest.raises(Written):
+            await moving
+    else:
+        assert await moving == Skipped(key=KEY, reason=reason), what
+        assert store.lease.released

@@ -104,6 +104,10 @@ LOST = [
     ("F54-F57-cos", yml(origin={"trust_etag_md5": True}, store={"accept_close_delimited": True}), "cos", ["rule-1: origin.trust_etag_md5", "rule-1: store.accept_close_delimited"]),
     ("F55-F56-cos", yml(request={"follow_fallback": "https", "allow_downgrade": True}), "cos", ["rule-1: request.allow_downgrade", "rule-1: request.follow_fallback"]),
     ("F58-F59-F60-oss", yml(request={"protocol": "http"}, store={"max_object_bytes": 1, "soft_404": "learn"}, answer={"absent_ttl_s": 1}), "oss", ["rule-1: answer.absent_ttl_s", "rule-1: store.max_object_bytes", "rule-1: store.soft_404"]),
+    ("F45-cos", yml(store={"etag": "store"}), "cos", ["rule-1: store.last_modified"]),
+    ("F61-cos", yml(store={"private": True}), "cos", ["rule-1: store.private"]),
+    ("F61-oss", yml(request={"protocol": "http"}, store={"private": True}), "oss", ["rule-1: store.private"]),
+    ("F62-cos", yml(store={"last_modified": False}), "cos", ["rule-1: store.etag"]),
     ("F39-F47-cos", yml(type="proxy", answer={"proxy_reply": "retry"}, store={"tag": "plain"}), "cos", ["rule-1: answer.proxy_reply", "rule-1: store.tag"]),
     ("F29-empty-cos", yml(path={"fixed": ""}), "cos", ["rule-1: path.fixed"]),
     ("F29-empty-oss", yml(request={"protocol": "http"}, path={"fixed": ""}), "oss", ["rule-1: path.fixed"]),
@@ -128,6 +132,8 @@ def test_what_a_format_cannot_say_is_named_and_never_dropped(
 
 
 TRANSLATED = [
+    ("F45-F62-yaml-that-says-nothing-to-cos", yml(), "cos", "<OriginRule>"),
+    ("F45-F62-yaml-that-says-nothing-to-oss", yml(request={"protocol": "http"}), "oss", "<MirrorUserLastModified>true</MirrorUserLastModified>"),
     ("oss-path-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta>", url="http://o.example/d%20e/"), "cos", "<PrefixConfiguration><Prefix>d e/</Prefix></PrefixConfiguration>"),
     ("oss-path-and-prefix-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta><ReplaceKeyPrefixWith>b/</ReplaceKeyPrefixWith>", url="http://o.example/d/", condition="<KeyPrefixEquals>a/</KeyPrefixEquals>"), "cos", "<Prefix>a/</Prefix><ReplacedWithPrefix>d/b/</ReplacedWithPrefix>"),
     ("oss-template-to-cos", oss("<MirrorSaveOssMeta>true</MirrorSaveOssMeta><ReplaceKeyWith>a/${key}.b</ReplaceKeyWith>", url="http://o.example/d/"), "cos", "<PrefixConfiguration><Prefix>d/a/</Prefix></PrefixConfiguration><SuffixConfiguration><Suffix>.b</Suffix></SuffixConfiguration>"),
