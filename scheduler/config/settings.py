@@ -63,8 +63,11 @@ def _listen(value: str) -> str:
 Listen = Annotated[str, AfterValidator(_listen)]
 
 
+Permission = Literal["read", "list", "write", "delete", "manage"]
+
+
 class AccessKey(Section):
-    """A key pair that may sign rule documents, and reads of `signed` buckets."""
+    """A client's key pair: it signs S3 calls, reads of `signed` buckets, and rule documents."""
 
     #: Name of the key pair, as clients send it.
     id: Annotated[str, Field(min_length=1)]
@@ -72,6 +75,10 @@ class AccessKey(Section):
     secret: SecretStr | None = None
     #: in a file.
     secret_file: Path | None = None
+    #: What S3 calls signed with it may do; rule documents take `manage` where this is given.
+    may: Annotated[tuple[Permission, ...], Field(min_length=1)] = ("read",)
+    #: Buckets it is for; unset: all. Those that are not under `buckets:` take `manage`.
+    buckets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_secret(self) -> AccessKey:
@@ -93,6 +100,8 @@ class GatewaySettings(Section):
     #: Front processes that share the port (SO_REUSEPORT).
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     access_keys: tuple[AccessKey, ...] = ()
+    #: Whether S3 clients see the metadata that Ferryman keeps for itself (`x-amz-meta-ferryman-*`).
+    show_own_metadata: bool = False
     #: Networks whose X-Forwarded-* and X-Ferryman-Status headers are believed, as CIDR.
     trusted_proxies: tuple[Network, ...] = ()
     #: Names by which clients reach this gateway; an origin of that name is a loop.

@@ -27,6 +27,7 @@ from scheduler.front.miss.head import serve_head_miss
 from scheduler.front.miss.mirror import serve_mirror
 from scheduler.front.miss.proxy import serve_proxy
 from scheduler.front.miss.redirect import serve_redirect
+from scheduler.front.miss.source import pull_whole
 from scheduler.front.parts import Parts
 from scheduler.front.pull.absent import AbsentCache
 from scheduler.front.pull.admission import Admission
@@ -36,6 +37,7 @@ from scheduler.front.pull.jobs import Jobs
 from scheduler.front.pull.pump import Pump
 from scheduler.front.pull.spool import BodyFailed, Spool
 from scheduler.front.rules_api.vendor_xml import WireRequest, is_wire_request, keyring_of, read_body, wire_api
+from scheduler.front.s3.front import S3Front
 from scheduler.front.stats import GatewayStats
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status
@@ -75,6 +77,7 @@ class Gateway:
         self._lookup = BucketLookup.of(gateway.domains, services.buckets)
         self._lookup_version = services.buckets.version
         self._keys = keyring_of(settings)
+        self._s3 = S3Front(services, self._keys, self)
         loop_time = time.monotonic
         stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
         claims = FrontClaims(services.ledger.claims, owner=f"{FRONT}{services.instance}")
@@ -192,6 +195,9 @@ class Gateway:
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> None:
         address = self._address(request)
+        if self._s3.claims(request, address):
+            await self._s3.serve(request, answer, address, receive)
+            return
         if is_wire_request(request.method, address, scope["query_string"]):
             await self._rules_call(request, answer, address, scope, receive)
             return
@@ -287,6 +293,51 @@ class Gateway:
             return
         assert ruleset is not None
         await self._by_rule(request, answer, target, ruleset, rule, status=status, looked_at=looked_at)
+
+    # ------------------------------------------------------------ for S3 clients
+
+    async def answer_miss(
+        self, request: Request, answer: Answer, bucket: str, key: str, *, status: int, looked_at: float
+    ) -> bool:
+        """Answer a read that the store could not; False when no rule wants it.
+
+        S3 clients ask HEAD before they download, so a Mirror rule answers it whatever F40 says.
+        """
+        found = self._rule_for(request, bucket, key, status=status)
+        if found is None:
+            return False
+        target, ruleset, rule = found
+        await self._by_rule(request, answer, target, ruleset, rule, status=status, looked_at=looked_at)
+        return True
+
+    async def pull_source(self, request: Request, bucket: str, key: str) -> None:
+        """Bring the source of a copy from its origin, where a Mirror rule has it and the store lacks it."""
+        if self._rule_for(request, bucket, key, status=404) is None:
+            return
+        looked_at = asyncio.get_running_loop().time()
+        if await self.parts.store.head(bucket, key) is not None:
+            return
+        found = self._rule_for(request, bucket, key, status=404)
+        if found is None or found[2].type is not RuleType.MIRROR:
+            return
+        target, ruleset, rule = found
+        await pull_whole(self.parts, request, target, ruleset, rule, looked_at=looked_at)
+
+    def _rule_for(
+        self, request: Request, bucket: str, key: str, *, status: int
+    ) -> tuple[Target, RuleSet, Rule] | None:
+        settings = self._settings.buckets.get(bucket)
+        ruleset = self._services.rules.snapshot(bucket)
+        if settings is None or ruleset is None or key.startswith("/"):
+            return None
+        target = Target(bucket=bucket, key=key, leading_slashes=0, bucket_settings=settings)
+        facts = target.facts(request, status)
+        rule = match(ruleset, facts)
+        if rule is None and request.method != "GET":
+            rule = match(ruleset, replace(facts, method="GET"))
+            if rule is not None and rule.type is not RuleType.MIRROR:
+                rule = None
+        return None if rule is None else (target, ruleset, rule)
 
     async def _from_store(
         self, request: Request, answer: Answer, target: Target, ruleset: RuleSet | None

@@ -131,6 +131,11 @@ def needs_no_status(ruleset: RuleSet) -> bool:
     return _compiled(ruleset).any_status
 
 
+def names(ruleset: RuleSet, key: str) -> bool:
+    """Whether some rule's prefix or suffix fits the key, whatever else the rule asks: it might bring it."""
+    return bool(_compiled(ruleset).candidates(key))
+
+
 def triggers(rule: Rule, method: str) -> bool:
     """Whether a method triggers a rule: GET; HEAD for redirects and with `allow_head` (2.4, A33 to A36)."""
     if method == "GET":

@@ -421,10 +421,14 @@ def test_boto3_without_a_signature_is_refused_w13(server):
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
-def test_boto3_gets_405_for_what_is_no_rule_api_w8(server):
+def test_what_is_no_rule_api_is_405_w8_and_for_s3_clients_the_stores_business(server):
+    with pytest.raises(oss2.exceptions.ServerError) as no_api:
+        oss2_bucket(server.port, "site").get_bucket_acl()
+    assert (no_api.value.status, no_api.value.code) == (405, "MethodNotAllowed")
     with pytest.raises(botocore.exceptions.ClientError) as refused:
         s3_client(server.port).get_bucket_acl(Bucket="site")
-    assert refused.value.response["Error"]["Code"] == "MethodNotAllowed"
+    assert refused.value.response["Error"]["Code"] == "AccessDenied"
+    assert "'manage'" in refused.value.response["Error"]["Message"]
 
 
 # ------------------------------------------------------------ across the formats

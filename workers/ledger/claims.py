@@ -31,7 +31,7 @@ from workers.ledger import claim_scripts
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -232,6 +232,42 @@ class Claims:
         if not keys:
             return 0
         return int(await self._redis.delete(*(self._name("tomb", bucket, key) for key in keys)))
+
+    async def bury(
+        self, bucket: str, keys: Sequence[str], *, mark: str, ttl_s: float
+    ) -> tuple[dict[str, str | None], list[str]]:
+        """Put tombstones of the value `mark`: what stood there before, and which keys are being moved now.
+
+        A key that is not among these cannot begin to move any more: starting and burying are one step each.
+        """
+        before: dict[str, str | None] = {}
+        running: list[str] = []
+        for at in range(0, len(keys), CHUNK):
+            some = list(dict.fromkeys(keys[at : at + CHUNK]))
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for key in some:
+                    pipe.set(self._name("tomb", bucket, key), mark, px=max(1, int(ttl_s * 1000)), get=True)
+                    pipe.get(self._name("claim", bucket, key))
+                answers = await pipe.execute()
+            for key, old, held in zip(some, answers[::2], answers[1::2], strict=True):
+                before.setdefault(key, None if old == mark else old)
+                if held is not None and held.startswith("running|"):
+                    running.append(key)
+        return before, running
+
+    async def unbury(self, bucket: str, before: Mapping[str, str | None], *, mark: str, ttl_s: float) -> None:
+        """Take tombstones of the value `mark` back for what stood there before; others are left alone."""
+        for key, old in before.items():
+            args: list[str | int] = [mark, old or "", int(ttl_s * 1000) if old else 0]
+            await self._swap([self._name("tomb", bucket, key)], args)
+
+    async def running(self, bucket: str, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that somebody moves now."""
+        if not keys:
+            return []
+        names = [self._name("claim", bucket, key) for key in keys]
+        held = cast("list[str | None]", await self._redis.mget(names))
+        return [key for key, value in zip(keys, held, strict=True) if value and value.startswith("running|")]
 
     async def tombstone(self, bucket: str, key: str) -> str | None:
         """The reason of the key's tombstone, or None."""

@@ -18,13 +18,15 @@ from workers.store.listing import list_objects
 from workers.store.memory import MemoryBudget
 from workers.store.model import StoreAnswer
 from workers.store.wire.answers import failure, object_info
+from workers.store.wire.lean import MAX_REQUEST_BYTES
+from workers.store.wire.passed import PassedAnswer
 from workers.store.wire.response import StoreResponse, ends_visibly
-from workers.store.wire.signing import sha256_hex
+from workers.store.wire.signing import EMPTY_SHA256, sha256_hex
 from workers.store.wire.standing_headers import creation_headers, customer_headers, owner_headers
 from workers.store.wire.transport import TRANSLATED, Transport, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from workers.settings import LimitSettings, StoreSettings
@@ -124,6 +126,54 @@ class StoreAccess:
                 failed = error
             await self.transport.pause(failed, attempt)
             attempt += 1
+
+    async def pass_on(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        *,
+        headers: dict[str, str],
+        query: str = "",
+        body: bytes | AsyncIterable[bytes] | None = None,
+        length: int | None = None,
+        payload_sha256: str = EMPTY_SHA256,
+        about_bytes: bool = False,
+    ) -> PassedAnswer:
+        """Somebody else's request, signed anew, and the store's answer as it is; no retry.
+
+        Args:
+            method: HTTP method.
+            bucket: empty for the service itself.
+            key: empty for the bucket itself.
+            headers: lower-case names, without length, host and signature.
+            query: encoded, in canonical order.
+            body: bytes, or what yields exactly `length` of them; its exception breaks the request off.
+            length: bytes of a body that streams.
+            payload_sha256: of the body, in hex, or `UNSIGNED`.
+            about_bytes: whether it reads or writes an object's bytes, which `store.sse: customer` encrypts.
+
+        Raises:
+            StoreUnavailable: no connection, no answer in time, or a broken one.
+        """
+        what = f"{method} {bucket}/{key}"
+        sent = {**(self.read_headers if about_bytes else self.common_headers), **headers}
+        if isinstance(body, bytes) and len(body) <= MAX_REQUEST_BYTES and method in {"PUT", "DELETE"}:
+            answer = await self.transport.once(
+                method, bucket, key, headers=sent, query=query, body=body, payload_sha256=payload_sha256
+            )
+            return PassedAnswer(answer.status, [*answer.headers.items()], what=what, body=answer.body)
+        if isinstance(body, bytes):
+            sent["content-length"] = str(len(body))
+        elif length is not None:
+            sent["content-length"] = str(length)
+        opened = await self.transport.stream(
+            method, bucket, key, headers=sent, query=query, body=body, payload_sha256=payload_sha256
+        )
+        if method != "HEAD" and opened.status not in {204, 304} and not ends_visibly(opened):
+            opened.close()
+            raise StoreUnavailable(f"{what}: neither length nor chunked", status=opened.status)
+        return PassedAnswer(opened.status, [*opened.headers.items()], what=what, opened=opened)
 
     def presign_get(
         self,

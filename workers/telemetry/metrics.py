@@ -90,6 +90,7 @@ _GATEWAY_REQUESTS = Count(
     "status",
     "kind",
 )
+_S3_REQUESTS = Count("ferryman_s3_requests_total", "Answers of the S3 front.", "operation", "status")
 _GATEWAY_FIRST_BYTE = Spread(
     "ferryman_gateway_first_byte_seconds",
     "Time to the gateway's response head, by kind of answer.",
@@ -234,6 +235,11 @@ def gateway_answered(status: int, kind: str, *, first_byte_s: float) -> None:
     """The gateway answered: `kind` is `hit`, `origin`, `redirect`, `absent`, …."""
     _GATEWAY_REQUESTS.add(str(status), kind)
     _GATEWAY_FIRST_BYTE.observe(first_byte_s, kind)
+
+
+def s3_answered(operation: str, status: int) -> None:
+    """The S3 front answered an operation; those without a name of their own are `Other`."""
+    _S3_REQUESTS.add("Other" if operation.startswith("Other") else operation, str(status))
 
 
 # ---------------------------------------------------------------- states

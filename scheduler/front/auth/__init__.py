@@ -1,8 +1,8 @@
 """Who signed this request? The vendors' signature schemes, verified against configured keys. Pure.
 
-Owns the choice of the scheme; each scheme is one file. Used for the rule documents (SEMANTICS.md W13) and for
-GET and HEAD of `access: signed` buckets, presigned URLs included. Knows no settings, no clock and no
-framework.
+Owns the choice of the scheme; each scheme is one file. Used for the rule documents (SEMANTICS.md W13), for
+GET and HEAD of `access: signed` buckets, presigned URLs included, and for S3 calls. Knows no settings, no
+clock and no framework.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
+from scheduler.front.auth.aws_v4 import BodySignature, body_signature
 from scheduler.front.auth.encoding import has_query
 from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequest, denied
 
@@ -61,4 +62,12 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
     raise denied("The request is not signed, and this needs a signature or a bearer token.")
 
 
-__all__ = ["AuthError", "Keyring", "Principal", "SignedRequest", "verify"]
+__all__ = [
+    "AuthError",
+    "BodySignature",
+    "Keyring",
+    "Principal",
+    "SignedRequest",
+    "body_signature",
+    "verify",
+]

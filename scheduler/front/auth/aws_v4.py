@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,8 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
 
     Raises:
         AuthError: InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied,
-            InvalidArgument, XAmzContentSHA256Mismatch, and NotImplemented for chunk-signed bodies.
+            InvalidArgument, XAmzContentSHA256Mismatch, and NotImplemented for chunk-signed bodies that were
+            read whole.
     """
     in_header = bool(request.header("authorization"))
     if in_header:
@@ -94,9 +96,7 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
         require_open(signed_at, signed_at + expires, now)
 
     payload = _payload(request, in_header=in_header)
-    key = ("AWS4" + secret).encode()
-    for part in parts:
-        key = hmac.digest(key, part.encode("latin-1"), hashlib.sha256)
+    key = _signing_key(secret, parts)
     wanted = ""
     for path, query in _spellings(request):
         text = _canonical(request, path, query, listed, payload)
@@ -108,6 +108,52 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
     return Principal(key_id=key_id, scheme=SCHEME)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodySignature:
+    """What a verified request says of its body."""
+
+    #: SHA-256 in hex, `UNSIGNED-PAYLOAD`, or one of the `STREAMING-…` words.
+    payload: str
+    #: With what chunks are signed, and the request's own signature, from which theirs follow.
+    key: bytes = field(repr=False)
+    stamp: str
+    scope: str
+    signature: str
+    #: Lower-case names of the signed headers.
+    signed_headers: frozenset[str]
+
+
+def body_signature(request: SignedRequest, keys: Keyring) -> BodySignature:
+    """Of a request that `verify` has accepted, what its body is checked with."""
+    in_header = bool(request.header("authorization"))
+    if in_header:
+        given = fields(request.header("authorization").removeprefix(ALGORITHM), ",")
+        credential, signature = given["Credential"], given["Signature"]
+        listed = given["SignedHeaders"]
+        stamp = request.header("x-amz-date")
+    else:
+        credential = query_value(request.query, "X-Amz-Credential") or ""
+        signature = query_value(request.query, "X-Amz-Signature") or ""
+        listed = query_value(request.query, "X-Amz-SignedHeaders") or ""
+        stamp = query_value(request.query, "X-Amz-Date") or ""
+    key_id, *parts = credential.rsplit("/", 4)
+    return BodySignature(
+        payload=_payload(request, in_header=in_header),
+        key=_signing_key(secret_of(keys, key_id), parts),
+        stamp=stamp or _compact(http_time(request.header("date")) or 0.0),
+        scope="/".join(parts),
+        signature=signature,
+        signed_headers=frozenset(listed_names(listed)),
+    )
+
+
+def _signing_key(secret: str, parts: list[str]) -> bytes:
+    key = ("AWS4" + secret).encode()
+    for part in parts:
+        key = hmac.digest(key, part.encode("latin-1"), hashlib.sha256)
+    return key
+
+
 def _compact(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
@@ -116,7 +162,7 @@ def _payload(request: SignedRequest, *, in_header: bool) -> str:
     named = request.header("x-amz-content-sha256")
     if not in_header:
         named = query_value(request.query, "X-Amz-Content-Sha256") or named or _UNSIGNED
-    if named.startswith("STREAMING-"):
+    if named.startswith("STREAMING-") and request.body is not None:
         raise AuthError(501, "NotImplemented", "Chunk-signed bodies are not read here; sign the whole body.")
     if not named:
         named = hashlib.sha256(request.body or b"").hexdigest()

@@ -1,8 +1,8 @@
 """A key that the store lacks: one file a kind of answer (SEMANTICS.md section 5).
 
 Must not know how bytes are moved (`pull`). `mirror` (A1 to A14), `range` (A15 to A19: a range request on a
-missing key), `head` (A35 to A37), `proxy`, `redirect`; `follow` hands a running pull to a client, `answer`
-turns failures into S3 errors.
+missing key), `head` (A35 to A37), `proxy`, `redirect`, `source` (of a copy); `follow` hands a running pull to
+a client, `answer` turns failures into S3 errors.
 """
 
-__all__ = ["answer", "head", "mirror", "proxy", "redirect"]
+__all__ = ["answer", "head", "mirror", "proxy", "redirect", "source"]

@@ -1,15 +1,17 @@
 """Requests to the store: addressed, signed, sent, answered.
 
 Must not know what an object means. Read `transport`, then `lean` (short exchanges), `signing`, `addressing`,
-`answers` (status to error), `checksums`, `response` (a body on its way out), `credentials`,
-`standing_headers`.
+`answers` (status to error), `checksums`, `response` (a body on its way out), `passed` (an answer that goes
+on as it is), `credentials`, `standing_headers`.
 """
 
 __all__ = [
     "addressing",
     "answers",
     "checksums",
+    "lean",
     "multipart",
+    "passed",
     "response",
     "signing",
     "standing_headers",

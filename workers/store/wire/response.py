@@ -13,6 +13,8 @@ from workers.store.wire.transport import TRANSLATED, unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp import ClientResponse
+
     from workers.http.exchange import Exchange
     from workers.store.model import ObjectInfo
 
@@ -61,6 +63,6 @@ class StoreResponse:
         self._exchange.close()
 
 
-def ends_visibly(response: Exchange) -> bool:
+def ends_visibly(response: Exchange | ClientResponse) -> bool:
     """Whether a body's end can be told from a connection that broke."""
     return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers

@@ -174,6 +174,43 @@ class Transport:
         except TRANSLATED as error:
             raise unavailable(error, f"GET {bucket}/{key}") from error
 
+    async def stream(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        *,
+        headers: dict[str, str],
+        query: str = "",
+        body: Any = None,
+        payload_sha256: str = EMPTY_SHA256,
+    ) -> Exchange | aiohttp.ClientResponse:
+        """Send one signed request and return its answer with the body unread; no retry.
+
+        `headers` are completed in place. A `body` that streams needs a `content-length` among them; what it
+        raises breaks the request off, and is the cause of the error here.
+
+        Raises:
+            StoreUnavailable: no connection, no answer in time, or a broken one.
+        """
+        reader, session = self._reader, self._session
+        if reader is None or session is None:
+            raise RuntimeError("the store is not open")
+        # The length is not signed: it is the connection's, not the request's.
+        length = headers.pop("content-length", None)
+        target = await self._signed(method, bucket, key, headers, query, payload_sha256)
+        if length is not None:
+            headers["content-length"] = length
+        try:
+            if body is None and length is None:
+                route, path = reader.route(f"{target.scheme}://{target.host}{target.path_qs}")
+                return await reader.send(method, route, path, [*headers.items()])
+            return await session.request(
+                method, target.url, data=body, headers=headers, allow_redirects=False
+            )
+        except TRANSLATED as error:
+            raise unavailable(error, f"{method} {bucket}/{key}") from error
+
     async def _signed(
         self,
         method: str,

@@ -1,0 +1,206 @@
+"""One S3 call from its signature to the permission of its key.
+
+Owns which requests are S3 calls, and the order: who signed, what is asked for, may the key. How a call is
+answered is `calls`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import unquote_to_bytes
+
+import structlog
+
+from scheduler.front.auth import AuthError, SignedRequest, body_signature, verify
+from scheduler.front.auth.encoding import encode, fields, has_query, query_pairs, query_value
+from scheduler.front.http import s3_error
+from scheduler.front.http.s3_error import S3Error
+from scheduler.front.s3.call import RESERVED, Call, Refused
+from scheduler.front.s3.calls import Calls
+from scheduler.front.s3.headers import (
+    UNSIGNED_BY_PROXIES,
+)
+from scheduler.front.s3.operation import operation, parameters
+from scheduler.front.s3.payload import BodyRefused
+from scheduler.front.s3.permission import Grants
+from scheduler.front.s3.tombstones import NotBuried
+from scheduler.rules.keys import MAX_KEY_BYTES, is_reserved
+from workers.errors import StoreError
+from workers.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scheduler.front.auth import BodySignature, Keyring, Principal
+    from scheduler.front.http.answer import Answer
+    from scheduler.front.http.bucket_address import BucketAddress
+    from scheduler.front.http.request import Request
+    from scheduler.front.s3.body import Receive
+    from scheduler.front.s3.calls import Miss, S3Services
+    from scheduler.front.s3.operation import Operation
+
+log = structlog.get_logger()
+
+_QUERY_MARKS: Final = ("X-Amz-Algorithm", "AWSAccessKeyId")
+
+
+class S3Front:
+    """The S3 front of one process."""
+
+    def __init__(self, services: S3Services, keys: Keyring, miss: Miss) -> None:
+        settings = services.settings
+        self._settings = settings
+        self._keys = keys
+        self._grants = Grants(settings.gateway.access_keys, buckets=settings.buckets)
+        self._calls = Calls(services, self._grants, miss)
+
+    # ------------------------------------------------------------ which requests are S3 calls
+
+    def claims(self, request: Request, address: BucketAddress) -> bool:
+        """Whether a request is an S3 call: one that AWS's schemes sign.
+
+        A public bucket serves plain reads whatever key signed them, if it is none of ours: clients that
+        always sign read the web front.
+        """
+        authorization = request.by_name.get("authorization", "")
+        query = request.query.encode("latin-1")
+        if not (
+            authorization.startswith(("AWS4-HMAC-SHA256", "AWS "))
+            or (query and has_query(query, *_QUERY_MARKS))
+        ):
+            return False
+        if address.is_bucket and {name for name, _ in query_pairs(query)} & {b"origin", b"website"}:
+            return False  # rule documents
+        if _key_id(authorization, query) in self._keys.pairs:
+            return True
+        if address.is_bucket or request.method not in {"GET", "HEAD"}:
+            return bool(self._keys.pairs)
+        bucket = self._settings.buckets.get(address.bucket)
+        if bucket is not None and bucket.access == "signed":
+            return True
+        return not operation(request.method, query, of="object").is_plain_read
+
+    # ------------------------------------------------------------ one call
+
+    async def serve(self, request: Request, answer: Answer, address: BucketAddress, receive: Receive) -> None:
+        """Answer one call; raises only what an answer that has begun raises."""
+        query = request.query.encode("latin-1")
+        of: Literal["service", "bucket", "object"] = "object"
+        if address.is_bucket:
+            of = "bucket" if address.bucket else "service"
+        copies = "x-amz-copy-source" in request.by_name
+        asked = operation(request.method, query, of=of, copies=copies)
+        try:
+            await self._calls.answer(self._allowed(request, answer, address, receive, asked))
+        except (Refused, BodyRefused, NotBuried, StoreError) as error:
+            if answer.started:
+                raise
+            refused, headers = _as_answer(error)
+            log.info(
+                "s3_refused",
+                request_id=request.id,
+                operation=asked.name,
+                access_key=_key_id(request.by_name.get("authorization", ""), query)[:64],
+                bucket=address.bucket,
+                code=refused.code,
+                reason=refused.message,
+            )
+            await answer.error(
+                refused, resource=address.resource, headers=[*headers, (b"connection", b"close")]
+            )
+        finally:
+            if answer.started:
+                metrics.s3_answered(asked.name, answer.status)
+
+    def _allowed(
+        self, request: Request, answer: Answer, address: BucketAddress, receive: Receive, asked: Operation
+    ) -> Call:
+        query = request.query.encode("latin-1")
+        signed = SignedRequest(
+            method=request.method,
+            raw_path=request.raw_path,
+            query=query,
+            headers=tuple((n, request.client.host if n == "host" else v) for n, v in request.headers),
+            bucket=address.bucket,
+            object_path=address.object_path,
+        )
+        try:
+            principal = verify(signed, self._keys, time.time())
+            signature = _signature(signed, principal, self._keys)
+        except AuthError as error:
+            refused = S3Error(status=error.status, code=error.code, message=error.message)
+            raise Refused(refused) from error
+        refusal = self._grants.refusal(principal.key_id, asked.permission, address.bucket)
+        if refusal is not None:
+            raise Refused(refusal)
+        key = "" if address.is_bucket else _key(address)
+        if is_reserved(key):
+            raise Refused(s3_error.NO_SUCH_KEY if asked.is_plain_read else RESERVED)
+        pairs = parameters(query)
+        return Call(
+            request=request,
+            answer=answer,
+            receive=receive,
+            operation=asked,
+            key_id=principal.key_id,
+            signature=signature,
+            bucket=address.bucket,
+            key=key,
+            query=b"&".join(sorted(encode(name) + b"=" + encode(value) for name, value in pairs)).decode(),
+            parameters={n.decode("utf-8", "replace"): v.decode("utf-8", "replace") for n, v in pairs},
+        )
+
+
+def _as_answer(error: Exception) -> tuple[S3Error, tuple[tuple[bytes, bytes], ...]]:
+    match error:
+        case Refused():
+            return error.error, error.headers
+        case BodyRefused():
+            return error.error, ()
+        case NotBuried():
+            busy = s3_error.SLOW_DOWN
+            return S3Error(status=busy.status, code=busy.code, message=str(error)), ((b"retry-after", b"1"),)
+        case _:
+            return s3_error.SERVICE_UNAVAILABLE, ((b"retry-after", b"2"),)
+
+
+def _key_id(authorization: str, query: bytes) -> str:
+    if authorization.startswith("AWS "):
+        return authorization.removeprefix("AWS ").strip().partition(":")[0]
+    if authorization:
+        given: Mapping[str, Any] = fields(authorization.removeprefix("AWS4-HMAC-SHA256"), ",")
+        return str(given.get("Credential", "")).rsplit("/", 4)[0]
+    credential = query_value(query, "X-Amz-Credential")
+    if credential is not None:
+        return credential.rsplit("/", 4)[0]
+    return query_value(query, "AWSAccessKeyId") or ""
+
+
+def _signature(signed: SignedRequest, principal: Principal, keys: Keyring) -> BodySignature | None:
+    """What a version 4 signature says of the body; None for version 2.
+
+    Raises:
+        AuthError: 403 AccessDenied: an `x-amz-` header is not signed, so anybody could have added it.
+    """
+    if principal.scheme != "aws-v4":
+        return None
+    found = body_signature(signed, keys)
+    for name, _ in signed.headers:
+        if name.startswith("x-amz-") and name not in found.signed_headers and name not in UNSIGNED_BY_PROXIES:
+            raise AuthError(
+                403, "AccessDenied", f"The header {name} is not signed; every x-amz- header must be."
+            )
+    return found
+
+
+def _key(address: BucketAddress) -> str:
+    try:
+        key = unquote_to_bytes(address.object_path[1:]).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(s3_error.INVALID_URI) from error
+    if "\0" in key:
+        raise Refused(s3_error.INVALID_URI)
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise Refused(s3_error.KEY_TOO_LONG)
+    return key

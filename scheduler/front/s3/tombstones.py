@@ -1,0 +1,115 @@
+"""Deleted stays deleted: tombstones around a delete, lifted by a later write (SEMANTICS.md S15).
+
+Owns the order that decides every race by the key's claim. A delete buries first: from then on no pull can
+begin. A pull that holds the claim already is waited for, so that its object is there to be deleted; only
+then is the store asked. A write looks which tombstone there is before the store is asked, and afterwards
+lifts that one only: a delete that came meanwhile has put another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from workers.errors import FerrymanError, described
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from workers.ledger.claims import Claims
+
+log = structlog.get_logger()
+
+#: Seconds that a tombstone lasts: longer than migrations do.
+TTL_S: Final = 90 * 86_400.0
+#: Longest time in seconds that the ledger may delay a client.
+_PATIENCE_S: Final = 2.0
+_FIRST_LOOK_S: Final = 0.01
+_LAST_LOOK_S: Final = 0.25
+
+
+class NotBuried(FerrymanError):
+    """Nothing may be deleted now; the client tries again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buried:
+    """Keys under a tombstone of one request."""
+
+    bucket: str
+    mark: str
+    #: By key, the tombstone that was there before; None where there was none.
+    before: Mapping[str, str | None]
+
+
+class Tombstones:
+    """The tombstones of one front; `wait_s` is how long a delete waits for a pull that is under way."""
+
+    def __init__(self, claims: Claims, *, wait_s: float) -> None:
+        self._claims = claims
+        self._wait_s = wait_s
+
+    async def bury(self, bucket: str, keys: Sequence[str], *, mark: str) -> Buried:
+        """Put tombstones, and wait until no pull of these keys is under way.
+
+        Raises:
+            NotBuried: the ledger does not answer, or a pull lasts too long; no tombstone is left.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                before, running = await self._claims.bury(bucket, keys, mark=mark, ttl_s=TTL_S)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("ledger_away", error=described(error))
+            raise NotBuried("The ledger does not answer, so the deletion could not be noted.") from error
+        buried = Buried(bucket=bucket, mark=mark, before=before)
+        try:
+            if running and not await self._ended(bucket, running):
+                raise NotBuried("An object is being fetched from its origin and cannot be deleted yet.")
+        except BaseException:
+            await self.take_back(buried)
+            raise
+        return buried
+
+    async def take_back(self, buried: Buried, keys: Iterable[str] | None = None) -> None:
+        """The store has deleted nothing of these: things are as they were, unless somebody changed them."""
+        wanted = buried.before if keys is None else {k: buried.before[k] for k in keys if k in buried.before}
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._claims.unbury(buried.bucket, wanted, mark=buried.mark, ttl_s=TTL_S)
+        except (RedisError, OSError, TimeoutError) as error:
+            # The object is there all the same: a tombstone only keeps a missing key from being pulled.
+            log.warning("tombstone_left", bucket=buried.bucket, keys=len(wanted), error=described(error))
+
+    async def found(self, bucket: str, key: str) -> str | None:
+        """The key's tombstone before a write; None when there is none or the ledger does not answer."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await self._claims.tombstone(bucket, key)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("ledger_away", error=described(error))
+            return None
+
+    async def lift(self, bucket: str, key: str, mark: str) -> None:
+        """The key was written: this tombstone goes, and no other."""
+        await self.take_back(Buried(bucket=bucket, mark=mark, before={key: None}))
+
+    async def _ended(self, bucket: str, keys: Sequence[str]) -> bool:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._wait_s
+        pause = _FIRST_LOOK_S
+        left = list(keys)
+        while left:
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LAST_LOOK_S)
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    left = await self._claims.running(bucket, left)
+            except (RedisError, OSError, TimeoutError) as error:
+                raise NotBuried("The ledger does not answer.") from error
+        return True
