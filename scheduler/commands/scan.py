@@ -18,7 +18,7 @@ from scheduler.commands.command_line import (
     stop_event,
 )
 from scheduler.commands.rules_in_force import note_other_rules
-from scheduler.commands.scan_view import show, watch
+from scheduler.commands.scan_view import show, unread, watch
 from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
@@ -153,7 +153,10 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
     if report["phase"] != "done":
         return f"scan {name} {report['phase']}: {report['error'] or 'by an operator'}"
     failed = report["total"]["failed"]
-    return f"{failed} keys failed: ferryman failures list --bucket {report['bucket']}" if failed else ""
+    problems = [unread(report)] if report["unread"] else []
+    if failed:
+        problems.append(f"{failed} keys failed: ferryman failures list --bucket {report['bucket']}")
+    return "; ".join(problems)
 
 
 async def _runs_somewhere(service: ScanService) -> bool:

@@ -81,6 +81,8 @@ def standing(report: dict[str, Any]) -> str:
     """The phase, or why nothing happens."""
     if report["paused"]:
         return "paused"
+    if report["phase"] == "inventory" and report["pages"]:
+        return f"inventory, {report['pages']} pages read"
     return (
         f"{report['phase']}, waiting for {report['waiting']}" if report["waiting"] else str(report["phase"])
     )
@@ -104,12 +106,22 @@ def show(report: dict[str, Any]) -> None:
     click.echo(f"  found {total['found']} = " + " + ".join(f"{total[term]} {term}" for term in _TERMS))
     stored = in_bytes(total["bytes"])
     click.echo(f"  {stored} stored, {report['duplicates']} named twice, {report['extra']} only in the bucket")
+    if report["unread"]:
+        click.echo(f"  {unread(report)}")
+    if report["outside"]:
+        click.echo(f"  {report['outside']} links led out of the inventory's source and were not followed")
     if report["dry_run"]:
         click.echo(f"  dry run: {report['would_fetch']} would be fetched")
     if len(report["prefixes"]) > 1:
         for prefix, row in report["prefixes"].items():
             shown = ", ".join(f"{row[term]} {term}" for term in _TERMS if row[term])
             click.echo(f"    {prefix:<24} found {row['found']}: {shown}")
+
+
+def unread(report: dict[str, Any]) -> str:
+    """What to say of the places that could not be read."""
+    where = f"ferryman failures list --bucket {report['bucket']} --reason unread_place"
+    return f"{report['unread']} places could not be read: {where}"
 
 
 def in_bytes(number: float) -> str:

@@ -15,6 +15,7 @@ from scheduler.misses.event import MissEvent
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
+from workers.ledger.failures import UNREAD_PLACE
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Ledger
     from workers.plan import FetchItem, FetchPlan
 
+_NO_KEY = "a place of an inventory, no key: scan again, or waive it"
 #: Failures sent in one step.
 _STEP = 500
 
@@ -124,7 +126,10 @@ async def retry(services: RetryServices, failures: Sequence[Failure]) -> RetryRe
     by_bucket: dict[str, list[Failure]] = {}
     for failure in failures:
         by_bucket.setdefault(failure.bucket, []).append(failure)
-    for bucket, theirs in by_bucket.items():
+    for bucket, listed in by_bucket.items():
+        places = [failure for failure in listed if failure.reason == UNREAD_PLACE]
+        theirs = [failure for failure in listed if failure.reason != UNREAD_PLACE]
+        report += RetryReport(kept=tuple((bucket, place.key, _NO_KEY) for place in places))
         for at in range(0, len(theirs), _STEP):
             report += await _step(services, bucket, theirs[at : at + _STEP])
     return report

@@ -29,7 +29,10 @@ from scheduler.scan.compare.sorting import read_blocks
 from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, replacements
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
+from scheduler.scan.inventory.walk import Walk
 from scheduler.scan.state import LEASE_MS, Checkpoint, account
+from scheduler.scan.ticking import ticking
+from scheduler.scan.unread import forget_read, list_unread
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, QueueFull, described
 from workers.plan import Batch, Lane
@@ -252,21 +255,37 @@ class Coordinator:
             selection=self._selection,
             groups=self._groups,
         )
-        looked_at = self._clock()
+        walk = Walk(prefix=options.prefix, exclude=options.exclude)
+
+        async def tick() -> None:
+            await self._obey()
+            seen = replace(self.state, pages=walk.pages, outside=walk.outside)
+            await self._put(seen if again else replace(seen, read=reading.read, unread=walk.missed))
+
+        source = ticking(
+            open_source(options.inventory, services=self._services, walk=walk), tick, every_s=TICK_S
+        )
         try:
-            async for block in open_source(options.inventory, services=self._services):
-                await asyncio.to_thread(reading.take, block)
-                await self._list_refused(reading)
-                if self._clock() - looked_at > TICK_S:
-                    looked_at = self._clock()
-                    await self._obey()
-                    await self._put(self.state if again else replace(self.state, read=reading.read))
+            async with contextlib.aclosing(source) as blocks:
+                async for block in blocks:
+                    await asyncio.to_thread(reading.take, block)
+                    await self._list_refused(reading)
+                    await list_unread(self._services.ledger, self.state, walk)
+            await list_unread(self._services.ledger, self.state, walk)
             found = await asyncio.to_thread(reading.finish)
         except BaseException:
             reading.abort()
             raise
         state = replace(self.state, inventory_complete=True, inventory_file=str(found.path))
+        # What an earlier pass could not read stays unread: its keys may stand before the checkpoint.
+        state = replace(
+            state,
+            pages=walk.pages,
+            outside=walk.outside,
+            unread=max(walk.missed, state.unread if again else 0),
+        )
         if not again:
+            await forget_read(self._services.ledger, self.state)
             state = replace(
                 state,
                 read=reading.read,

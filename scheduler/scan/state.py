@@ -142,6 +142,11 @@ class ScanState:
     read: int = 0
     inventory_file: str = ""
     inventory_complete: bool = False
+    #: Pages, folders or sitemaps of the source that were read so far, places that could not be, and links
+    #: that lead out of it.
+    pages: int = 0
+    unread: int = 0
+    outside: int = 0
     #: Keys the inventory named more than once.
     duplicates: int = 0
     #: Keys of the bucket that the inventory lacks (moved by misses, or written by users).

@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
+#: Reason of a record whose key is a place that a scan's inventory could not be read at.
+UNREAD_PLACE = "unread_place"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One key that could not be moved after its last attempt."""
 
     bucket: str
     key: str
-    #: snake_case constant of `workers.errors`, or `poison_message`, `unreadable_message`.
+    #: snake_case constant of `workers.errors`, or `poison_message`, `unreadable_message`, `unread_place`.
     reason: str
     message: str
     rule: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scheduler.dispatch.dispatcher import key_problem
 from scheduler.rules.keys import RESERVED
 from scheduler.scan.compare.sorting import Sorter
+from scheduler.scan.inventory.walk import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ class Reading:
         self.counts[group, "found"] += 1
         if self._selection.wants(entry):
             self.counts[group, "refused"] += 1
-            self.refused.append((key, problem))
+            self.refused.append((shown(key), problem))
         else:
             self.counts[group, "excluded"] += 1
         return False

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from scheduler.rules.model import RuleType
 from scheduler.scan.gate.quiet import Condition, ago, quiet, watched
 from scheduler.scan.state import account
+from scheduler.scan.unread import waived_places
 from scheduler.scan.verify.verify import last_report
 from workers.errors import BrokerUnavailable
+from workers.ledger.failures import UNREAD_PLACE
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
     changed_at = await _rules_changed_at(services, bucket)
     rows = await account(state, services.ledger.outcomes)
     failures = await services.ledger.failures.count(bucket)
-    waivers = len(await services.ledger.failures.waivers(bucket))
+    waivers = await services.ledger.failures.waivers(bucket)
+    waived = waived_places(waivers, state)
     verified = await last_report(services, state.name)
     total = rows[""]
     options = state.options
@@ -93,6 +96,13 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
             remedy="scan again without these options: what they left out is not proved",
         ),
         Condition(
+            name="places_read",
+            ok=waived >= state.unread,
+            evidence=f"{state.unread} places of the inventory could not be read, {waived} of them waived",
+            remedy=f"ferryman failures list --bucket {bucket} --reason {UNREAD_PLACE}; mend the origin "
+            "and scan again, leave them out (--exclude), or waive them with a reason",
+        ),
+        Condition(
             name="scan_newer_than_switch",
             ok=state.started_at > changed_at,
             evidence=f"scan began {ago(now - state.started_at)}, the rules changed {ago(now - changed_at)}",
@@ -113,7 +123,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         Condition(
             name="failures_settled",
             ok=failures == 0,
-            evidence=f"{failures} failures listed, {waivers} waived",
+            evidence=f"{failures} failures listed, {len(waivers)} waived",
             remedy=f"ferryman failures list --bucket {bucket}, then retry, or waive with a reason",
         ),
         _verified(verified, state),

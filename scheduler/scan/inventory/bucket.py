@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from scheduler.runtime import Services
+    from scheduler.scan.inventory.walk import Walk
 
 
-async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
+async def entries(
+    argument: Any, options: dict[str, Any], services: Services, walk: Walk
+) -> AsyncIterator[Entry]:
     """Every object of the bucket below `prefix`; an MD5-shaped ETag is its digest.
 
     Raises:
@@ -32,6 +35,8 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
     """
     where = {name: value for name, value in options.items() if name != "prefix"}
     prefix = str(options.get("prefix", ""))
+    if walk.prefix.startswith(prefix):
+        prefix = walk.prefix
     try:
         settings = StoreSettings.model_validate(where) if where else services.settings.store
     except ValidationError as error:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.inventory.walk import Walk
 
 FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist")
 #: Entries read at a time.
@@ -44,13 +45,16 @@ class ManifestBroken(FerrymanError):
     """A manifest cannot be read; the message names file and line."""
 
 
-async def blocks(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[list[Entry]]:
+async def blocks(
+    argument: Any, options: dict[str, Any], services: Services, walk: Walk
+) -> AsyncIterator[list[Entry]]:
     """Every entry of the manifest at `argument` (path or http(s) URL), in its own order, in blocks.
 
     Raises:
         ConfigError: no such file, or an unknown option or format.
         ManifestBroken: a line cannot be read, or the download failed.
     """
+    del walk
     unknown = sorted(set(options) - {"format", "strip_prefix"})
     if unknown:
         msg = f"manifest: unknown option {unknown[0]!r}; known: format, strip_prefix"

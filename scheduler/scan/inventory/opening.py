@@ -1,8 +1,9 @@
 """Inventory sources, one a file; each yields what the origin is said to hold, in any order.
 
-Owns the table of sources by name. A source is an async generator `entries(argument, options, services)`; the
-scan sorts what it yields, so no source has to. One whose reading blocks has `blocks` instead, with lists of
-entries that are read in a thread.
+Owns the table of sources by name. A source is an async generator
+`entries(argument, options, services, walk)`; the scan sorts what it yields, so no source has to. One whose
+reading blocks, or that says how far it is, has `blocks` instead, with lists of entries. What a source could
+not read on its way it tells its `walk`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from scheduler.scan.inventory.walk import Walk
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,14 +34,17 @@ SOURCES: dict[str, str] = {
 }
 
 
-async def open_source(inventory: dict[str, Any], *, services: Services) -> AsyncIterator[list[Entry]]:
+async def open_source(
+    inventory: dict[str, Any], *, services: Services, walk: Walk | None = None
+) -> AsyncIterator[list[Entry]]:
     """The entries of a source given as `{name: argument}`, for example `{"manifest": "urls.csv"}`, in blocks.
 
-    Other keys of the mapping are options of that source.
+    Other keys of the mapping are options of that source; `walk` hears what could not be read.
 
     Raises:
         ConfigError: no source, an unknown one, or more than one is named.
     """
+    walk = walk or Walk()
     named = [name for name in inventory if name in SOURCES]
     if len(named) != 1:
         what = f"found {', '.join(map(repr, inventory)) or 'nothing'}"
@@ -48,11 +53,11 @@ async def open_source(inventory: dict[str, Any], *, services: Services) -> Async
     module = importlib.import_module(f"{__package__}.{SOURCES[named[0]]}")
     options = {name: value for name, value in inventory.items() if name != named[0]}
     if hasattr(module, "blocks"):
-        async for block in module.blocks(inventory[named[0]], options, services):
+        async for block in module.blocks(inventory[named[0]], options, services, walk):
             yield block
         return
     some: list[Entry] = []
-    async for entry in module.entries(inventory[named[0]], options, services):
+    async for entry in module.entries(inventory[named[0]], options, services, walk):
         some.append(entry)
         if len(some) >= BLOCK:
             yield some

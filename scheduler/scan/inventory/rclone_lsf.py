@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from scheduler.runtime import Services
+    from scheduler.scan.inventory.walk import Walk
 
 
-async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
+async def entries(
+    argument: Any, options: dict[str, Any], services: Services, walk: Walk
+) -> AsyncIterator[Entry]:
     """Every object line of the file at `argument`.
 
     Raises:
         ConfigError: the file or an option is wrong.
         ManifestBroken: a line cannot be read.
     """
-    del services
+    del services, walk
     letters = str(options.get("format", "p"))
     separator = str(options.get("separator", ";"))
     unknown = sorted(set(options) - {"format", "separator"})
@@ -75,7 +78,7 @@ def _read(path: Path, letters: str, separator: str) -> Iterator[Entry]:
                 continue
             try:
                 yield Entry(
-                    cells["p"],
+                    cells["p"].lstrip("/"),  # --absolute puts one there
                     rows.size(cells["s"]) if cells.get("s", "-1") not in {"", "-1"} else None,
                     rows.digest("md5", cells["h"]) if cells.get("h") else None,
                     _time(cells["t"]) if cells.get("t") else None,

@@ -47,7 +47,16 @@ def _key(text: str, strip: str) -> str:
         key = client_path(path.encode("utf-8", "surrogateescape")).key
     else:
         key = text.lstrip("/")
-    return key.removeprefix(strip.lstrip("/")) if strip else key
+    return stripped(key, strip)
+
+
+def stripped(key: str, strip: str) -> str:
+    """A key without what is to be cut from its front, with or without the slash at its end.
+
+    `img` and `img/` cut the same from `img/a`; a cut leaves no slash in front, as `consume --strip-prefix`.
+    """
+    strip = strip.lstrip("/")
+    return key.removeprefix(strip).lstrip("/") if strip and key.startswith(strip) else key
 
 
 def plain(lines: Iterable[str], strip: str) -> Iterator[Entry]:

@@ -28,15 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from scheduler.runtime import Services
+    from scheduler.scan.inventory.walk import Walk
 
 
-async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
+async def entries(
+    argument: Any, options: dict[str, Any], services: Services, walk: Walk
+) -> AsyncIterator[Entry]:
     """Every latest object version of the report.
 
     Raises:
         ConfigError: no such manifest, or an unknown option or format.
         ManifestBroken: a data file is missing, damaged (its MD5 is checked) or cannot be read.
     """
+    del walk
     if options:
         msg = f"s3_inventory: unknown option {min(options)!r}; it takes none"
         raise ConfigError(msg)

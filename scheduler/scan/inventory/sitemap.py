@@ -1,15 +1,19 @@
 """Inventory from sitemap.xml, through sitemap indexes, plain or gzip.
 
-Owns the sitemap protocol (sitemaps.org): `urlset/url/loc`, `lastmod`, `sitemapindex/sitemap/loc`. A
-sitemap that cannot be read fails the scan. Completeness is the site's word. Options: `strip_prefix` (of
-the path), `host` (only URLs of this host; default: that of the sitemap).
+Owns the sitemap protocol (sitemaps.org): `urlset/url/loc`, `lastmod`, `sitemapindex/sitemap/loc`. What is no
+sitemap (a feed, a login page) is refused; one of an index's sitemaps that cannot be read, and a URL that
+names no key, are named and passed over. Completeness is the site's word. Options: `strip_prefix` (of the
+path), `host` (only URLs of this host; default: that of the sitemap).
 """
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import gzip
+import re
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -17,27 +21,42 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from scheduler.rules.keys import KeyRefused, client_path
+from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.manifest import ManifestBroken
-from scheduler.scan.inventory.rows import unix_time
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from scheduler.runtime import Services
+    from scheduler.scan.inventory.walk import Walk
 
 #: The protocol's own limits are 50 MiB and 50,000 sitemaps.
 MAX_BYTES = 52_428_800
 MAX_SITEMAPS = 50_000
+#: A W3C date without a day, or without a month.
+_SHORT_DATE = re.compile(r"(\d{4})(?:-(\d{2}))?")
+_OTHERS = {"rss": "an RSS feed", "feed": "an Atom feed", "html": "an HTML page", "rdf": "an RSS feed"}
 
 
-async def entries(argument: Any, options: dict[str, Any], services: Services) -> AsyncIterator[Entry]:
-    """Every URL of the sitemap at `argument` and of those it names, as keys.
+class _Named(NamedTuple):
+    """What one element of a sitemap says."""
+
+    is_index: bool
+    #: Empty when it says none.
+    location: str
+    changed: float | None
+
+
+async def blocks(
+    argument: Any, options: dict[str, Any], services: Services, walk: Walk
+) -> AsyncIterator[list[Entry]]:
+    """Every URL of the sitemap at `argument` and of those it names, as keys, sitemap by sitemap.
 
     Raises:
         ConfigError: it is no URL, or an option is unknown.
-        ManifestBroken: a sitemap could not be fetched or read.
+        ManifestBroken: the sitemap at `argument` could not be fetched or read, or is none.
     """
     del services
     start = str(argument)
@@ -47,63 +66,115 @@ async def entries(argument: Any, options: dict[str, Any], services: Services) ->
         msg = f"sitemap: {what}"
         raise ConfigError(msg)
     host = str(options.get("host", urlsplit(start).hostname or "")).lower()
-    strip = str(options.get("strip_prefix", "")).lstrip("/")
+    strip = str(options.get("strip_prefix", ""))
     queue, seen = [start], {start}
     async with httpx.AsyncClient(follow_redirects=True, timeout=60) as client:
         while queue:
             url = queue.pop()
-            for is_index, location, changed in await _read(client, url):
-                target = urljoin(url, location)
-                if is_index:
-                    if target not in seen:
-                        if len(seen) >= MAX_SITEMAPS:
-                            msg = f"{url}: more than {MAX_SITEMAPS} sitemaps"
-                            raise ManifestBroken(msg)
-                        seen.add(target)
-                        queue.append(target)
-                    continue
-                parts = urlsplit(target)
-                if host and (parts.hostname or "") != host:
-                    continue
-                if parts.path in {"", "/"}:
-                    continue  # the site's front page: no object
+            try:
+                named = await _read(client, url)
+            except ManifestBroken as error:
+                if url == start:
+                    raise
+                walk.miss(url, str(error).removeprefix(f"{url}: "))
+                continue
+            walk.pages += 1
+            found: list[Entry] = []
+            for one in named:
                 try:
-                    key = client_path(parts.path.encode()).key
-                except KeyRefused as error:
-                    msg = f"{url}: {location!r}: {error}"
-                    raise ManifestBroken(msg) from error
-                yield Entry(key.removeprefix(strip), None, None, changed)
+                    target = urljoin(url, one.location)
+                    if one.is_index and one.location:
+                        if target not in seen:
+                            if len(seen) >= MAX_SITEMAPS:
+                                msg = f"{url}: more than {MAX_SITEMAPS} sitemaps"
+                                raise ManifestBroken(msg)
+                            seen.add(target)
+                            queue.append(target)
+                        continue
+                    entry = _entry(target, one, host=host, strip=strip, walk=walk)
+                except (KeyRefused, ValueError) as error:
+                    walk.miss(one.location or f"{url} (an element without <loc>)", f"{error} (in {url})")
+                    continue
+                if entry is not None:
+                    found.append(entry)
+            yield found
 
 
-async def _read(client: httpx.AsyncClient, url: str) -> list[tuple[bool, str, float | None]]:
+def _entry(target: str, one: _Named, *, host: str, strip: str, walk: Walk) -> Entry | None:
+    """The entry of a URL; None for one of another host, and for the front page.
+
+    Raises:
+        ValueError, KeyRefused: it names no key.
+    """
+    if not one.location:
+        msg = "no <loc>"
+        raise ValueError(msg)
+    parts = urlsplit(target)
+    if host and (parts.hostname or "") != host:
+        walk.outside += 1
+        return None
+    if parts.path in {"", "/"}:
+        return None  # the site's front page: no object
+    return Entry(rows.stripped(client_path(parts.path.encode()).key, strip), None, None, one.changed)
+
+
+async def _read(client: httpx.AsyncClient, url: str) -> list[_Named]:
     try:
         answer = await client.get(url)
         answer.raise_for_status()
-        body = answer.content
-        if body[:2] == b"\x1f\x8b":
-            body = gzip.decompress(body)
-        if len(body) > MAX_BYTES:
-            msg = f"{url}: more than {MAX_BYTES} bytes"
-            raise ManifestBroken(msg)
-        root = fromstring(body)
+        return await asyncio.to_thread(_parsed, answer.content)
     except (
         httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
         ValueError,
     ) as error:  # fmt: skip
         msg = f"{url}: {error or type(error).__name__}"
         raise ManifestBroken(msg) from error
-    is_index = _name(root.tag) == "sitemapindex"
-    rows: list[tuple[bool, str, float | None]] = []
+
+
+def _parsed(body: bytes) -> list[_Named]:
+    """What a sitemap names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if body[:2] == b"\x1f\x8b":
+        body = gzip.decompress(body)
+    if len(body) > MAX_BYTES:
+        msg = f"more than {MAX_BYTES} bytes"
+        raise ValueError(msg)
+    if not body.strip():
+        msg = "an empty answer; a sitemap is expected"
+        raise ValueError(msg)
+    if body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        msg = "an HTML page; a sitemap is expected"
+        raise ValueError(msg)
+    root = fromstring(body)
+    kind = _name(root.tag)
+    if kind not in {"urlset", "sitemapindex"}:
+        found = _OTHERS.get(kind.lower(), f"<{kind}>")
+        msg = f"{found}; a sitemap is expected (<urlset> or <sitemapindex>)"
+        raise ValueError(msg)
+    named: list[_Named] = []
     for child in root:
-        texts = {_name(part.tag): (part.text or "").strip() for part in child}
-        if texts.get("loc"):
-            try:
-                changed = unix_time(texts["lastmod"]) if texts.get("lastmod") else None
-            except ValueError:
-                changed = None  # a date that nobody can read says nothing about the URL
-            rows.append((is_index, texts["loc"], changed))
-    return rows
+        if _name(child.tag) in {"url", "sitemap"}:
+            texts = {_name(part.tag): (part.text or "").strip() for part in child}
+            changed = w3c_time(texts.get("lastmod", ""))
+            named.append(_Named(kind == "sitemapindex", texts.get("loc", ""), changed))
+    return named
 
 
-def _name(tag: str) -> str:
-    return tag.rpartition("}")[2]
+def w3c_time(text: str) -> float | None:
+    """Unix seconds of a W3C date: a year, a month, a day, or a moment; None when it is none of these."""
+    short = _SHORT_DATE.fullmatch(text)
+    try:
+        if short is not None:
+            return dt.datetime(int(short[1]), int(short[2] or 1), 1, tzinfo=dt.UTC).timestamp()
+        moment = dt.datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None  # a date that nobody can read says nothing about the URL
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def _name(tag: Any) -> str:
+    """The local name of an element; a comment has none."""
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""

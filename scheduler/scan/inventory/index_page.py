@@ -1,0 +1,246 @@
+"""Reading one index page: HTML of nginx, Apache and their like, JSON of nginx. PURE.
+
+Owns telling a listing from any other page (a login, a site's own index.html, "It works!"), because a page
+that is no listing is a hole in the inventory; and the exact sizes and times of its entries: sizes in HTML are
+mostly rounded, only those that nginx prints in bytes are taken.
+"""
+
+from __future__ import annotations
+
+import codecs
+import datetime as dt
+import html
+import re
+from html.entities import html5
+from html.parser import HTMLParser
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.locations import Location, is_name, led_to, location
+
+_NGINX_TAIL = re.compile(r"\s*(\d{2}-[A-Z][a-z]{2}-\d{4} \d{2}:\d{2})\s+(-|\d+)\s*$")
+#: Titles and headings of listings: nginx, Apache, lighttpd; Python, Tomcat, rclone; Jetty; IIS.
+_TITLE = re.compile(
+    r"\s*(?:index of\b.*/|directory listing (?:for|of)\b|directory:\s*/|\S+ - /\S*\s*$)",
+    re.IGNORECASE | re.DOTALL,
+)
+_PARENT = frozenset(
+    {"..", "../", "parent directory", "parent directory/", "[to parent directory]", "parent folder"}
+)
+_HREF = re.compile(r"""\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
+_REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+#: Bytes of a page in which its charset must stand.
+_HEAD_BYTES = 4096
+
+
+class NoIndex(ValueError):
+    """The page is no listing; the message says what was found instead."""
+
+
+class Listed(NamedTuple):
+    """One link of a listing."""
+
+    target: Location
+    #: What is known of it; without its key.
+    entry: Entry
+
+
+class Link(NamedTuple):
+    """A link as the page has it."""
+
+    href: str
+    text: str
+    #: Text behind the link, up to the next one.
+    tail: str
+
+
+class _Reader(HTMLParser):
+    """Collects links with their text and the text that follows each, and what tells a listing."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.links: list[Link] = []
+        self.base: str | None = None
+        self.titles: list[str] = []
+        self.password = False
+        self._href: str | None = None
+        self._in_link = False
+        self._in_title = False
+        self._text: list[str] = []
+        self._tail: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self._end_link()
+            self._href = _href(self.get_starttag_text() or "")
+            self._in_link = True
+        elif tag == "base" and self.base is None:
+            self.base = _href(self.get_starttag_text() or "")
+        elif tag in {"title", "h1", "h2"}:
+            self._in_title = True
+            self.titles.append("")
+        elif tag == "input":
+            self.password |= (dict(attrs).get("type") or "").lower() == "password"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._in_link = False
+        elif tag in {"title", "h1", "h2"}:
+            self._in_title = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.titles[-1] += data
+        if self._href is not None:
+            (self._text if self._in_link else self._tail).append(data)
+
+    def close(self) -> None:
+        super().close()
+        self._end_link()
+
+    def _end_link(self) -> None:
+        if self._href:
+            self.links.append(Link(self._href, "".join(self._text), "".join(self._tail)))
+        self._href = None
+        self._text, self._tail = [], []
+
+
+def _href(tag: str) -> str | None:
+    found = _HREF.search(tag)
+    if found is None:
+        return None
+    value = found[1]
+    return _unescaped(value[1:-1] if value[0] in "\"'" else value)
+
+
+def _unescaped(value: str) -> str:
+    """An attribute's text as browsers read it: `&copy=` is no character there."""
+
+    def one(found: re.Match[str]) -> str:
+        text = found[0]
+        if not text.endswith(";") and text[1] != "#" and value[found.end() : found.end() + 1] == "=":
+            return text
+        if not text.endswith(";") and text[1] != "#" and text[1:] not in html5:
+            return text  # a longer word that only begins like a reference
+        return html.unescape(text)
+
+    return _REFERENCE.sub(one, value)
+
+
+def read_html(url: Location, body: bytes, charset: str | None) -> list[Listed]:
+    """The links of an HTML listing; `charset` is that of the answer's header.
+
+    Raises:
+        NoIndex: it is another page, or its charset is unknown.
+        ValueError: a link is no address.
+    """
+    page = _Reader()
+    page.feed(_decoded(body, charset))
+    page.close()
+    base = url if not page.base else _based(url, page.base)
+    links: list[tuple[Link, Location]] = []
+    for link in page.links:
+        try:
+            target = led_to(base, link.href, link.text)
+        except ValueError as error:
+            msg = f"the link {link.href[:200]!r}: {error}"
+            raise ValueError(msg) from error
+        if target is not None:
+            links.append((link, target))
+    if not _is_listing(url, page, links):
+        title = next((title.strip() for title in page.titles if title.strip()), "")
+        what = (
+            "an empty page"
+            if not body.strip()
+            else f"a page titled {title[:80]!r}"
+            if title
+            else "another page"
+        )
+        msg = f"no index page: {what}" + (" that asks for a password" if page.password else "")
+        raise NoIndex(msg)
+    return [Listed(target, _entry(link.tail)) for link, target in links]
+
+
+def _based(url: Location, href: str) -> Location:
+    if href.startswith(("http://", "https://")):
+        return location(href)
+    return led_to(url, href, "") or url
+
+
+def _decoded(body: bytes, charset: str | None) -> str:
+    if body.startswith(codecs.BOM_UTF8):
+        return body[len(codecs.BOM_UTF8) :].decode("utf-8", "surrogateescape")
+    if charset is None and (found := _CHARSET.search(body[:_HEAD_BYTES])):
+        charset = found[1].decode("ascii")
+    try:
+        return body.decode(charset or "utf-8", "surrogateescape")
+    except LookupError as error:
+        msg = f"the page's charset {charset!r} is not known"
+        raise NoIndex(msg) from error
+
+
+def _is_listing(url: Location, page: _Reader, links: list[tuple[Link, Location]]) -> bool:
+    if page.password:
+        return False
+    if any(_TITLE.match(title) for title in page.titles):
+        return True
+    here = url.folder
+    parents = [link for link, target in links if target.above(here) and target != here]
+    if any(link.text.strip().lower() in _PARENT for link in parents):
+        return True
+    # Nothing says so: then all links of this server lead into the folder, and show the names they lead to.
+    own = [(link, target) for link, target in links if target.server == url.server and not target.above(here)]
+    inside = [link for link, target in own if target.below(here) is not None]
+    return bool(inside) and len(inside) == len(own) and all(_shows(link) for link in inside)
+
+
+def _shows(link: Link) -> bool:
+    """Whether a link's text is its name; a name that is cut is one, too."""
+    text = link.text.strip()
+    return is_name(link.href, text) or is_name(link.href.rpartition("/")[2], text)
+
+
+def _entry(tail: str) -> Entry:
+    """Size and time where the page prints them exactly, as nginx does."""
+    found = _NGINX_TAIL.match(tail)
+    if found is None:
+        return Entry("")
+    size = None if found[2] == "-" else int(found[2])
+    moment = dt.datetime.strptime(found[1], "%d-%b-%Y %H:%M").replace(tzinfo=dt.UTC)
+    return Entry("", size, None, moment.timestamp())
+
+
+def read_json(url: Location, body: bytes) -> list[Listed]:
+    """The entries of an autoindex in JSON.
+
+    Raises:
+        NoIndex: it is other JSON, or none.
+    """
+    try:
+        rows = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        msg = f"no index page: {error}"
+        raise NoIndex(msg) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and _named(row) for row in rows):
+        msg = "no index page: JSON, but no list of entries with `name` and `type`"
+        raise NoIndex(msg)
+    return [_json_entry(url, row) for row in rows]
+
+
+def _named(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("name"), str) and isinstance(row.get("type"), str) and row["name"] != ""
+
+
+def _json_entry(url: Location, row: dict[str, Any]) -> Listed:
+    name = row["name"] + ("/" if row["type"] == "directory" else "")
+    size, changed = row.get("size"), row.get("mtime")
+    moment = None
+    if isinstance(changed, str):
+        moment = dt.datetime.strptime(changed, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=dt.UTC).timestamp()
+    target = led_to(url, "./" + quote(name, safe="/"), "")
+    assert target is not None  # its marks are encoded
+    return Listed(target, Entry("", size if isinstance(size, int) else None, None, moment))
