@@ -7,8 +7,10 @@ Unknown keys are refused. Units are in the names.
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -29,6 +31,57 @@ def _network(value: str) -> str:
 
 
 Network = Annotated[str, AfterValidator(_network)]
+
+
+def _check_endpoint(url: str) -> None:
+    """Refuse an endpoint that is none; what is shown of it holds no user info.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    if "@" in url:
+        msg = "endpoint: user info in a URL is refused; use access_key_id and secret_access_key"
+        raise ValueError(msg)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        msg = f"endpoint {url!r} must be `embedded` or start with http:// or https://, host and port"
+        raise ValueError(msg)
+
+
+def _check_broker_url(url: str) -> None:
+    """Refuse a URL that another reader would take apart differently; nothing of it is shown but its scheme.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in {"redis", "rediss", "unix"}:
+        shown = f" {scheme!r}…" if separator and scheme.isalnum() else ""
+        msg = f"url{shown} must be `embedded`, or start with redis://, rediss:// or unix://"
+        raise ValueError(msg)
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.path if scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    path = parts.path if whole else ""
+    if scheme == "unix":
+        split = whole and bool(parts.netloc) and "@" not in parts.netloc
+    else:
+        split = whole and ("@" in path or "@" in parts.query.partition("=")[0])
+    if not whole or split or parts.fragment:
+        msg = (
+            "url (not shown) has no host and port where they belong: in a user name or password, "
+            "/ is written %2F, # %23, ? %3F, @ %40, : %3A, [ %5B and % %25"
+        )
+        raise ValueError(msg)
+    if scheme != "unix" and not re.fullmatch(r"/?[0-9]*", path):
+        msg = "url: behind the host stands the number of the queue's database, as in redis://host:6379/0"
+        raise ValueError(msg)
 
 
 class StoreSettings(Section):
@@ -91,9 +144,8 @@ class StoreSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> StoreSettings:
-        if self.endpoint != "embedded" and not self.endpoint.startswith(("http://", "https://")):
-            msg = f"endpoint {self.endpoint!r} must be `embedded` or start with http:// or https://"
-            raise ValueError(msg)
+        if self.endpoint != "embedded":
+            _check_endpoint(self.endpoint)
         for name in ("secret_access_key", "session_token", "sse_customer_key"):
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
                 msg = f"{name} and {name}_file exclude each other"
@@ -142,11 +194,8 @@ class BrokerSettings(Section):
 
     @model_validator(mode="after")
     def _known_scheme(self) -> BrokerSettings:
-        if self.url != "embedded" and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            # Only its beginning: what follows may hold a password.
-            scheme = self.url.partition("://")[0][:20]
-            msg = f"url {scheme!r}… must be `embedded`, or start with redis://, rediss:// or unix://"
-            raise ValueError(msg)
+        if self.url != "embedded":
+            _check_broker_url(self.url)
         return self
 
 

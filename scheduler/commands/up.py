@@ -315,4 +315,4 @@ class _Up:
 
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.hostname else url
+    return f"{parts.hostname}:{parts.port}" if parts.scheme != "unix" else parts.path

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
+from workers.errors import ConfigError
 from workers.ledger.claims import Claims
 from workers.ledger.failures import Failures
 from workers.ledger.minutes import Minutes
@@ -45,15 +46,21 @@ def connect(url: str, *, max_connections: int = 32, decode: bool = True) -> Redi
     """An asynchronous client with bounded connections and deadlines; connects on first use.
 
     `decode`: answers are str (all of ours are UTF-8). The queue's own messages are read as bytes.
+
+    Raises:
+        ConfigError: an option behind `?` of the URL has no usable value.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=5,
-        socket_connect_timeout=3,
-        socket_timeout=10,
-        decode_responses=decode,
-    )
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=5,
+            socket_connect_timeout=3,
+            socket_timeout=10,
+            decode_responses=decode,
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"broker.url: {error}") from error
     return Redis.from_pool(pool)
 
 

@@ -95,6 +95,70 @@ def test_a_wrong_value_that_is_a_secret_is_not_shown(tmp_path, text):
     assert "4711471147" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("redis://:gehe/im@valkey:6379/0", "%2F"),
+        ("redis://:gehe#im@valkey:6379/0", "%23"),
+        ("redis://user:gehe?im@valkey:6379/0", "%3F"),
+        ("redis://:gehe[im@valkey:6379/0", "%5B"),
+        ("redis://user/geheim@valkey:6379/0", "%2F"),
+        ("redis://geheim#user@valkey", "%23"),
+        ("unix://:gehe/im@/run/valkey.sock", "%2F"),
+        ("redis://:geheim@valkey:port/0", "host and port"),
+        ("redis://:geheim@", "host and port"),
+        ("redis://:geheim@valkey/queue", "number"),
+        ("geheim@valkey", "redis://"),
+        ("geheim://valkey", "redis://"),
+        ("gehe/im", "redis://"),
+    ],
+)
+def test_a_broker_url_that_cannot_be_taken_apart_is_refused_and_never_shown(tmp_path, url, remedy):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"broker: {{url: '{url}'}}\n")
+    for load in (
+        lambda: load_settings(path, env={}),
+        lambda: load_settings(None, env={"FERRYMAN_BROKER__URL": url}),
+    ):
+        with pytest.raises(ConfigError, match="broker: url") as caught:
+            load()
+        assert remedy in str(caught.value)
+        assert "im@" not in str(caught.value)
+        assert "gehe/" not in str(caught.value)
+        assert ":gehe" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://valkey", "redis://valkey:6379", "rediss://user:p%2Fw%23@valkey:6380/3", "redis://:a@b@valkey/0",
+        "redis://[::1]:6379/0", "unix:///run/valkey@1.sock?db=2", "unix://u:p@/run/valkey.sock",
+        "redis://valkey/0?password=a@b",
+    ],
+)  # fmt: skip
+def test_a_broker_url_of_the_usual_forms_is_taken(url):
+    assert load_settings(None, env={"FERRYMAN_BROKER__URL": url}).broker.url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("http://AKID:geheim@store:9000", "access_key_id"),
+        ("https://geheim@store", "access_key_id"),
+        ("AKID:geheim@store", "access_key_id"),
+        ("http://", "http://"),
+        ("http://store:port", "http://"),
+        ("http://[::1", "http://"),
+        ("store:9000", "http://"),
+    ],
+)
+def test_an_endpoint_has_no_user_info_and_shows_none(url, remedy):
+    with pytest.raises(ConfigError, match="store: endpoint") as caught:
+        load_settings(None, env={"FERRYMAN_STORE__ENDPOINT": url})
+    assert remedy in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_secret_file_that_cannot_be_read_is_named_with_its_setting(tmp_path):
     for file in (tmp_path / "none", tmp_path / "binary"):
         (tmp_path / "binary").write_bytes(b"\xff\xfe")
