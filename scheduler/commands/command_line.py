@@ -109,12 +109,14 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
 
 
-def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) -> Settings:
+def load(
+    config: Path | None, *, resolve: bool = True, implicit: bool = True, beside: bool | None = None
+) -> Settings:
     """Settings for a command.
 
     `implicit` reads ./config.yaml when `config` is None and it exists, or the settings of the `ferryman up`
-    that runs here without one (`scheduler.config.run_settings`); `resolve` replaces `embedded` by the
-    addresses of the embedded parts that `ferryman up` runs in this data_dir.
+    that runs here without one (`scheduler.config.run_settings`; `beside`, by default as `resolve`); `resolve`
+    replaces `embedded` by the addresses of the embedded parts that `ferryman up` runs in this data_dir.
 
     Raises:
         CommandFailed: exit 2, with every problem of the configuration, or that `ferryman up` is not running.
@@ -129,7 +131,11 @@ def load(config: Path | None, *, resolve: bool = True, implicit: bool = True) ->
         config = DEFAULT_CONFIG
     try:
         settings = load_settings(config)
-        if found and resolve and (running := settings_of_up(settings.data_dir, config)) is not None:
+        if (
+            found
+            and (resolve if beside is None else beside)
+            and (running := settings_of_up(settings.data_dir, config)) is not None
+        ):
             settings = load_settings(running)
         # A command's own output is its result; commands that serve configure more.
         log.configure(form=settings.log.format, level="warning")

@@ -77,7 +77,7 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
 
     dry = options["dry_run"]
     once = options["once"] or options["replay"] or dry
-    settings = load(config, resolve=not dry)
+    settings = load(config, resolve=not dry, beside=True)
     log.configure(form=settings.log.format, level=settings.log.level)
     begin: Literal["start", "end"] | None = options["begin"] or ("start" if dry else None)
     try:
@@ -95,7 +95,11 @@ def command(config: Path | None, as_json: bool, files: tuple[str, ...], **option
             _refuse_missing(specs)
     except ConfigError as error:
         raise failure(error) from error
-    work = _dry(specs, as_json=as_json) if dry else _consume(settings, specs, once=once, options=options)
+    work = (
+        _dry(settings, specs, as_json=as_json)
+        if dry
+        else _consume(settings, specs, once=once, options=options)
+    )
     summary = run_async(work)
     if once:
         _tell(summary, as_json=as_json)
@@ -198,12 +202,17 @@ async def _consume(
             return _summary(consumer.totals, consumer.status(), interrupted=once and stop.is_set())
 
 
-async def _dry(specs: list[InputSpec], *, as_json: bool) -> dict[str, Any]:
+async def _dry(settings: Settings, specs: list[InputSpec], *, as_json: bool) -> dict[str, Any]:
+    from scheduler.dispatch.dispatcher import left_out
     from scheduler.dispatch.sink import DrySink
     from scheduler.logs.checkpoint import Checkpoint
     from scheduler.logs.consumer import Consumer
+    from scheduler.rules.in_force.apply import read_file_rules
 
+    rules, _ = read_file_rules(settings)
     found: list[dict[str, str]] = []
+    left: list[dict[str, str]] = []
+    unjudged: set[str] = set()
 
     def show(one: MissEvent | Deletion) -> None:
         kind = "delete" if type(one).__name__ == "Deletion" else "fetch"
@@ -212,13 +221,31 @@ async def _dry(specs: list[InputSpec], *, as_json: bool) -> dict[str, Any]:
         else:
             click.echo(f"{kind:<6} {one.bucket}/{one.key}")
 
+    def leave(one: MissEvent) -> str:
+        """What the rules of the configuration say; of others only those in force could tell."""
+        ruleset = rules.get(one.bucket)
+        reason = left_out(one, buckets=settings.buckets, ruleset=ruleset)
+        if reason == "unmatched" and ruleset is None:
+            if one.bucket not in unjudged:
+                unjudged.add(one.bucket)
+                note = (
+                    f"note: the rules of bucket {one.bucket} are not in the configuration; they may want less"
+                )
+                click.echo(note, err=True)
+            return ""
+        if reason and as_json:
+            left.append({"bucket": one.bucket, "key": one.key, "reason": reason})
+        elif reason:
+            click.echo(f"leave  {one.bucket}/{one.key}: {reason}", err=True)
+        return reason
+
     stop = stop_event()
     consumer = Consumer(
-        specs, sink=DrySink(show), checkpoint=Checkpoint(None), once=True, strict=True, packed=True
+        specs, sink=DrySink(show, leave), checkpoint=Checkpoint(None), once=True, strict=True, packed=True
     )
     await consumer.run(stop)
     summary = _summary(consumer.totals, consumer.status(), interrupted=stop.is_set())
-    return {**summary, "found": found} if as_json else summary
+    return {**summary, "found": found, "left": left} if as_json else summary
 
 
 def _summary(totals: dict[str, int], status: dict[str, Any], *, interrupted: bool) -> dict[str, Any]:

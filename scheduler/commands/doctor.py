@@ -60,7 +60,7 @@ def _examined(config: Path | None, urls: Sequence[str]) -> list[Finding]:
     from scheduler.doctor.model import Finding, Level
 
     try:
-        settings = load(config, resolve=False)
+        settings = load(config, resolve=False, beside=True)
     except CommandFailed as error:
         return [
             Finding(

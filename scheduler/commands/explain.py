@@ -77,7 +77,7 @@ def command(
     if log_file is None and not 1 <= len(words) <= 2:
         raise click.UsageError("a URL, or --replay LOG --against FILE, is needed")
     # Rules that stand in a file need no running parts; `_ruleset` looks for those only where they are needed.
-    settings = load(config, resolve=False)
+    settings = load(config, resolve=False, beside=True)
     if log_file is not None and against is not None:
         _print_replay(_replayed(settings, log_file, against, rules_file, bucket, form), as_json=as_json)
         return

@@ -105,6 +105,35 @@ def key_problem(key: str) -> str | None:
     return "reserved_key" if is_reserved(key) else None
 
 
+def left_out(event: MissEvent, *, buckets: Mapping[str, object], ruleset: RuleSet | None) -> str:
+    """Why `dispatch` pulls nothing for an event under this rule set: a refusal, `unmatched`; or empty."""
+    problem = "unknown_bucket" if event.bucket not in buckets else key_problem(event.key)
+    if problem is not None:
+        return problem
+    try:
+        return "" if _planned(event, ruleset) is not None else "unmatched"
+    except PlanRefused as error:
+        return error.reason
+
+
+def _planned(event: MissEvent, ruleset: RuleSet | None) -> tuple[FetchPlan, FetchItem] | None:
+    if ruleset is None:
+        return None
+    facts = RequestFacts(
+        method=event.method,
+        key=event.key,
+        status=event.status,
+        headers=event.headers,
+        host=event.host,
+        scheme=event.scheme,
+        query=event.query,
+    )
+    rule = match(ruleset, facts)
+    if rule is None or rule.type is RuleType.REDIRECT or not rule.store.save:
+        return None
+    return plan(rule, ruleset, event.bucket, facts, kind="event")
+
+
 class Dispatcher:
     """Dispatches events of every bucket; one per process."""
 
@@ -189,24 +218,11 @@ class Dispatcher:
         )
 
     def _plan(self, event: MissEvent) -> tuple[FetchPlan, FetchItem] | None:
-        ruleset = self._rules.snapshot(event.bucket)
-        if ruleset is None:
-            return None
-        facts = RequestFacts(
-            method=event.method,
-            key=event.key,
-            status=event.status,
-            headers=event.headers,
-            host=event.host,
-            scheme=event.scheme,
-            query=event.query,
-        )
-        rule = match(ruleset, facts)
-        if rule is None or rule.type is RuleType.REDIRECT or not rule.store.save:
-            return None
-        fetch_plan, item = plan(rule, ruleset, event.bucket, facts, kind="event")
+        planned = _planned(event, self._rules.snapshot(event.bucket))
         trace = event.id or str(get_contextvars().get("request_id", ""))
-        return fetch_plan, replace(item, request_id=trace[:MAX_TRACE]) if trace else item
+        if planned is None or not trace:
+            return planned
+        return planned[0], replace(planned[1], request_id=trace[:MAX_TRACE])
 
     async def _send(
         self,

@@ -163,8 +163,14 @@ class DrySink:
     waited_s = 0.0
     waiting_for = ""
 
-    def __init__(self, show: Callable[[MissEvent | Deletion], None]) -> None:
+    def __init__(
+        self,
+        show: Callable[[MissEvent | Deletion], None],
+        leave: Callable[[MissEvent], str] = lambda _: "",
+    ) -> None:
+        """`leave` says why nothing would be asked for, and shows that itself; empty: it would."""
         self._show = show
+        self._leave = leave
         self._seen: set[tuple[str, str]] = set()
 
     async def deliver(self, events: Sequence[MissEvent], deletions: Sequence[Deletion]) -> Mapping[str, int]:
@@ -178,6 +184,9 @@ class DrySink:
                 counts["duplicate"] += 1
                 continue
             self._seen.add(name)
+            if reason := self._leave(event):
+                counts["unmatched" if reason == "unmatched" else "refused"] += 1
+                continue
             self._show(event)
             counts["would_fetch"] += 1
         return counts

@@ -24,7 +24,9 @@ def check(settings: Settings) -> list[Finding]:
     found.ok("settings", f"read; buckets: {buckets}")
     if not settings.buckets:
         found.warning(
-            "buckets", "no bucket is configured", "add one below `buckets:`, or run `ferryman init`"
+            "buckets",
+            "no bucket is configured, and no `ferryman up` with one runs in this data_dir",
+            "add one below `buckets:`, or run `ferryman init`",
         )
     for path, file in secret_files(settings):
         _secret_file(found, path, file)

@@ -130,11 +130,12 @@ class Collector:
         events: list[MissEvent] = []
         deletions: list[Deletion] = []
         misses = repeats = refused = 0
-        self._check(chunk, headed=headed)
+        broken: set[bytes] = set()
         for raw in candidates(chunk, self._needle):
             line = strip_header(raw) if headed else raw
             found = match(line)
             if found is None:
+                broken.add(line)
                 self._broken(line)
                 continue
             if recent.seen(found[0]):
@@ -167,6 +168,7 @@ class Collector:
                 gone = judge(record)
                 if isinstance(gone, Deletion):
                     deletions.append(gone)
+        self._check(chunk, headed=headed, counted=broken)
         lines = chunk.count(b"\n")
         tally.lines += lines
         tally.bytes += len(chunk)
@@ -182,13 +184,14 @@ class Collector:
             refused=refused,
         )
 
-    def _check(self, chunk: bytes, *, headed: bool) -> None:
+    def _check(self, chunk: bytes, *, headed: bool, counted: set[bytes]) -> None:
+        """Look at the first lines of a chunk, misses or not; `counted` are bad ones that were counted."""
         for line in chunk[: 64 * 1024].split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]:
             bare = strip_header(line) if headed else line
             if not bare or self.format.is_comment(bare):
                 continue
             self._tally.checked += 1
-            if self.format.match(bare) is None:
+            if self.format.match(bare) is None and bare not in counted:
                 self._broken(bare)
 
     def _broken(self, line: bytes) -> None:

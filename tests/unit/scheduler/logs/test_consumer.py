@@ -407,3 +407,12 @@ def test_a_head_that_is_no_miss_is_never_counted_as_a_repeat():
     collector = Collector(nginx.COMBINED, FILTER, tally=tally, recent=Recent())
     collector.read(line("k", method="HEAD") * 5, now=0.0)
     assert (tally.misses, tally.ignored["method"]) == (0, 5)
+
+
+def test_a_bad_line_is_counted_once_whether_it_looks_like_a_miss_or_not():
+    tally = Tally()
+    collector = Collector(nginx.COMBINED, FILTER, tally=tally, recent=Recent())
+    collector.read(line("k") + b'damaged "GET /x HTTP/1.1" 404 line\n' + b"something else\n", now=0.0)
+    assert (tally.broken, len(tally.samples)) == (2, 2)
+    collector.read(b'damaged "GET /x HTTP/1.1" 404 line\n' * 2, now=0.0)
+    assert tally.broken == 4
