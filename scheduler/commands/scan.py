@@ -77,6 +77,15 @@ def command() -> None:
 @click.option(
     "--stop-after-failures", type=click.IntRange(min=1), help="Fail the scan at that many failed keys."
 )
+@click.option(
+    "--max-absent",
+    type=click.FloatRange(min=0, max=1),
+    metavar="SHARE",
+    help="Fail the scan when more than this share of its keys is absent; default 0.9, 1: never.",
+)
+@click.option(
+    "--allow-empty", is_flag=True, help="An inventory without any key is meant, and may open the gate."
+)
 @click.option("--wait", is_flag=True, help="Stay, show progress, and end with the scan's result.")
 @config_option
 @json_option

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.config.settings import Settings
-    from scheduler.scan.verify.verify import VerifyReport
+    from scheduler.scan.verify.report import VerifyReport
 
 _SHOWN = 20
 
@@ -42,16 +42,15 @@ def command(name: str, *, sample: int | None, full: bool, config: Path | None, a
         raise CommandFailed("give one of --sample and --full", exit_code=2)
     report = run_async(_verify(load(config), name, sample=sample, full=full, quiet=as_json))
     if as_json:
-        from scheduler.scan.verify.verify import verify_to_json
+        from scheduler.scan.verify.report import verify_to_json
 
         echo_json(verify_to_json(report))
     else:
         _print(report)
     if not report.clean:
-        from scheduler.scan.verify.verify import HARMLESS
-
-        faults = sum(number for finding, number in report.counts.items() if finding not in HARMLESS)
-        raise CommandFailed(f"verification of {name} found {faults} faults")
+        if not report.faults:
+            raise CommandFailed(f"verification of {name} proves nothing: {report.unproved[0]}")
+        raise CommandFailed(f"verification of {name} found {report.faults} faults")
 
 
 async def _verify(
@@ -96,6 +95,8 @@ def _print(report: VerifyReport) -> None:
         click.echo(f"  {report.compared} objects ({report.compared_bytes} bytes) compared byte by byte")
     if report.bad_per_million is not None:
         click.echo(f"  at most {report.bad_per_million:.0f} bad objects per million, at 99 %")
+    for sentence in report.unproved:
+        click.echo(f"  not proved: {sentence}")
     for finding, number in sorted(report.counts.items()):
         click.echo(f"  {number} {finding}: {report.remedies[finding]}")
     for problem in report.problems[:_SHOWN]:

@@ -208,6 +208,10 @@ class ScanSettings(Section):
     inventory: dict[str, Any] = {}
     #: Only keys that begin so.
     prefix: str = ""
+    #: An inventory without any key is meant; without this it opens no gate.
+    allow_empty: bool = False
+    #: A scan or a verification stops when more than this share of its keys is absent at the origin; 1: never.
+    max_absent: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
 class CompatSettings(Section):

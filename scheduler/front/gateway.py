@@ -80,7 +80,9 @@ class Gateway:
         self._s3 = S3Front(services, self._keys, self)
         loop_time = time.monotonic
         stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
-        claims = FrontClaims(services.ledger.claims, owner=f"{FRONT}{services.instance}")
+        claims = FrontClaims(
+            services.ledger.claims, services.ledger.failures, owner=f"{FRONT}{services.instance}"
+        )
         absent = AbsentCache(gateway.absent_cache_size, clock=loop_time)
         jobs = Jobs(services.dispatcher, stats)
         herd = Herd(lambda fill: pump.run(fill))  # noqa: PLW0108 - the pump is made after the herd it tells

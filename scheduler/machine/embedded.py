@@ -14,11 +14,13 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from scheduler.config.data_dir import (
     PORTS_FILE,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 CREDENTIALS_FILE = "credentials.json"
 _INSTALL = "pip install 'ferryman[embedded]'"
 _HOST = "127.0.0.1"
+_GENERATED_KEY = re.compile(r"FM[0-9A-F]{18}")
 #: SeaweedFS: its flag without `-`, for every port that it would otherwise choose itself. The first is S3.
 _STORE_PORTS = (
     "s3.port",
@@ -74,6 +77,19 @@ class Credentials:
 def is_embedded(settings: Settings) -> bool:
     """Whether any part is to be run by `ferryman up` itself."""
     return settings.store.endpoint == "embedded" or settings.broker.url == "embedded"
+
+
+def store_identity(settings: Settings) -> str:
+    """The store that resolved settings speak of: what was found in one is not so in another.
+
+    An embedded store is itself on whatever port it comes up; its generated key is its name.
+    """
+    store = settings.store
+    parts = urlsplit(store.endpoint)
+    if parts.hostname == _HOST and _GENERATED_KEY.fullmatch(store.access_key_id or ""):
+        return f"embedded {store.access_key_id}"
+    host = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
 def prepare(settings: Settings) -> tuple[Settings, list[Child]]:
@@ -147,7 +163,7 @@ def _credentials(data_dir: Path) -> Credentials:
     if path.exists():
         return _read_credentials(read_json(path), data_dir)
     made = Credentials(
-        access_key_id=f"FM{secrets.token_hex(9).upper()}",
+        access_key_id=f"FM{secrets.token_hex(9).upper()}",  # as `_GENERATED_KEY`
         secret_access_key=secrets.token_urlsafe(30),
         valkey_password=secrets.token_urlsafe(24),
     )

@@ -22,15 +22,19 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.machine.embedded import store_identity
 from scheduler.scan.compare.compare import Comparison, Groups, Selection
-from scheduler.scan.compare.listing import BlockingListing, sort_listing, sorted_blocks
-from scheduler.scan.compare.reading import Reading, forget_inventories, inventory_path
-from scheduler.scan.compare.sorting import read_blocks
+from scheduler.scan.compare.listing import listing_in
+from scheduler.scan.compare.merge import OutOfOrder
+from scheduler.scan.compare.reading import Reading, forget_inventories, inventory_of, inventory_path
+from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_header, sorted_as
+from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, replacements
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
-from scheduler.scan.state import LEASE_MS, Checkpoint, account
+from scheduler.scan.limits import StoppedByLimit, heed_absent, heed_failures
+from scheduler.scan.state import LEASE_MS, Checkpoint, account, not_to_be_continued
 from scheduler.scan.ticking import ticking
 from scheduler.scan.unread import forget_read, list_unread
 from workers.background import end
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from scheduler.scan.compare.compare import Window
     from scheduler.scan.compare.wanted import Wanted
     from scheduler.scan.state import Phase, ScanState, ScanStates
+    from workers.store.guarantees import StoreGuarantees
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5
@@ -52,6 +57,10 @@ TICK_S = 0.5
 COLD_DEPTH = 40
 #: An account that is long in the making is asked for so many times its own length apart.
 _ACCOUNT_SHARE = 10
+#: Listed failures of a bucket that are looked for in its listing; of more, none is.
+_MOST_WATCHED = 200_000
+#: Seconds between looks at the share of absent keys, at least.
+_ABSENT_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +73,11 @@ class LeaseLost(FerrymanError):
     """Another coordinator has taken over; this one must not write any more."""
 
 
-class TooManyFailures(FerrymanError):
-    """As many keys have failed as the operator allowed; what is still queued waits."""
+class NotToBeContinued(FerrymanError):
+    """What the run has counted was counted of something else."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{reason}; begin anew: ferryman scan start {name} … --wait")
 
 
 class Coordinator:
@@ -130,7 +142,7 @@ class Coordinator:
             await self._states.obeyed(name, "cancel")
         except (RedisError, BrokerUnavailable, LeaseLost):
             raise
-        except TooManyFailures as error:
+        except StoppedByLimit as error:
             log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
             await self._services.ledger.outcomes.stop_scan(self.state.run, "pause")
             await self._finish("failed", error=str(error))
@@ -185,35 +197,37 @@ class Coordinator:
             if not self.state.paused:
                 break
             await asyncio.sleep(TICK_S)
-        if self.state.options.stop_after_failures is not None:
-            await self._bounded_failures()
+        await self._limits()
 
-    async def _bounded_failures(self) -> None:
-        if self._clock() - self._accounted_at > max(TICK_S, self._account_s * _ACCOUNT_SHARE):
+    async def _limits(self) -> None:
+        """Look at the account now and then, when it bounds the run.
+
+        Raises:
+            StoppedByLimit: as `_account`.
+        """
+        options = self.state.options
+        if options.stop_after_failures is not None:
+            apart_s = max(TICK_S, self._account_s * _ACCOUNT_SHARE)
+        elif options.max_absent < 1 and self.state.checkpoint is not None and self.state.checkpoint.batch:
+            apart_s = max(_ABSENT_S, self._account_s * _ACCOUNT_SHARE * 5)
+        else:
+            return
+        if self._clock() - self._accounted_at > apart_s:
             await self._account()
 
-    async def _account(self) -> int:
-        """Pending keys; raises when too many failed.
+    async def _account(self, *, ended: bool = False) -> int:
+        """Pending keys; raises when a limit is reached. `ended`: no more will be compared.
 
         Raises:
             TooManyFailures: as many as the operator allowed.
+            NearlyAllAbsent: more than the operator allowed.
         """
         began = self._clock()
         total = (await account(self.state, self._services.ledger.outcomes))[""]
         self._accounted_at = self._clock()
         self._account_s = self._accounted_at - began
-        limit = self.state.options.stop_after_failures
-        forgiven = self.state.forgiven
-        if limit is not None and total.failed - forgiven >= limit:
-            beyond = f" beyond the {forgiven} that had failed before" if forgiven else ""
-            name, bucket = self.state.name, self.state.options.bucket
-            msg = (
-                f"{total.failed} keys failed, the limit is {limit}{beyond}. "
-                f"Why: ferryman failures list --bucket {bucket}. "
-                f"To go on: ferryman failures retry --bucket {bucket}, then ferryman scan resume {name} "
-                f"(as many may fail again). To give up: ferryman scan cancel {name}"
-            )
-            raise TooManyFailures(msg)
+        heed_failures(self.state, total)
+        heed_absent(self.state, total, ended=ended and total.pending == 0)
         return total.pending
 
     # ------------------------------------------------------------------ phases
@@ -225,32 +239,87 @@ class Coordinator:
         await self._services.ledger.outcomes.stop_scan(state.run, "pause" if state.paused else None)
         # A process that began while Redis was away knows no rule yet: every key would seem to match none.
         await self._services.rules.refresh()
-        guarantees = await self._services.store.guarantees(state.options.bucket)
-        collation = Collation(guarantees.collation)
+        await self._begin(await self._services.store.guarantees(state.options.bucket))
         await self._send(await self._states.window(state.name))
         point = self.state.checkpoint
         if point is None or not point.compared:
-            if not (self.state.inventory_complete and Path(self.state.inventory_file).is_file()):  # one stat
-                await self._put(replace(self.state, phase="inventory"))
-                await self._read_inventory(collation)
-            await self._put(replace(self.state, phase="compare"))
-            await self._compare(collation)
+            await self._inventory_and_listing()
         if self.state.phase != "move":
             await self._put(replace(self.state, phase="move"))
         await self._await_moved()
         await self._finish("done")
 
-    async def _read_inventory(self, collation: Collation) -> None:
+    async def _begin(self, guarantees: StoreGuarantees) -> None:
+        """Settle what the whole run depends on, or refuse to go on with it.
+
+        Raises:
+            NotToBeContinued: the record was made with another store, or by another version.
+        """
+        state = self.state
+        store = store_identity(self._services.settings)
+        reason = not_to_be_continued(state, store)
+        if reason:
+            raise NotToBeContinued(state.name, reason)
+        judged = Collation(guarantees.collation)
+        # The order is the run's from its beginning on: its file and its checkpoint are in it.
+        collation = state.collation or sorted_as(judged).value
+        await self._put(
+            replace(
+                state,
+                store=store,
+                collation=collation,
+                listing_sorted=state.listing_sorted or judged.value != collation,
+            )
+        )
+
+    async def _inventory_and_listing(self) -> None:
+        """Have the sorted inventory, and compare it with the listing; a damaged file is read anew once."""
+        for again in (False, True):
+            if not await asyncio.to_thread(self._has_inventory):
+                await self._put(replace(self.state, phase="inventory"))
+                await self._read_inventory()
+            await self._put(replace(self.state, phase="compare"))
+            try:
+                await self._compare()
+            except (NotThisFile, OutOfOrder) as error:
+                if again or (isinstance(error, OutOfOrder) and error.side != "inventory"):
+                    raise
+                log.warning("inventory_read_again", scan=self.state.name, error=str(error))
+                Path(self.state.inventory_file).unlink(missing_ok=True)  # one file
+            else:
+                return
+
+    def _has_inventory(self) -> bool:
+        """Whether this run's sorted inventory is here; it is in the run's order afterwards. Blocking."""
+        state = self.state
+        path = Path(state.inventory_file)
+        if not (state.inventory_complete and path.is_file()):
+            return False
+        try:
+            if read_header(path).of != inventory_of(state):
+                return False
+            in_order(path, Collation(state.collation))
+        except NotThisFile as error:
+            log.warning("inventory_read_again", scan=state.name, error=str(error))
+            return False
+        return True
+
+    async def _read_inventory(self) -> None:
         """Read the source into a sorted file.
 
-        When its file is gone (another machine went on with the scan), what was counted of it stays counted.
+        When its file is gone (another machine went on with the scan), what was counted of it stays counted,
+        and the source must still say the same.
         """
         options = self.state.options
-        again = self.state.inventory_complete
+        again = self.state.inventory_complete and self.state.checkpoint is not None
+        if not again:
+            await self._put(replace(self.state, inventory_complete=False, groups={}, read=0, duplicates=0))
+            self._groups = Groups()
         await asyncio.to_thread(forget_inventories, self._directory, self.state.name, but=self.state.run)
         reading = Reading(
             inventory_path(self._directory, self.state.run),
-            collation,
+            Collation(self.state.collation),
+            of=inventory_of(self.state),
             prefix=options.prefix,
             selection=self._selection,
             groups=self._groups,
@@ -286,12 +355,20 @@ class Coordinator:
         )
         if not again:
             await forget_read(self._services.ledger, self.state)
+            groups = added({}, reading.counts)
             state = replace(
                 state,
                 read=reading.read,
                 duplicates=reading.duplicates,
-                groups=added({}, reading.counts),
+                inventory_keys=found.keys,
+                inventory_digest=found.digest,
+                inventory_groups=groups,
+                groups=groups,
             )
+        elif state.inventory_digest not in {"", found.digest}:
+            reason = "its inventory had to be read again and is not what it was when it was counted"
+            self.state = replace(self.state, spoilt=reason)
+            raise NotToBeContinued(state.name, reason)
         await self._put(state)
 
     async def _list_refused(self, reading: Reading) -> None:
@@ -301,25 +378,48 @@ class Coordinator:
             reading.refused.clear()
             await self._services.ledger.failures.add(failures)
 
-    async def _compare(self, collation: Collation) -> None:
-        options, point = self.state.options, self.state.checkpoint
+    async def _compare(self) -> None:
+        try:
+            await self._compare_in_one_go()
+        except OutOfOrder as error:
+            if error.side != "listing" or self.state.listing_sorted:
+                raise
+            log.warning("listing_sorted_here", scan=self.state.name, reason=str(error))
+            state = replace(self.state, listing_sorted=True)
+            if state.checkpoint is not None and state.checkpoint.batch == 0:
+                # Nothing was sent: what such a listing made of the counts need not stay.
+                state = replace(state, checkpoint=None, groups=state.inventory_groups, extra=0)
+            await self._put(state)
+            await self._compare_in_one_go()
+
+    async def _compare_in_one_go(self) -> None:
+        state, options, point = self.state, self.state.options, self.state.checkpoint
         after = point.key if point and point.key else None
-        store = self._services.store
-        token = point.continuation if point else None
-        feed = BlockingListing(store, options.bucket, options.prefix, continuation=token)
-        if collation is Collation.NONE:
-            file = self._directory / f"{self.state.run}.listing"
-            listing = sorted_blocks(
-                await sort_listing(store, options.bucket, options.prefix, file), after=after
-            )
-        else:
-            listing = feed.blocks(after=after, collation=collation)
+        collation = Collation(state.collation)
+        feed, listing = await listing_in(
+            collation,
+            self._services.store,
+            options.bucket,
+            options.prefix,
+            file=self._directory / f"{state.run}.listing",
+            sort=state.listing_sorted,
+            after=after,
+            continuation=point.continuation if point else None,
+        )
         comparison = Comparison(
-            read_blocks(Path(self.state.inventory_file), collation, after=after),
+            read_blocks(
+                Path(state.inventory_file),
+                collation,
+                after=after,
+                of=inventory_of(state),
+                keys=state.inventory_keys,
+            ),
             listing,
             options=options,
             selection=self._selection,
             groups=self._groups,
+            watched=await self._services.ledger.failures.keys(options.bucket, most=_MOST_WATCHED),
+            collation=collation,
         )
         ended = False
         while not ended:
@@ -375,6 +475,9 @@ class Coordinator:
             )
         )
         await self._services.ledger.failures.add([failure for _, failure in failures])
+        different = {entry.key for _, entry, *_ in window.differs}
+        there = [key for key in window.watched if key not in different]
+        await self._services.ledger.failures.settle(options.bucket, there, before=self._listed_at)
         if not await self._states.checkpoint(self.state, batches, self._token):
             raise LeaseLost(state.name)
         await self._send(batches)
@@ -429,7 +532,7 @@ class Coordinator:
         """Wait until no key is pending; failures do not hold it up, they are listed."""
         while True:
             await self._obey()
-            pending = await self._account()
+            pending = await self._account(ended=True)
             if self.state.options.dry_run or pending == 0:
                 return
             await self._put(self.state)

@@ -20,10 +20,11 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
+from scheduler.machine.embedded import store_identity
 from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import ACTIVE, progress_of
 from scheduler.scan.run import Coordinator
-from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account
+from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account, not_to_be_continued
 from workers.background import end
 from workers.errors import BrokerUnavailable, ConfigError
 from workers.windows import parse_window
@@ -55,13 +56,14 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
         raise ConfigError(msg)
     unknown = sorted(set(given) - set(ScanOptions.__dataclass_fields__))
     if unknown:
-        what = ", ".join(sorted(ScanOptions.__dataclass_fields__))
+        what = ", ".join(ScanOptions.__dataclass_fields__)
         msg = f"scan {name}: unknown option {unknown[0]!r}; known: {what}"
         raise ConfigError(msg)
     known = settings.scans.get(name)
     merged: dict[str, Any] = {}
     if known is not None:
-        merged = {"bucket": known.bucket, "inventory": known.inventory, "prefix": known.prefix}
+        names = ("bucket", "inventory", "prefix", "allow_empty", "max_absent")
+        merged = {name: getattr(known, name) for name in names}
     merged |= {key: value for key, value in given.items() if value is not None}
     try:
         options = _OPTIONS.validate_python(merged)
@@ -69,6 +71,8 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
         lines = [f"scan {name}: {'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
         raise ConfigError("\n".join(lines)) from error
     problems = []
+    if not 0 <= options.max_absent <= 1:
+        problems.append(f"scan {name}: max_absent {options.max_absent}: 0 to 1")
     if options.bucket not in settings.buckets:
         known_buckets = ", ".join(sorted(settings.buckets)) or "none"
         problems.append(f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}")
@@ -106,6 +110,10 @@ class ScanService:
         self._running: dict[str, asyncio.Task[bool]] = {}
 
     @property
+    def _store(self) -> str:
+        return store_identity(self._services.settings)
+
+    @property
     def _directory(self) -> Path:
         directory = self._services.settings.data_dir / "scans"
         directory.mkdir(parents=True, exist_ok=True)
@@ -130,7 +138,9 @@ class ScanService:
                     raise ConfigError(msg)
                 return old  # its coordinator writes the record, nobody else
             if old is not None and old.options == options and old.phase == "failed":
-                return await self._again(old)
+                if not not_to_be_continued(old, self._store):
+                    return await self._again(old)
+                log.warning("scan_begins_anew", scan=name, reason=not_to_be_continued(old, self._store))
             run = f"{name}-{uuid.uuid4().hex[:12]}"
             if old is not None:
                 outcomes = self._services.ledger.outcomes
@@ -170,6 +180,10 @@ class ScanService:
                 await self._services.ledger.outcomes.stop_scan(state.run, stop)
                 await self.states.order(name, order)
             elif order == "resume" and state.phase == "failed":
+                reason = not_to_be_continued(state, self._store)
+                if reason:
+                    msg = f"scan {name} cannot be resumed: {reason}; begin anew: ferryman scan start {name} …"
+                    raise ConfigError(msg)
                 await self._again(state)
             elif order == "cancel" and state.phase == "failed":
                 # What the queue still has of it is dropped by workers; nobody coordinates it any more.

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from workers.ledger.outcomes import Outcomes
 
 LEASE_MS = 15_000
+#: Share of keys that may be absent, unless `max_absent` says otherwise; more is no clean-up but a mistake.
+MAX_ABSENT = 0.9
 #: Seconds after which a process that said it runs scans is not counted on any more.
 SERVER_S = 15.0
 
@@ -84,6 +86,10 @@ class ScanOptions:
     windows: tuple[str, ...] = ()
     #: End the run when that many keys have failed.
     stop_after_failures: int | None = None
+    #: End the run when more than this share of its keys is absent at the origin; 1: never.
+    max_absent: float = MAX_ABSENT
+    #: An inventory without any key is meant, and may open the gate.
+    allow_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +153,18 @@ class ScanState:
     pages: int = 0
     unread: int = 0
     outside: int = 0
+    #: Number and digest of the sorted entries, and what was counted while they were read.
+    inventory_keys: int | None = None
+    inventory_digest: str = ""
+    inventory_groups: dict[str, Counts] = field(default_factory=dict)
+    #: Which store the counts speak of.
+    store: str = ""
+    #: Order of the sorted inventory and of the checkpoint's key; `bytes` or `path`.
+    collation: str = ""
+    #: The store's listing came in another order than it was judged to: it is sorted here.
+    listing_sorted: bool = False
+    #: Why nobody may go on with this run; empty else.
+    spoilt: str = ""
     #: Keys the inventory named more than once.
     duplicates: int = 0
     #: Keys of the bucket that the inventory lacks (moved by misses, or written by users).
@@ -156,6 +174,17 @@ class ScanState:
 
 
 _STATE: TypeAdapter[ScanState] = TypeAdapter(ScanState)
+
+
+def not_to_be_continued(state: ScanState, store: str) -> str:
+    """Why a run cannot be gone on with on this store; empty when it can. PURE."""
+    if state.spoilt:
+        return state.spoilt
+    if state.store and state.store != store:
+        return f"it was begun on the store {state.store}, and the store is {store} now"
+    if state.checkpoint is not None and not state.checkpoint.compared and not state.collation:
+        return "its checkpoint is of an earlier version of Ferryman and does not say in which order it counts"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

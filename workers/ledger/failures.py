@@ -19,6 +19,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from workers.answers import Attempt  # noqa: TC001  # pydantic reads the annotations
+from workers.errors import KeyNotRepresentable
 from workers.plan import FetchItem  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Reason of a record whose key is a place that a scan's inventory could not be read at.
 UNREAD_PLACE = "unread_place"
+#: Reasons of failures that do not end because the store has the name.
+_NO_KEYS = frozenset({UNREAD_PLACE, KeyNotRepresentable.reason})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +138,26 @@ class Failures:
         if not keys:
             return 0
         return int(await self._redis.hdel(self._failures(bucket), *keys))
+
+    async def keys(self, bucket: str, *, most: int) -> list[str]:
+        """The listed keys, in no order; none when there are more than `most`."""
+        if not 0 < await self.count(bucket) <= most:
+            return []
+        return [str(key) for key in await self._redis.hkeys(self._failures(bucket))]
+
+    async def settle(self, bucket: str, keys: Sequence[str], *, before: float) -> int:
+        """Take keys off the list that the store was seen to hold at `before`; how many were on it.
+
+        What failed since then stays, and so does what a name in the store says nothing of: a key that it
+        confuses with another one, a place of an inventory.
+        """
+        rows = await self.versions(bucket, keys)
+        old = {}
+        for key, row in rows.items():
+            failure = _FAILURE.validate_json(row)
+            if failure.last_at < before and failure.reason not in _NO_KEYS:
+                old[key] = row
+        return await self.remove_unchanged(bucket, old)
 
     async def versions(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
         """The records of keys exactly as they stand, for `remove_unchanged`."""

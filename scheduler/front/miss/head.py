@@ -46,7 +46,7 @@ async def serve_head_miss(
             return
         await _send(answer, list(opened.headers), opened.length)
         return
-    known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch)
+    known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch, head=True)
     if known is not None or await parts.claims.withheld(bucket, target.key):
         parts.stats.answered("absent", bucket, name)
         await send_not_found(answer, target, rule, NotFound())
@@ -66,11 +66,16 @@ async def serve_head_miss(
             return
         match found:
             case Absent():
+                # For other HEADs here only: a GET may find what HEAD denies; no event is dropped for it.
                 if not is_for_one(NotFound(answer=found.answer), plan):
                     parts.absent.remember(
-                        bucket, target.key, rule=name, epoch=plan.epoch, ttl_s=plan.absent_ttl_s
+                        bucket,
+                        target.key,
+                        rule=name,
+                        epoch=plan.epoch,
+                        ttl_s=plan.absent_ttl_s,
+                        by_head=True,
                     )
-                    await parts.claims.mark_absent(bucket, target.key, plan.absent_ttl_s)
                 parts.stats.answered("absent", bucket, name)
                 await send_not_found(answer, target, rule, NotFound())
             case PassedRedirect():

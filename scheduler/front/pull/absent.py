@@ -32,6 +32,8 @@ class AbsentKey:
     epoch: int
     #: The origin's own answer, where the rule shows it (A6).
     answer: OriginAnswer | None
+    #: Only a HEAD said so: no proof for anybody who wants the object.
+    by_head: bool = False
 
 
 class AbsentCache:
@@ -46,13 +48,15 @@ class AbsentCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, bucket: str, key: str, *, rule: str, epoch: int) -> AbsentKey | None:
-        """What is remembered of a key under this version of a rule, or None."""
+    def find(self, bucket: str, key: str, *, rule: str, epoch: int, head: bool = False) -> AbsentKey | None:
+        """What is remembered of a key under this version of a rule, or None; for a `head`, of HEADs, too."""
         found = self._entries.get((bucket, key))
         if found is None:
             return None
         if found.until <= self._clock() or found.rule != rule or found.epoch != epoch:
             self.forget(bucket, key)
+            return None
+        if found.by_head and not head:
             return None
         metrics.negative_cache_hit()
         return found
@@ -66,12 +70,15 @@ class AbsentCache:
         epoch: int,
         ttl_s: float,
         answer: OriginAnswer | None = None,
+        by_head: bool = False,
     ) -> None:
-        """Remember a key for `ttl_s` seconds."""
+        """Remember a key for `ttl_s` seconds; what a HEAD said takes the place of nothing better."""
         if ttl_s <= 0 or self._size <= 0:
             return
+        if by_head and self.find(bucket, key, rule=rule, epoch=epoch) is not None:
+            return
         self.forget(bucket, key)
-        self._entries[bucket, key] = AbsentKey(self._clock() + ttl_s, rule, epoch, answer)
+        self._entries[bucket, key] = AbsentKey(self._clock() + ttl_s, rule, epoch, answer, by_head)
         if answer is not None:
             self._body_bytes += len(answer.body)
         while len(self._entries) > self._size or (self._body_bytes > MAX_BODY_BYTES and self._entries):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from workers.ledger.claims import Claims
+    from workers.ledger.failures import Failures
     from workers.store.client import ObjectStore
 
 log = structlog.get_logger()
@@ -83,8 +84,9 @@ class Waited(Enum):
 class FrontClaims:
     """Claims of one front process."""
 
-    def __init__(self, claims: Claims, *, owner: str) -> None:
+    def __init__(self, claims: Claims, failures: Failures, *, owner: str) -> None:
         self._claims = claims
+        self._failures = failures
         self._leases = LeaseKeeper(claims, owner=owner)
         self._owner = owner
         self._starts = Gathered(self._start)
@@ -140,7 +142,10 @@ class FrontClaims:
         await self._ask(lambda: self._claims.release(bucket, [key], owner=self._owner))
 
     def finish(self, bucket: str, key: str) -> None:
-        """The key has reached the store; the ledger hears of it within `FINISH_S`, together with others."""
+        """The key has reached the store; the ledger hears of it within `FINISH_S`, together with others.
+
+        A failure that was listed of the key is no longer true.
+        """
         self._leases.drop(bucket, [key])
         self._finished.setdefault(bucket, []).append(key)
         if self._finisher is None or self._finisher.done():
@@ -152,6 +157,7 @@ class FrontClaims:
             finished, self._finished = self._finished, {}
             for bucket, keys in finished.items():
                 await self._ask(partial(self._claims.finish, bucket, keys, owner=self._owner))
+                await self._ask(partial(self._failures.remove, bucket, keys))
 
     async def mark_absent(self, bucket: str, key: str, ttl_s: float) -> None:
         """Tell the others that no origin has the key."""

@@ -103,7 +103,7 @@ class Pump:
         try:
             reason = await self._pull(fill, save=save)
         finally:
-            if mine:
+            if mine or fill.committed:
                 await self._unclaim(fill)
             if reason and save and not fill.withheld:
                 await self._give_away(fill, reason)
@@ -194,7 +194,7 @@ class Pump:
             try:
                 reason = await self.pull_from(fill, session, first, save=save)
             finally:
-                if claimed is Claimed.MINE:
+                if claimed is Claimed.MINE or fill.committed:
                     await self._unclaim(fill)
                 if reason and save and not fill.withheld:
                     await self._give_away(fill, reason)

@@ -1,7 +1,7 @@
 """An inventory beside a listing: both sorted, joined, judged.
 
-`merge` and `compare` are pure; `sorting` sorts outside memory, `listing` reads the store, `reading` the
-inventory, `wanted` turns what is missing into items.
+`merge` and `compare` are pure; `sorting` sorts outside memory into a `sorted_file`, `listing` reads the
+store, `reading` the inventory, `wanted` turns what is missing into items.
 """
 
-__all__ = ["compare", "listing", "merge", "reading", "sorting", "wanted"]
+__all__ = ["compare", "listing", "merge", "reading", "sorted_file", "sorting", "wanted"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scheduler.scan.compare.merge import STRETCH, join
-from scheduler.scan.inventory.entry import Columns
+from scheduler.scan.inventory.entry import Collation, Columns, order_of
 from workers.store.model import ListedColumns
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Window:
     missing: list[tuple[str, Entry]] = field(default_factory=list)
     #: Present but different: (group, entry, what is in the store, reason).
     differs: list[tuple[str, Entry, ListedObject, str]] = field(default_factory=list)
+    #: Keys that somebody watches for and that are in the store.
+    watched: list[str] = field(default_factory=list)
 
 
 class Groups:
@@ -143,8 +145,14 @@ class Comparison:
         options: ScanOptions,
         selection: Selection,
         groups: Groups,
+        watched: Iterable[str] = (),
+        collation: Collation = Collation.BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Both in the order of `collation`. `watched` keys are named when the listing has them."""
+        order = order_of(collation)
+        # No listed key is told apart by a control character, so a key with one watches for nothing.
+        self._watched = {order(key): key for key in watched if "\x01" not in key}
         self._stretches: Iterator[Stretch[Entry, ListedObject]] = join(
             inventory,
             listing,
@@ -181,6 +189,8 @@ class Comparison:
 
     def _take(self, stretch: Stretch[Entry, ListedObject], window: Window) -> None:
         (mine, entries), (theirs, objects) = stretch
+        if self._watched:
+            window.watched += [self._watched[place] for place in theirs if place in self._watched]
         if not mine:
             window.last_key = objects[-1].key
             window.extra += len(theirs)

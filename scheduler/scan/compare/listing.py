@@ -1,7 +1,8 @@
 """A bucket's listing for the threads that compare.
 
 Owns the bridge from the event loop, where pages are fetched, to a thread that walks millions of objects; one
-page is read ahead. Owns the way around a store that lists in no order: its listing is sorted here first.
+page is read ahead. Owns the way around a store that lists in no order, or in another one than is needed: its
+listing is sorted here first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import structlog
 
 from scheduler.dispatch.dispatcher import key_problem
 from scheduler.scan.compare.merge import Block
-from scheduler.scan.compare.sorting import Sorter, read_blocks
+from scheduler.scan.compare.sorted_file import read_blocks
+from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.entry import Collation, Entry, order_of
 from workers.errors import StoreRejected
 from workers.store.model import ListedColumns, ListedObject
@@ -103,14 +105,40 @@ def _block(objects: Sequence[ListedObject], collation: Collation, skip: str | No
     return Block(places, items)
 
 
-async def sort_listing(store: ObjectStore, bucket: str, prefix: str, path: Path) -> Path:
-    """Write the listing of a store without an order to `path`, sorted; read it with `sorted_blocks`.
+async def listing_in(
+    collation: Collation,
+    store: ObjectStore,
+    bucket: str,
+    prefix: str,
+    *,
+    file: Path,
+    sort: bool,
+    after: str | None = None,
+    continuation: str | None = None,
+) -> tuple[BlockingListing, Iterator[Block[ListedObject]]]:
+    """A bucket's objects in this order: as the store lists them, or with `sort` by way of a file here.
 
     Raises:
         StoreError: a page could not be read.
         SortFailed: there is no room, or no sort(1).
     """
-    sorter = await asyncio.to_thread(Sorter, path, Collation.BYTES)
+    feed = BlockingListing(store, bucket, prefix, continuation=None if sort else continuation)
+    if not sort:
+        return feed, feed.blocks(after=after, collation=collation)
+    path = await sort_listing(store, bucket, prefix, file, collation)
+    return feed, sorted_blocks(path, after=after, collation=collation)
+
+
+async def sort_listing(
+    store: ObjectStore, bucket: str, prefix: str, path: Path, collation: Collation = Collation.BYTES
+) -> Path:
+    """Write a listing to `path`, sorted in an order that is not its own; read it with `sorted_blocks`.
+
+    Raises:
+        StoreError: a page could not be read.
+        SortFailed: there is no room, or no sort(1).
+    """
+    sorter = await asyncio.to_thread(Sorter, path, collation)
     try:
         async for page in store.list(bucket, prefix):
             # No inventory has keys with control characters: such an object can only be a user's.
@@ -126,9 +154,11 @@ async def sort_listing(store: ObjectStore, bucket: str, prefix: str, path: Path)
         raise
 
 
-def sorted_blocks(path: Path, *, after: str | None = None) -> Iterator[Block[ListedObject]]:
+def sorted_blocks(
+    path: Path, *, after: str | None = None, collation: Collation = Collation.BYTES
+) -> Iterator[Block[ListedObject]]:
     """The objects of a listing that `sort_listing` wrote; with `after`, those behind that key."""
-    for places, entries in read_blocks(path, Collation.BYTES, after=after):
+    for places, entries in read_blocks(path, collation, after=after):
         yield Block(
             places,
             [

@@ -6,9 +6,12 @@ listing and no queue.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
+
+import orjson
 
 from scheduler.dispatch.dispatcher import key_problem
 from scheduler.rules.keys import RESERVED
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from scheduler.scan.compare.compare import Groups, Selection
     from scheduler.scan.compare.sorting import SortedFile
     from scheduler.scan.inventory.entry import Collation, Entry
+    from scheduler.scan.state import ScanState
 
 #: Longest key in characters that no encoding makes longer than a key may be.
 _SURELY_SHORT = 256
@@ -33,9 +37,19 @@ def inventory_path(directory: Path, run: str) -> Path:
     return directory / f"{run}.sorted"
 
 
+def inventory_of(state: ScanState) -> str:
+    """What a sorted inventory says that it holds: this run's source and prefix."""
+    said = orjson.dumps(
+        [state.options.inventory, state.options.prefix], option=orjson.OPT_SORT_KEYS, default=str
+    )
+    return f"{state.run} {hashlib.sha256(said).hexdigest()[:16]}"
+
+
 def forget_inventories(directory: Path, name: str, *, but: str) -> None:
     """Delete what earlier runs of a scan left in the directory."""
-    ours = re.compile(re.escape(name) + r"-[0-9a-f]{12}\.(?:sorted|sorted\.part|listing|listing\.part)")
+    ours = re.compile(
+        re.escape(name) + r"-[0-9a-f]{12}\.(?:sorted|listing)(?:\.[0-9]+)?(?:\.part|\.sorting)?"
+    )
     for path in directory.iterdir():
         if ours.fullmatch(path.name) and not path.name.startswith(but):
             path.unlink(missing_ok=True)
@@ -45,9 +59,16 @@ class Reading:
     """One pass over a source. Blocking: call it from a thread."""
 
     def __init__(
-        self, path: Path, collation: Collation, *, prefix: str, selection: Selection, groups: Groups
+        self,
+        path: Path,
+        collation: Collation,
+        *,
+        of: str,
+        prefix: str,
+        selection: Selection,
+        groups: Groups,
     ) -> None:
-        self._sorter = Sorter(path, collation)
+        self._sorter = Sorter(path, collation, of=of)
         self._prefix = prefix
         self._selection = selection
         self._groups = groups

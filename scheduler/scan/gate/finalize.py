@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 from scheduler.config.admin_token import token_of
 from scheduler.scan.gate.gate import look
 from scheduler.scan.gate.report_page import page
+from scheduler.scan.limits import empty_is_meant
 from scheduler.scan.state import account
-from scheduler.scan.verify.verify import last_report, verify_to_json
+from scheduler.scan.verify.report import last_report, verify_to_json
 from workers.errors import BrokerUnavailable, ConfigError, TransferError
 from workers.ledger.failures import failure_to_json
 
@@ -187,6 +188,7 @@ async def _report(
         "decision": "rules kept (partial traffic)" if keep_rule else "rules retired",
         "gate_open": verdict.open,
         "override": override,
+        "allow_empty": empty_is_meant(services.settings, state),
         "rules": [rule.name for rule in verdict.rules],
         "rules_version": verdict.version,
         "conditions": [asdict(condition) for condition in verdict.conditions],

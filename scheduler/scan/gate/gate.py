@@ -10,11 +10,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scheduler.machine.embedded import store_identity
 from scheduler.rules.model import RuleType
 from scheduler.scan.gate.quiet import Condition, ago, quiet, watched
+from scheduler.scan.limits import empty_is_meant
 from scheduler.scan.state import account
 from scheduler.scan.unread import waived_places
-from scheduler.scan.verify.verify import last_report
+from scheduler.scan.verify.report import last_report
 from workers.errors import BrokerUnavailable
 from workers.ledger.failures import UNREAD_PLACE
 from workers.plan import Lane
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from scheduler.rules.model import Rule, RuleSet
     from scheduler.runtime import Services
     from scheduler.scan.state import ScanState
-    from scheduler.scan.verify.verify import VerifyReport
+    from scheduler.scan.verify.report import VerifyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,18 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
     terms = f"found {total.found} = {total.present} present + {total.stored} stored + {total.absent} absent"
     terms += f" + {total.differs} differs + {total.excluded} excluded + {total.failed} failed"
     terms += f" + {total.skipped} skipped + {total.pending} pending"
+    store = store_identity(services.settings)
+    moved = (
+        f"scanned on the store {state.store or '(not noted)'}, which is {store} now"
+        if state.store != store
+        else ""
+    )
+    empty = total.found == 0 and not empty_is_meant(services.settings, state)
+    keys = _keys(total.found, meant=empty_is_meant(services.settings, state))
+    meant = (
+        f"look at the inventory; if no key is meant: ferryman scan start {state.name} --allow-empty …, "
+        f"or scans.{state.name}.allow_empty: true"
+    )
     outside = [rule.name for rule in pulling(ruleset) if rule not in rules]
     conditions = [
         Condition(
@@ -82,10 +96,14 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         ),
         Condition(
             name="scan_complete",
-            ok=state.phase == "done" and not state.options.dry_run,
+            ok=state.phase == "done" and not state.options.dry_run and not empty and not moved,
             evidence=f"phase {state.phase}{', a dry run' if state.options.dry_run else ''}"
-            + (f": {state.error}" if state.error else ""),
-            remedy=f"ferryman scan resume {state.name}, or scan again"
+            + (f": {state.error}" if state.error else "")
+            + f"; {keys}"
+            + (f"; {moved}" if moved else ""),
+            remedy=meant
+            if empty
+            else f"ferryman scan resume {state.name}, or scan again"
             if state.phase == "failed"
             else f"ferryman scan start {state.name} … --wait",
         ),
@@ -116,9 +134,9 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         ),
         Condition(
             name="nothing_missing",
-            ok=total.skipped == 0 and total.differs == 0,
-            evidence=f"{total.skipped} skipped, {total.differs} differ from the inventory",
-            remedy="scan again; --replace brings differing objects of ours up to date",
+            ok=total.skipped == 0 and total.differs == 0 and not empty,
+            evidence=f"{keys}, {total.skipped} skipped, {total.differs} differ from the inventory",
+            remedy=meant if empty else "scan again; --replace brings differing objects of ours up to date",
         ),
         Condition(
             name="failures_settled",
@@ -126,7 +144,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
             evidence=f"{failures} failures listed, {len(waivers)} waived",
             remedy=f"ferryman failures list --bucket {bucket}, then retry, or waive with a reason",
         ),
-        _verified(verified, state),
+        _verified(verified, state, empty=empty, remedy_of_empty=meant),
         await quiet(services, bucket, rules, quiet_s=quiet_s, now=now),
         await watched(services, state.name, quiet_s=quiet_s, now=now),
         await _queues(services),
@@ -166,19 +184,34 @@ async def _rules_changed_at(services: Services, bucket: str) -> float:
     return history[0].at if history else 0.0
 
 
-def _verified(report: VerifyReport | None, state: ScanState) -> Condition:
+def _keys(found: int, *, meant: bool) -> str:
+    if found:
+        return f"{found} keys in the inventory"
+    said = "allow_empty says" if meant else "nobody said"
+    return f"no key in the inventory, and {said} that this is meant"
+
+
+def _verified(
+    report: VerifyReport | None, state: ScanState, *, empty: bool, remedy_of_empty: str
+) -> Condition:
     remedy = f"ferryman verify {state.name} --sample 1000"
     if report is None or report.run != state.run:
         return Condition(name="verify_clean", ok=False, evidence="this scan was not verified", remedy=remedy)
     found = ", ".join(f"{number} {finding}" for finding, number in sorted(report.counts.items()))
     how = f"{report.checked} keys by listing, {report.compared} byte by byte: {found or 'nothing found'}"
     stale = report.started_at < state.finished_at
-    if not report.clean:
+    elsewhere = report.store != state.store
+    if empty:
+        remedy = remedy_of_empty
+    elif not report.clean:
         remedy = f"what to do about each finding: ferryman verify {state.name}"
     return Condition(
         name="verify_clean",
-        ok=report.clean and not stale,
-        evidence=f"{how}{'; older than the end of the scan' if stale else ''}",
+        ok=report.clean and not (stale or elsewhere or empty),
+        evidence=how
+        + "".join(f"; not proved: {sentence}" for sentence in report.unproved)
+        + ("; older than the end of the scan" if stale else "")
+        + (f"; of another store, {report.store or 'not named'}" if elsewhere else ""),
         remedy=remedy,
     )
 

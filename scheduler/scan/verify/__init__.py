@@ -1,6 +1,6 @@
 """Is what was moved right? By listing, by sample with a stated bound, in full.
 
-`verify` first; `bound` is the arithmetic, pure.
+`verify` first; `report` is what it says, `at_origin` asks, `bound` is the arithmetic, pure.
 """
 
-__all__ = ["verify"]
+__all__ = ["report", "verify"]

@@ -1,7 +1,6 @@
 """Verifying a scan's work: every key by what the listing says, and a sample (or all) byte by byte.
 
-Owns the comparison of origin and store after the move. Nothing is changed. Requests to origins go through the
-same fetcher as every other, so they count against its budgets.
+Owns the comparison of origin and store after the move. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -10,24 +9,26 @@ import asyncio
 import hashlib
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import orjson
-from pydantic import TypeAdapter
+import structlog
 
-from scheduler.rules.matching import RequestFacts, match
-from scheduler.rules.planning import PlanRefused, plan
-from scheduler.scan.compare.compare import Selection, difference
-from scheduler.scan.compare.listing import BlockingListing, sort_listing, sorted_blocks
-from scheduler.scan.compare.merge import merge
-from scheduler.scan.compare.sorting import read_blocks
+from scheduler.machine.embedded import store_identity
+from scheduler.scan.compare.compare import Groups, Selection, difference
+from scheduler.scan.compare.listing import listing_in
+from scheduler.scan.compare.merge import OutOfOrder, merge
+from scheduler.scan.compare.reading import inventory_of
+from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_header, sorted_as
+from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.inventory.entry import Collation
+from scheduler.scan.limits import ENOUGH_SETTLED, empty_is_meant, max_absent_of, nearly_all_absent
+from scheduler.scan.state import Account, account
+from scheduler.scan.verify.at_origin import origin_digest, origin_has
 from scheduler.scan.verify.bound import upper_bound
-from workers.errors import ConfigError, OriginError, TransferError
-from workers.origin.fetch.fetcher import Fetched
-from workers.plan import Lane
+from scheduler.scan.verify.report import MAX_EXTRA, MAX_FINDINGS, Finding, Problem, VerifyReport, keep_report
+from workers.errors import ConfigError, TransferError
 from workers.store.metadata import is_mirrored
 
 if TYPE_CHECKING:
@@ -41,89 +42,8 @@ if TYPE_CHECKING:
 
 #: Objects compared byte by byte at the same time.
 CONCURRENCY = 8
-#: Findings that are kept by name; beyond them only the counts grow.
-MAX_FINDINGS = 1_000
-#: Keys that only the bucket has and that are kept by name.
-MAX_EXTRA = 20
-#: Findings that are no fault of the move.
-HARMLESS = frozenset({"drift", "absent_at_origin"})
-#: What to do about a finding; NAME is the scan's.
-REMEDIES: dict[str, str] = {
-    "missing": "scan again with the same options: ferryman scan start NAME … --wait",
-    "size": "ferryman scan start NAME … --replace --wait brings objects that Ferryman wrote up to date; what "
-    "somebody else wrote stays, and if that is right: ferryman finalize NAME --override REASON",
-    "digest": "as for size, with --compare digest beside --replace",
-    "bytes": "delete the object in the store and scan again; if somebody wrote it there on purpose: "
-    "ferryman finalize NAME --override REASON",
-    "unreadable": "see the detail, mend that side, and verify again",
-    "drift": "no fault: the origin changed later; to take it over: --compare mtime --replace",
-    "absent_at_origin": "no fault: no origin has the key any more",
-}
 
-Finding = Literal["missing", "size", "digest", "bytes", "drift", "unreadable", "absent_at_origin"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One key that is not as it should be."""
-
-    key: str
-    #: missing, size, digest: by the listing. bytes: other bytes than the origin's. drift: the origin changed
-    #: after the object was stored. unreadable: one side could not be read. absent_at_origin: gone there.
-    finding: Finding
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyReport:
-    """What a verification showed."""
-
-    name: str
-    run: str
-    bucket: str
-    mode: Literal["listing", "sample", "full"]
-    started_at: float
-    finished_at: float = 0.0
-    #: Keys of the inventory that were compared with the listing.
-    checked: int = 0
-    #: Finding -> number.
-    counts: dict[str, int] = field(default_factory=dict)
-    #: Objects compared byte by byte, and their bytes.
-    compared: int = 0
-    compared_bytes: int = 0
-    #: Bad objects per million at most, at 99 %; None when nothing was compared byte by byte.
-    bad_per_million: float | None = None
-    problems: tuple[Problem, ...] = ()
-    #: Keys whose failure was waived; they are not missing.
-    waived: int = 0
-    #: Objects of the bucket that the inventory lacks (moved by misses, or users' own); the first by name.
-    extra: int = 0
-    extra_keys: tuple[str, ...] = ()
-
-    @property
-    def clean(self) -> bool:
-        """Whether every object is as it should be. Drift and absence at the origin are no faults of ours."""
-        return not any(number for finding, number in self.counts.items() if finding not in HARMLESS)
-
-    @property
-    def remedies(self) -> dict[str, str]:
-        """Finding -> what to do about it."""
-        return {finding: REMEDIES[finding].replace("NAME", self.name) for finding in sorted(self.counts)}
-
-
-_REPORT: TypeAdapter[VerifyReport] = TypeAdapter(VerifyReport)
-
-
-def verify_to_json(report: VerifyReport) -> dict[str, Any]:
-    """The report as plain JSON values, with the verdict."""
-    record: dict[str, Any] = _REPORT.dump_python(report, mode="json")
-    return {**record, "clean": report.clean, "remedies": report.remedies}
-
-
-async def last_report(services: Services, name: str) -> VerifyReport | None:
-    """The report of the last verification of a scan, or None."""
-    found = await services.redis.hget(f"{services.settings.broker.namespace}:verify", name)
-    return None if found is None else _REPORT.validate_json(found)
+log = structlog.get_logger(__name__)
 
 
 class Verifier:
@@ -147,41 +67,48 @@ class Verifier:
         self._rng = random.Random(seed)  # a sample, not a secret
         mode: Literal["listing", "sample", "full"] = "full" if full else "sample" if sample else "listing"
         self.report = VerifyReport(
-            name=state.name, run=state.run, bucket=state.options.bucket, mode=mode, started_at=time.time()
+            name=state.name,
+            run=state.run,
+            bucket=state.options.bucket,
+            mode=mode,
+            started_at=time.time(),
+            store=store_identity(services.settings),
         )
         self._problems: list[Problem] = []
         self._counts: dict[str, int] = {}
         self._excused: frozenset[str] = frozenset()
+        self._max_absent = max_absent_of(services.settings, state)
+        #: Why nothing more is asked of the origin.
+        self._stopped = ""
+        #: Missing in the store, and at every origin.
+        self._gone: list[Entry] = []
+        #: In the store, and at no origin any more.
+        self._left_behind = 0
 
     async def run(self) -> VerifyReport:
         """Compare, and keep the report in the ledger.
 
         Raises:
-            ConfigError: the scan has no inventory here (it did not get that far, or ran on another machine).
+            ConfigError: the scan has no inventory here that can be read (it did not get that far, ran on
+                another machine, on another store, or with another version).
             StoreError: the listing failed: no verdict.
         """
         services, state = self._services, self._state
-        path = Path(state.inventory_file)
-        if not state.inventory_complete or not path.is_file():  # one stat
-            msg = f"scan {state.name} is {state.phase}, and its inventory was not read to its end; scan first"
-            if state.inventory_complete:
-                msg = (
-                    f"scan {state.name}: its inventory {state.inventory_file} is not on this machine: "
-                    f"verify where the scan was run, or scan again from here: "
-                    f"ferryman scan start {state.name} … --wait"
-                )
-            raise ConfigError(msg)
+        path = await asyncio.to_thread(self._inventory)
         waivers = await services.ledger.failures.waivers(state.options.bucket)
         self._excused = frozenset(waiver.key for waiver in waivers)
-        collation = Collation((await services.store.guarantees(state.options.bucket)).collation)
-        bucket, prefix = state.options.bucket, state.options.prefix
-        if collation is Collation.NONE:
-            file = path.with_suffix(".listing")
-            listing = sorted_blocks(await sort_listing(services.store, bucket, prefix, file))
-        else:
-            listing = BlockingListing(services.store, bucket, prefix).blocks(collation=collation)
-        chosen = await asyncio.to_thread(self._by_listing, read_blocks(path, collation), listing)
-        await self._absent(chosen)
+        judged = Collation((await services.store.guarantees(state.options.bucket)).collation)
+        try:
+            try:
+                chosen = await self._listed(path, judged)
+            except OutOfOrder as error:
+                if error.side != "listing":
+                    raise
+                log.warning("listing_sorted_here", scan=state.name, reason=str(error))
+                chosen = await self._listed(path, Collation.NONE)
+        except NotThisFile as error:
+            raise self._not_this_file(error) from error
+        await self._absent([entry for entry, there in chosen if not there])
         if self._full or self._sample:
             await self._by_bytes([entry for entry, there in chosen if there])
         unreadable = self._counts.get("unreadable", 0)
@@ -193,10 +120,83 @@ class Verifier:
             counts=self._counts,
             problems=tuple(sorted(self._problems, key=lambda one: (one.key, one.finding))),
             bad_per_million=upper_bound(looked_at, bad) * 1e6 if looked_at and not self._full else None,
+            unproved=tuple(self._unproved()),
         )
-        record = orjson.dumps(_REPORT.dump_python(self.report, mode="json"))
-        await services.redis.hset(f"{services.settings.broker.namespace}:verify", state.name, record)
+        await keep_report(services, self.report)
         return self.report
+
+    def _inventory(self) -> Path:
+        """The sorted inventory. Blocking.
+
+        Raises:
+            ConfigError: as `run`.
+        """
+        state = self._state
+        path = Path(state.inventory_file)
+        again = f"scan again from here: ferryman scan start {state.name} … --wait"
+        if not state.inventory_complete:
+            msg = f"scan {state.name} is {state.phase}, and its inventory was not read to its end; scan first"
+            raise ConfigError(msg)
+        if not path.is_file():
+            msg = (
+                f"scan {state.name}: its inventory {state.inventory_file} is not on this machine: "
+                f"verify where the scan was run, or {again}"
+            )
+            raise ConfigError(msg)
+        if state.store and state.store != self.report.store:
+            msg = (
+                f"scan {state.name} was run on the store {state.store}, and the store is {self.report.store} "
+                f"now: {again}"
+            )
+            raise ConfigError(msg)
+        try:
+            header = read_header(path)
+        except NotThisFile as error:
+            raise self._not_this_file(error) from error
+        if header.of != inventory_of(state):
+            msg = f"scan {state.name}: {path} holds the inventory of another run: {again}"
+            raise ConfigError(msg)
+        return path
+
+    def _not_this_file(self, error: NotThisFile) -> ConfigError:
+        name = self._state.name
+        return ConfigError(f"scan {name}: {error}: scan again from here: ferryman scan start {name} … --wait")
+
+    async def _listed(self, path: Path, judged: Collation) -> list[tuple[Entry, bool]]:
+        """Compare with the listing, which is sorted here when it has no order of its own (`NONE`)."""
+        state, store = self._state, self._services.store
+        self._problems, self._counts = [], {}
+        collation = sorted_as(judged)
+        await asyncio.to_thread(in_order, path, collation)
+        _, listing = await listing_in(
+            collation,
+            store,
+            state.options.bucket,
+            state.options.prefix,
+            file=path.with_suffix(".listing"),
+            sort=judged is Collation.NONE,
+        )
+        inventory = read_blocks(path, collation, of=inventory_of(state), keys=state.inventory_keys)
+        return await asyncio.to_thread(self._by_listing, inventory, listing)
+
+    def _unproved(self) -> Iterator[str]:
+        report, share = self.report, self._max_absent
+        gone = len(self._gone)
+        if report.checked == 0 and not empty_is_meant(self._services.settings, self._state):
+            yield (
+                "no key was checked: the inventory has none. If that is meant: ferryman scan start "
+                f"{self._state.name} --allow-empty …, or scans.{self._state.name}.allow_empty: true"
+            )
+        if report.mode != "listing" and report.checked and not report.compared:
+            yield "no object was compared byte by byte"
+        how = f"more than {share:.0%} (scans.{self._state.name}.max_absent; 1 allows it)"
+        if self._stopped:
+            yield self._stopped
+        elif nearly_all_absent(gone, report.checked, share):
+            yield f"{gone} of {report.checked} keys are neither in the store nor at the origin, {how}"
+        looked_at = report.compared + self._left_behind
+        if nearly_all_absent(self._left_behind, looked_at, share):
+            yield f"{self._left_behind} of {looked_at} objects are not at the origin to be compared, {how}"
 
     def _by_listing(
         self, inventory: Iterator[Block[Entry]], listing: Iterator[Block[ListedObject]]
@@ -252,18 +252,62 @@ class Verifier:
         )
         return missing + kept
 
-    async def _absent(self, chosen: list[tuple[Entry, bool]]) -> None:
-        """Missing keys: those that no origin has (any more) are no fault of the move."""
+    async def _absent(self, missing: list[Entry]) -> None:
+        """Missing keys: those that no origin has and that the scan had not moved are no fault of it."""
+        name, share = self._state.name, self._max_absent
+        most = nearly_all_absent(len(missing), self.report.checked, share)
+        asked = 0
 
         async def ask(entry: Entry) -> None:
+            nonlocal asked
+            asked += 1
             try:
-                there = await self._origin_digest(entry.key, head=True)
+                there = await origin_has(self._services, self._state.options.bucket, entry.key)
             except TransferError as error:
                 self._found(entry.key, "missing", f"and the origin: {error}")
                 return
-            self._found(entry.key, "missing" if there is not None else "absent_at_origin", "")
+            if there:
+                self._found(entry.key, "missing", "")
+                return
+            self._gone.append(entry)
+            if most and asked >= ENOUGH_SETTLED and nearly_all_absent(len(self._gone), asked, share):
+                self._stopped = (
+                    f"stopped: {len(missing)} of {self.report.checked} keys are not in the store, and of the "
+                    f"first {asked} the origin has all but {asked - len(self._gone)} not either, more than "
+                    f"{share:.0%} (scans.{name}.max_absent; 1 allows it)"
+                )
 
-        await self._each([entry for entry, there in chosen if not there], ask)
+        await self._each(missing, ask)
+        await self._judge_gone()
+
+    async def _judge_gone(self) -> None:
+        """Tell what the origin never had from what was moved and is lost.
+
+        The account knows how many keys of each group were absent, not which. Where more are gone than it has
+        absent ones, some of them it calls stored: then none of the group's passes for harmless.
+        """
+        state, failures = self._state, self._services.ledger.failures
+        rows = await account(state, self._services.ledger.outcomes)
+        named = await failures.versions(state.options.bucket, [entry.key for entry in self._gone])
+        groups = Groups(state.groups)
+        by_group: dict[str, list[str]] = {}
+        for entry in self._gone:
+            if entry.key in named:
+                self._found(entry.key, "absent_at_origin", "")
+            else:
+                by_group.setdefault(groups.of(entry.key), []).append(entry.key)
+        for group, keys in by_group.items():
+            row = rows.get(group, Account())
+            known = row.absent + row.skipped + row.pending
+            harmless = len(keys) <= known or state.options.limit is not None
+            for key in keys:
+                if harmless:
+                    self._found(key, "absent_at_origin", "")
+                    continue
+                detail = (
+                    f"nor at the origin any more; of {group} {len(keys)} are gone, {known} were never moved"
+                )
+                self._found(key, "missing", detail)
 
     async def _by_bytes(self, entries: list[Entry]) -> None:
         await self._each(entries, lambda entry: self._compare(entry.key))
@@ -274,6 +318,8 @@ class Verifier:
 
         async def work() -> None:
             for entry in waiting:
+                if self._stopped:
+                    return
                 await step(entry)
                 self._progress(self.report)
 
@@ -292,16 +338,17 @@ class Verifier:
                     mine.update(chunk)
                     size += len(chunk)
                 stored = answer.info
-            theirs = await self._origin_digest(key)
+            theirs = await origin_digest(self._services, bucket, key)
         except TransferError as error:
             self._found(key, "unreadable", str(error))
+            return
+        if theirs is None:
+            self._left_behind += 1
+            self._found(key, "absent_at_origin", "in the store, and not to be compared with anything")
             return
         self.report = replace(
             self.report, compared=self.report.compared + 1, compared_bytes=self.report.compared_bytes + size
         )
-        if theirs is None:
-            self._found(key, "absent_at_origin", "")
-            return
         digest, headers = theirs
         if digest == mine.hexdigest():
             return
@@ -313,35 +360,6 @@ class Verifier:
         by = "written by Ferryman" if is_mirrored(stored) else "written by somebody else"
         detail = f"SHA-256 {mine.hexdigest()} in the store, {by}; {digest} at the origin"
         self._found(key, "drift" if changed else "bytes", detail)
-
-    async def _origin_digest(self, key: str, *, head: bool = False) -> tuple[str, dict[str, str]] | None:
-        """SHA-256 and headers of what the origin gives now; None when it has no such key.
-
-        Raises:
-            OriginError: it could not be read.
-        """
-        bucket = self._state.options.bucket
-        ruleset = self._services.rules.snapshot(bucket)
-        facts = RequestFacts(key=key)
-        rule = match(ruleset, facts) if ruleset is not None else None
-        if ruleset is None or rule is None:
-            msg = f"{key}: no rule of {bucket} matches; verify before the rule is retired"
-            raise OriginError(msg)
-        try:
-            fetch_plan, item = plan(rule, ruleset, bucket, facts, kind="scan")
-        except PlanRefused as error:
-            raise OriginError(str(error)) from error
-        method = "HEAD" if head else "GET"
-        async with self._services.fetcher.session(fetch_plan, item, lane=Lane.COLD, method=method) as session:
-            answer = await session.open()
-            if not isinstance(answer, Fetched):
-                return None
-            digest = hashlib.sha256()
-            if not head:
-                async for chunk in answer.chunks():
-                    digest.update(chunk)
-            headers = {name.lower(): value.strip() for name, value in answer.headers}
-            return digest.hexdigest(), headers
 
     def _found(self, key: str, finding: Finding, detail: str) -> None:
         self._counts[finding] = self._counts.get(finding, 0) + 1

@@ -7,9 +7,12 @@ import time
 
 import pytest
 
+from scheduler.misses.event import MissEvent
 from support.gateway import until
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.ledger.claims import ClaimState
+from workers.ledger.failures import Failure
+from workers.plan import Lane
 
 pytestmark = pytest.mark.real
 
@@ -263,6 +266,48 @@ async def test_a37_an_allowed_head_that_fails(chaos, mirror, start, step, status
     front = await start(mirror(answer={"allow_head": True}))
     reply = await front.head("/k")
     assert (reply.status, reply.body) == (status, b"")
+
+
+async def test_a37_what_head_denies_is_not_absent_for_a_get_or_an_event(chaos, mirror, start):
+    """A37: HEAD 404, GET 200."""
+    chaos.put("/k", BODY)
+    chaos.put("/event", BODY)
+    for path in ("/k", "/event"):
+        chaos.script(path, "status,code=404", "status,code=404")
+    front = await start(mirror(answer={"allow_head": True, "absent_ttl_s": 600}))
+    for path in ("/k", "/event"):
+        assert (await front.head(path)).status == 404
+        asked = chaos.count(path)
+        assert (await front.head(path)).status == 404
+        assert chaos.count(path) == asked, "another HEAD is not asked from the origin again"
+        chaos.script(path)
+    report = await front.services.dispatcher.dispatch(
+        [MissEvent(bucket=front.bucket, key="event")], lane=Lane.HOT
+    )
+    assert (report.accepted, report.absent) == (1, 0), report
+    reply = await front.get("/k")
+    assert (reply.status, reply.body) == (200, BODY)
+    await front.idle()
+    assert await front.stored("k") is not None
+
+
+async def test_a_failure_is_listed_no_more_once_a_front_has_stored_the_key(chaos, mirror, start):
+    chaos.put("/k", BODY)
+    front = await start(mirror())
+    failures = front.services.ledger.failures
+    await failures.add(
+        [
+            Failure(bucket=front.bucket, key=key, reason="origin_status", message="500", rule="r")
+            for key in ("k", "other")
+        ]
+    )
+    assert (await front.get("/k")).status == 200
+    await front.idle()
+
+    async def settled():
+        return [failure.key async for failure in failures.iterate(front.bucket)] == ["other"]
+
+    await until(settled)
 
 
 # ------------------------------------------------------------ what is never served

@@ -224,6 +224,8 @@ def _judged(found: dict[str, object]) -> list[str]:
         problems.append(
             "neither Content-Length nor chunked: not stored unless store.accept_close_delimited is set"
         )
+    if found.get("head") is False:
+        problems.append("HEAD is answered otherwise than GET: what it says of a key is no proof")
     if found.get("ranges") in {"ignored", "refused"}:
         problems.append(f"ranges are {found['ranges']}: a broken body starts over")
     elif found.get("ranges") == "bytes" and found.get("validator") is None:

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scheduler.scan.compare.sorting import Sorter, read_blocks
+from scheduler.scan.compare.sorted_file import read_blocks
+from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.entry import Collation, Columns, Entry, order_of
 from scheduler.scan.inventory.manifest import ManifestBroken, read
 from scheduler.scan.inventory.opening import SOURCES, open_source

@@ -75,3 +75,14 @@ def test_addresses_are_forgotten_not_collected(clock):
     for number in range(MAX_CLIENTS + 100):
         gate.ask(str(number))
     assert len(gate._clients) == MAX_CLIENTS
+
+
+def test_what_a_head_was_told_is_remembered_for_heads_only(clock):
+    cache = AbsentCache(10, clock=clock)
+    of = {"rule": "r", "epoch": 1}
+    cache.remember("b", "k", **of, ttl_s=10, by_head=True)
+    assert cache.find("b", "k", **of) is None
+    assert cache.find("b", "k", **of, head=True) is not None
+    cache.remember("b", "k", **of, ttl_s=10)
+    cache.remember("b", "k", **of, ttl_s=10, by_head=True)
+    assert cache.find("b", "k", **of) is not None, "a GET's word stays"
