@@ -288,6 +288,7 @@ class _Up:
             where = "admin.token of the configuration" if configured else token_file
             click.echo(f"Admin    {admin_base}/   token: {where}")
         click.echo("")
+        self._say_s3(settings, base)
         if not settings.buckets:
             click.echo("No bucket is configured yet. Stop with Ctrl-C, then for a first mirror:")
             click.echo("  ferryman up --origin https://old.example.com --bucket site")
@@ -304,6 +305,27 @@ class _Up:
             f'-H \'Content-Type: application/json\' -d \'{{"bucket": "{bucket}", "key": "index.html"}}\''
         )
         click.echo("Ctrl-C stops everything in order.")
+
+    @staticmethod
+    def _say_s3(settings: Settings, base: str) -> None:
+        """What an S3 client of this machine needs: the key of the embedded store's installation."""
+        from scheduler.config.settings import split_listen
+        from workers.origin.wire.addresses import is_loopback
+
+        key = settings.gateway.local_key
+        if key is None:
+            return
+        secret = key.reveal()
+        if not sys.stdout.isatty() and not is_loopback(split_listen(settings.gateway.listen)[0]):
+            # Others reach this gateway, and a secret has no place in a collected log.
+            secret = f"…  # client_secret_access_key of {settings.data_dir / 'credentials.json'}"
+        bucket = next(iter(settings.buckets), "")
+        click.echo("S3 clients of this machine read, write, list and delete with:")
+        click.echo(f"  export AWS_ENDPOINT_URL={base}")
+        click.echo(f"  export AWS_ACCESS_KEY_ID={key.id}")
+        click.echo(f"  export AWS_SECRET_ACCESS_KEY={secret}")
+        click.echo(f"  aws s3 ls s3://{bucket}")
+        click.echo("")
 
     async def _stop(self, supervisor: Supervisor) -> None:
         for sock in self.sockets:

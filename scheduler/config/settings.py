@@ -75,8 +75,8 @@ class AccessKey(Section):
     secret: SecretStr | None = None
     #: in a file.
     secret_file: Path | None = None
-    #: What S3 calls signed with it may do; rule documents take `manage` where this is given.
-    may: Annotated[tuple[Permission, ...], Field(min_length=1)] = ("read",)
+    #: What S3 calls signed with it may do; unset: read, and rule documents, which else take `manage`.
+    may: Annotated[tuple[Permission, ...], Field(min_length=1)] | None = None
     #: Buckets it is for; unset: all. Those that are not under `buckets:` take `manage`.
     buckets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
@@ -100,6 +100,8 @@ class GatewaySettings(Section):
     #: Front processes that share the port (SO_REUSEPORT).
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     access_keys: tuple[AccessKey, ...] = ()
+    #: Made by `ferryman up` with the embedded store: a key that may everything. Leave it out.
+    local_key: AccessKey | None = None
     #: Whether S3 clients see the metadata that Ferryman keeps for itself (`x-amz-meta-ferryman-*`).
     show_own_metadata: bool = False
     #: Networks whose X-Forwarded-* and X-Ferryman-Status headers are believed, as CIDR.
@@ -130,6 +132,16 @@ class GatewaySettings(Section):
     misses_per_client_per_s: Annotated[float, Field(ge=0)] = 1000.0
     #: The same for all clients of a process together; 0 = unbounded.
     misses_per_s: Annotated[float, Field(ge=0)] = 5000.0
+
+    @field_validator("access_keys")
+    @classmethod
+    def _ids_once(cls, value: tuple[AccessKey, ...]) -> tuple[AccessKey, ...]:
+        ids = [key.id for key in value]
+        twice = sorted({found for found in ids if ids.count(found) > 1})
+        if twice:
+            msg = f"the id {twice[0]!r} is given to two keys; each needs its own"
+            raise ValueError(msg)
+        return value
 
 
 class AdminSettings(Section):
@@ -273,6 +285,11 @@ class Settings(Section):
                     )
                     raise ValueError(msg)
         return self
+
+    def client_keys(self) -> tuple[AccessKey, ...]:
+        """Every key pair that a client may sign with."""
+        local = self.gateway.local_key
+        return self.gateway.access_keys if local is None else (*self.gateway.access_keys, local)
 
     def own_listeners(self) -> tuple[tuple[str, int], ...]:
         """(host, port) of the gateway and the admin side as far as they are said: no origin may be there.

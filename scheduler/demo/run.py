@@ -102,5 +102,11 @@ def _say_where(system: System, code: int) -> None:
     click.echo(f"Gateway  {system.gateway}/{BUCKET}/index.html")
     click.echo(f"Admin    {system.admin}/?token={system.token}")
     click.echo(f"Commands ferryman status --config {system.config}")
+    client = system.client_key()
+    if client is not None:
+        click.echo(f"S3       export AWS_ENDPOINT_URL={system.gateway}")
+        click.echo(f"         export AWS_ACCESS_KEY_ID={client[0]}")
+        click.echo(f"         export AWS_SECRET_ACCESS_KEY={client[1]}")
+        click.echo(f"         aws s3 ls s3://{BUCKET}")
     if code == 0:
         click.echo("The demo went well: nothing differed.")

@@ -19,7 +19,8 @@ import httpx
 import yaml
 
 import workers.lifeline
-from scheduler.config.data_dir import TOKEN_FILE
+from scheduler.config.data_dir import TOKEN_FILE, read_json
+from scheduler.machine.embedded import CREDENTIALS_FILE
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class System:
     def token(self) -> str:
         """The admin token, as `ferryman up` generated it."""
         return (self.data_dir / TOKEN_FILE).read_text(encoding="utf-8").strip()
+
+    def client_key(self) -> tuple[str, str] | None:
+        """Id and secret of the S3 clients' key, as `ferryman up` generated it."""
+        found = read_json(self.data_dir / CREDENTIALS_FILE)
+        if "client_access_key_id" not in found:
+            return None
+        return str(found["client_access_key_id"]), str(found["client_secret_access_key"])
 
     def write_config(self, sections: dict[str, Any]) -> None:
         """Write config.yaml: these sections, and our own addresses."""

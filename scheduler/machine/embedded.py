@@ -30,6 +30,7 @@ from scheduler.config.data_dir import (
     read_json,
     write_private,
 )
+from scheduler.config.settings import AccessKey
 from scheduler.machine.supervise import Child
 from workers.errors import ConfigError
 
@@ -72,6 +73,9 @@ class Credentials:
     access_key_id: str
     secret_access_key: str
     valkey_password: str
+    #: The key of this machine's own S3 clients at the gateway; it may everything.
+    client_access_key_id: str
+    client_secret_access_key: str
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -154,32 +158,43 @@ def _resolved(settings: Settings, ports: Mapping[str, int], credentials: Credent
                 "secret_access_key": credentials.secret_access_key,
             }
         )
-        raw = raw.model_copy(update={"store": store})
+        client = {
+            "id": credentials.client_access_key_id,
+            "secret": credentials.client_secret_access_key,
+            "may": ("read", "list", "write", "delete", "manage"),
+        }
+        gateway = settings.gateway.model_copy(update={"local_key": AccessKey.model_validate(client)})
+        raw = raw.model_copy(update={"store": store, "gateway": gateway})
     return raw
 
 
 def _credentials(data_dir: Path) -> Credentials:
     path = data_dir / CREDENTIALS_FILE
-    if path.exists():
-        return _read_credentials(read_json(path), data_dir)
-    made = Credentials(
-        access_key_id=f"FM{secrets.token_hex(9).upper()}",  # as `_GENERATED_KEY`
-        secret_access_key=secrets.token_urlsafe(30),
-        valkey_password=secrets.token_urlsafe(24),
-    )
-    write_private(
-        path,
-        json.dumps(
-            {
-                "access_key_id": made.access_key_id,
-                "secret_access_key": made.secret_access_key,
-                "valkey_password": made.valkey_password,
-            },
-            indent=2,
-        )
-        + "\n",
-    )
-    return made
+    raw = read_json(path)
+    made = {
+        **({} if raw else _new_credentials()),
+        # Of an installation that is older than its clients' key.
+        **({} if "client_access_key_id" in raw else _new_client_key()),
+    }
+    if made:
+        write_private(path, json.dumps({**raw, **made}, indent=2) + "\n")
+    return _read_credentials({**raw, **made}, data_dir)
+
+
+def _new_credentials() -> dict[str, str]:
+    return {
+        "access_key_id": f"FM{secrets.token_hex(9).upper()}",  # as `_GENERATED_KEY`
+        "secret_access_key": secrets.token_urlsafe(30),
+        "valkey_password": secrets.token_urlsafe(24),
+    }
+
+
+def _new_client_key() -> dict[str, str]:
+    # Letters and digits only: some clients mangle others in a secret.
+    return {
+        "client_access_key_id": f"FC{secrets.token_hex(9).upper()}",
+        "client_secret_access_key": secrets.token_hex(20),
+    }
 
 
 def _read_credentials(raw: Mapping[str, Any], data_dir: Path) -> Credentials:
@@ -188,6 +203,8 @@ def _read_credentials(raw: Mapping[str, Any], data_dir: Path) -> Credentials:
             access_key_id=str(raw["access_key_id"]),
             secret_access_key=str(raw["secret_access_key"]),
             valkey_password=str(raw["valkey_password"]),
+            client_access_key_id=str(raw["client_access_key_id"]),
+            client_secret_access_key=str(raw["client_secret_access_key"]),
         )
     except KeyError as error:
         msg = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
 import time
 
+import boto3
 import pytest
 
 from support.installation import (
@@ -177,6 +179,30 @@ def test_the_admin_side_needs_its_token_and_shows_the_page(shared):
     assert b"<h1>" in body
     assert (shared.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
     assert (shared.data_dir / "credentials.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_printed_variables_are_enough_for_an_s3_client(shared, origin):
+    printed = dict(re.findall(r"export (AWS_[A-Z_]+)=(\S+)", shared.output))
+    credentials = json.loads((shared.data_dir / "credentials.json").read_text())
+    assert printed["AWS_ACCESS_KEY_ID"] == credentials["client_access_key_id"]
+    client = boto3.client(
+        "s3",
+        endpoint_url=printed["AWS_ENDPOINT_URL"],
+        aws_access_key_id=printed["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=printed["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    )
+    assert "site" in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    client.put_object(Bucket="site", Key="by s3", Body=b"written")
+    assert shared.get("/site/by%20s3")[2] == b"written"
+    origin.bodies["s3-only"] = b"pulled"
+    assert client.head_object(Bucket="site", Key="s3-only")["ContentLength"] == 6
+    assert client.get_object(Bucket="site", Key="s3-only")["Body"].read() == b"pulled"
+    client.delete_object(Bucket="site", Key="s3-only")
+    assert shared.get("/site/s3-only")[0] == 404
+    client.create_bucket(Bucket="made-by-a-client")
+    client.delete_bucket(Bucket="made-by-a-client")
+    client.close()
 
 
 def test_no_secret_is_in_any_output(shared):

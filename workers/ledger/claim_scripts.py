@@ -126,6 +126,20 @@ end
 return out
 """
 
+UNBURY = """
+-- KEYS: tombs; ARGV: expected value, ms, then for each key its new value ('' deletes)
+for i = 1, #KEYS do
+  if redis.call('get', KEYS[i]) == ARGV[1] then
+    if ARGV[i + 2] == '' then
+      redis.call('del', KEYS[i])
+    else
+      redis.call('set', KEYS[i], ARGV[i + 2], 'px', ARGV[2])
+    end
+  end
+end
+return #KEYS
+"""
+
 RENEW = """
 -- KEYS: claims; ARGV: value, lease ms
 local n = 0

@@ -99,6 +99,7 @@ class Claims:
         self._forget = redis.register_script(claim_scripts.FORGET)
         self._start = redis.register_script(claim_scripts.START)
         self._start_wanted = redis.register_script(claim_scripts.START_WANTED)
+        self._unbury = redis.register_script(claim_scripts.UNBURY)
         self._renew = redis.register_script(claim_scripts.RENEW)
 
     def _name(self, kind: str, bucket: str, key: str) -> str:
@@ -257,9 +258,11 @@ class Claims:
 
     async def unbury(self, bucket: str, before: Mapping[str, str | None], *, mark: str, ttl_s: float) -> None:
         """Take tombstones of the value `mark` back for what stood there before; others are left alone."""
-        for key, old in before.items():
-            args: list[str | int] = [mark, old or "", int(ttl_s * 1000) if old else 0]
-            await self._swap([self._name("tomb", bucket, key)], args)
+        pairs = list(before.items())
+        for at in range(0, len(pairs), CHUNK):
+            some = pairs[at : at + CHUNK]
+            args: list[str | int] = [mark, max(1, int(ttl_s * 1000)), *(old or "" for _, old in some)]
+            await self._unbury([self._name("tomb", bucket, key) for key, _ in some], args)
 
     async def running(self, bucket: str, keys: Sequence[str]) -> list[str]:
         """Those of the keys that somebody moves now."""

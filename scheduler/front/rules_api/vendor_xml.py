@@ -152,7 +152,7 @@ def keyring_of(settings: Settings) -> Keyring:
     """
     token = reveal(settings.admin.token, settings.admin.token_file)
     return Keyring(
-        pairs={key.id: key.reveal() for key in settings.gateway.access_keys},
+        pairs={key.id: key.reveal() for key in settings.client_keys()},
         tokens=(token,) if token else (),
     )
 
@@ -286,7 +286,8 @@ def _one_sub_resource(request: WireRequest) -> SubResource:
 
 def _authenticate(request: WireRequest, settings: Settings) -> Principal:
     keys = keyring_of(settings)
-    if not keys:
+    if not (settings.gateway.access_keys or keys.tokens):
+        # A key that was made for this machine's own clients shuts nobody of this machine out.
         if _is_local(request):
             return Principal(key_id="local", scheme="none")
         raise _Refused(
@@ -305,9 +306,24 @@ def _authenticate(request: WireRequest, settings: Settings) -> Principal:
         body=request.body,
     )
     try:
-        return verify(signed, keys, time.time())
+        principal = verify(signed, keys, time.time())
     except AuthError as error:
         raise _Refused(error.status, error.code, error.message) from error
+    _check_permission(settings, principal, request.address.bucket)
+    return principal
+
+
+def _check_permission(settings: Settings, principal: Principal, bucket: str) -> None:
+    """A key that says what it may, or for which buckets, is held to it."""
+    for key in settings.client_keys():
+        if key.id != principal.key_id:
+            continue
+        if key.may is not None and "manage" not in key.may:
+            raise _Refused(403, "AccessDenied", f"The access key {key.id!r} lacks the permission 'manage'.")
+        if key.buckets is not None and bucket not in key.buckets:
+            raise _Refused(
+                403, "AccessDenied", f"The access key {key.id!r} is not for the bucket {bucket!r}."
+            )
 
 
 def _is_local(request: WireRequest) -> bool:

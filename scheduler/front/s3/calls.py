@@ -229,14 +229,16 @@ class Calls:
         # client tries again.
         async with await self._pass(call, headers, body) as passed:
             if call.operation.name == "DeleteObject":
-                if buried is not None and passed.status >= 300 and passed.status != 404:
-                    await self._tombstones.take_back(buried)
+                if buried is not None:
+                    refused = passed.status >= 300 and passed.status != 404
+                    await (self._tombstones.take_back if refused else self._tombstones.keep)(buried)
                 await self._send(call, passed)
                 return
             document = await passed.read()
             if buried is not None:
-                refused = None if passed.status >= 300 else refused_keys(document)
-                await self._tombstones.take_back(buried, refused)
+                left = None if passed.status >= 300 else refused_keys(document)
+                await self._tombstones.take_back(buried, left)
+                await self._tombstones.keep(buried)
             await self._send(call, passed, document)
 
     async def _bury(self, call: Call, keys: list[str]) -> Buried | None:
@@ -246,7 +248,7 @@ class Calls:
         could_return = [key for key in keys if names(ruleset, key.lstrip("/"))]
         if not could_return:
             return None
-        return await self._tombstones.bury(call.bucket, could_return, mark=f"s3 delete {call.request.id}")
+        return await self._tombstones.bury(call.bucket, could_return, request_id=call.request.id)
 
     async def _tombstone(self, call: Call) -> str | None:
         """The tombstone that this write lifts when it has come about."""

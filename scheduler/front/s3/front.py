@@ -52,7 +52,7 @@ class S3Front:
         settings = services.settings
         self._settings = settings
         self._keys = keys
-        self._grants = Grants(settings.gateway.access_keys, buckets=settings.buckets)
+        self._grants = Grants(settings.client_keys(), buckets=settings.buckets)
         self._calls = Calls(services, self._grants, miss)
 
     # ------------------------------------------------------------ which requests are S3 calls

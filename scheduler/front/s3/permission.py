@@ -33,7 +33,8 @@ class Grants:
     def __init__(self, keys: Iterable[AccessKey], *, buckets: Container[str]) -> None:
         self._grants: Mapping[str, Grant] = {
             key.id: Grant(
-                may=frozenset(key.may), buckets=None if key.buckets is None else frozenset(key.buckets)
+                may=frozenset(key.may or ("read",)),
+                buckets=None if key.buckets is None else frozenset(key.buckets),
             )
             for key in keys
         }

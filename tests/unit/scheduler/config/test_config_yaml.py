@@ -192,3 +192,20 @@ def test_only_addresses_that_are_said_are_our_own_to_the_guard_of_origins():
     )
     assert said.own_listeners() == (("127.0.0.1", 8080),)
     assert said.worker().listeners == said.own_listeners()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("[{id: a, secret: b, may: [read, fly]}]", "may"),
+        ("[{id: a, secret: b, may: []}]", "may"),
+        ("[{id: a, secret: b, buckets: []}]", "buckets"),
+        ("[{id: a, secret: b}, {id: a, secret: c}]", "'a' is given to two keys"),
+    ],
+)
+def test_an_access_key_that_makes_no_sense_is_refused_by_name(tmp_path, keys, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"gateway:\n  access_keys: {keys}\n")
+    with pytest.raises(ConfigError, match="access_keys") as refused:
+        load_settings(path, env={})
+    assert said in str(refused.value)

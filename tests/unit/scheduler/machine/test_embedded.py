@@ -56,6 +56,20 @@ def test_credentials_are_made_once_and_private(tmp_path):
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_older_installation_gains_a_clients_key_and_keeps_its_others(tmp_path):
+    first, _ = embedded.prepare(settings_in(tmp_path))
+    path = tmp_path / "credentials.json"
+    old = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("client_")}
+    path.write_text(json.dumps(old))
+    second, _ = embedded.prepare(settings_in(tmp_path))
+    made = json.loads(path.read_text())
+    assert old.items() <= made.items()
+    assert second.gateway.local_key.id == made["client_access_key_id"]
+    assert second.gateway.local_key.may == ("read", "list", "write", "delete", "manage")
+    assert second.store == first.store
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_only_what_is_embedded_is_run(tmp_path):
     settings = settings_in(tmp_path, FERRYMAN_BROKER__URL="redis://127.0.0.1:1/0")
     resolved, children = embedded.prepare(settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
+from email.utils import formatdate
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
@@ -245,6 +247,26 @@ async def test_a_set_that_the_other_format_can_say_is_translated_w12(api):
     await api.call("PUT", "website", kept)
     got = await api.call("GET", "origin")
     assert (got.status, ET.fromstring(got.body).findtext(".//HostName")) == (200, "a.example.com")
+
+
+@pytest.mark.parametrize(
+    ("grant", "status"),
+    [
+        ({}, 404),
+        ({"may": ["read", "manage"]}, 404),
+        ({"may": ["read", "write"]}, 403),
+        ({"may": ["manage"], "buckets": ["other"]}, 403),
+    ],
+)
+async def test_a_key_that_says_what_it_may_needs_manage_for_rule_documents(grant, status):
+    api = Api(gateway={"access_keys": [{"id": "k", "secret": "s", **grant}]})
+    date = formatdate(usegmt=True)
+    text = f"GET\n\n\n{date}\n/site/?website"
+    signature = base64.b64encode(hmac.digest(b"s", text.encode(), "sha1")).decode()
+    headers = {"authorization": f"AWS k:{signature}", "date": date}
+    answer = await api.call("GET", "website", **headers)
+    code = "AccessDenied" if status == 403 else "NoSuchWebsiteConfiguration"
+    assert (answer.status, code_of(answer)) == (status, code)
 
 
 @pytest.mark.parametrize(

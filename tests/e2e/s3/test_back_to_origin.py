@@ -1,0 +1,234 @@
+"""What the store lacks comes from the origin for S3 clients too; what is deleted stays deleted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import botocore.exceptions
+import pytest
+import requests
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from support.gateway import until
+
+pytestmark = pytest.mark.real
+BODY = b"from the origin" * 1000
+
+
+def rule(chaos, **more):
+    return {
+        "name": "r",
+        "type": "mirror",
+        "request": {"protocol": "http"},
+        "origin": {"hosts": [{"host": chaos.host}]},
+        **more,
+    }
+
+
+def code_of(call, **more):
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(**more)
+    return caught.value.response["Error"]["Code"]
+
+
+async def test_a_download_that_asks_head_first_gets_the_origins_object(start, client, chaos, tmp_path):
+    chaos.put("/dir/a b.bin", BODY, [("content-type", "text/x"), ("etag", '"v1"')])
+    front = await start(rule(chaos))
+    s3 = client(front)
+
+    def calls():
+        head = s3.head_object(Bucket=front.bucket, Key="dir/a b.bin")
+        assert (head["ContentLength"], head["ContentType"]) == (len(BODY), "text/x")
+        s3.download_file(front.bucket, "dir/a b.bin", str(tmp_path / "got"))
+
+    await asyncio.to_thread(calls)
+    assert (tmp_path / "got").read_bytes() == BODY
+    assert await front.until_stored("dir/a b.bin") == BODY
+
+
+async def test_without_a_signature_head_is_what_the_rule_says(start, chaos):
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    assert (await front.head("/k")).status == 404
+    assert chaos.count() == 0
+
+
+async def test_an_absent_key_and_one_without_a_rule_are_no_such_key(start, client, chaos):
+    front = await start(rule(chaos, prefix="img/"))
+    s3 = client(front)
+
+    def calls():
+        assert code_of(s3.get_object, Bucket=front.bucket, Key="img/none") == "NoSuchKey"
+        assert code_of(s3.head_object, Bucket=front.bucket, Key="img/none") == "404"
+        assert code_of(s3.get_object, Bucket=front.bucket, Key="other") == "NoSuchKey"
+
+    await asyncio.to_thread(calls)
+    assert chaos.count("/other") == 0
+
+
+async def test_a_version_a_part_and_a_sub_resource_never_trigger(start, caller, chaos):
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    s3 = caller(front)
+    for query in ("versionId=null", "partNumber=1", "tagging=", "attributes="):
+        for method in ("GET", "HEAD"):
+            reply = await s3.call(method, f"/{front.bucket}/k", query)
+            assert reply.status >= 400, (method, query)
+            assert BODY not in reply.body
+    assert chaos.count() == 0
+
+
+async def test_the_source_of_a_copy_is_pulled_first(start, client, chaos):
+    chaos.put("/source", BODY)
+    front = await start(rule(chaos))
+    s3, bucket = client(front), front.bucket
+
+    def calls():
+        s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "source"})
+        assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == BODY
+        begun = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]
+        part = s3.upload_part_copy(
+            Bucket=bucket,
+            Key="parts",
+            PartNumber=1,
+            UploadId=begun,
+            CopySource={"Bucket": bucket, "Key": "source"},
+        )
+        s3.complete_multipart_upload(
+            Bucket=bucket,
+            Key="parts",
+            UploadId=begun,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]},
+        )
+        assert s3.get_object(Bucket=bucket, Key="parts")["Body"].read() == BODY
+        missing = {"Bucket": bucket, "Key": "none"}
+        assert code_of(s3.copy_object, Bucket=bucket, Key="x", CopySource=missing) == "NoSuchKey"
+
+    await asyncio.to_thread(calls)
+    assert await front.stored("source") == BODY
+    assert chaos.count("/source") == 1
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_ferrymans_own_metadata_is_hidden_unless_asked_for_and_the_oss_tag_is_shown(
+    start, client, chaos, shown
+):
+    chaos.put("/k", BODY, [("content-type", "text/x"), ("x-oss-meta-who", "me")])
+    front = await start(rule(chaos), gateway={"show_own_metadata": shown})
+    await front.get("/k")
+    await front.until_stored("k")
+    await front.idle()
+    s3 = client(front)
+
+    def calls():
+        for call in (s3.get_object, s3.head_object):
+            answer = call(Bucket=front.bucket, Key="k")
+            own = [name for name in answer["Metadata"] if name.startswith("ferryman-")]
+            assert bool(own) == shown
+            headers = answer["ResponseMetadata"]["HTTPHeaders"]
+            tag = headers.get("x-amz-meta-x-oss-tag" if shown else "x-oss-tag")
+            assert tag, headers
+
+    await asyncio.to_thread(calls)
+
+
+# ---------------------------------------------------------------- deletes
+
+
+async def test_what_is_deleted_stays_deleted_until_it_is_written_again(start, client, chaos):
+    for name in ("a", "b", "c"):
+        chaos.put(f"/{name}", BODY)
+    front = await start(rule(chaos))
+    s3, bucket, claims = client(front), front.bucket, front.services.ledger.claims
+    assert (await front.get("/a")).body == BODY
+    await front.until_stored("a")
+    await front.idle()
+
+    def deletes():
+        s3.delete_object(Bucket=bucket, Key="a")
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "b"}, {"Key": "c"}]})
+        for key in "abc":
+            assert code_of(s3.get_object, Bucket=bucket, Key=key) == "NoSuchKey"
+            assert requests.get(str(front.url(f"/{key}")), timeout=10).status_code == 404
+
+    asked = chaos.count()
+    await asyncio.to_thread(deletes)
+    assert chaos.count() == asked
+    assert [key for key, _, _ in await claims.tombstones(bucket)] == ["a", "b", "c"]
+
+    def writes():
+        s3.put_object(Bucket=bucket, Key="a", Body=b"new")
+        s3.copy_object(Bucket=bucket, Key="b", CopySource={"Bucket": bucket, "Key": "a"})
+        begun = s3.create_multipart_upload(Bucket=bucket, Key="c")["UploadId"]
+        part = s3.upload_part(Bucket=bucket, Key="c", PartNumber=1, UploadId=begun, Body=b"new")
+        s3.complete_multipart_upload(
+            Bucket=bucket,
+            Key="c",
+            UploadId=begun,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+        )
+
+    await asyncio.to_thread(writes)
+    assert await claims.tombstones(bucket) == []
+
+
+async def test_a_write_that_fails_leaves_the_tombstone(start, caller, chaos):
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    s3, path = caller(front), f"/{front.bucket}/k"
+    assert (await s3.call("DELETE", path)).status == 204
+    assert (await s3.call("PUT", path, body=b"x", payload="0" * 64)).status == 400
+    assert await front.services.ledger.claims.tombstone(front.bucket, "k")
+    assert (await front.get("/k")).status == 404
+
+
+async def test_a_delete_that_the_store_refuses_is_taken_back(start, caller, chaos):
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    claims = front.services.ledger.claims
+    s3, path = caller(front), f"/{front.bucket}/k"
+    await claims.add_tombstones(front.bucket, ["old"], ttl_s=1000, reason="operator")
+    store = front.services.store
+    settings = store.transport._credentials._current
+    object.__setattr__(settings, "secret_access_key", "wrong")  # from now on the store refuses
+    assert (await s3.call("DELETE", path)).status == 403
+    assert (await s3.call("DELETE", f"/{front.bucket}/old")).status == 403
+    assert [(key, reason) for key, reason, _ in await claims.tombstones(front.bucket)] == [
+        ("old", "operator")
+    ]
+
+
+async def test_no_tombstone_for_a_key_that_no_rule_could_bring_back(start, caller, chaos):
+    front = await start(rule(chaos, prefix="img/"))
+    s3 = caller(front)
+    for key in ("img/a", "other"):
+        assert (await s3.call("DELETE", f"/{front.bucket}/{key}")).status == 204
+    found = await front.services.ledger.claims.tombstones(front.bucket)
+    assert [key for key, _, _ in found] == ["img/a"]
+
+
+async def test_nothing_is_deleted_while_a_pull_lasts_too_long(start, caller, chaos):
+    chaos.put("/k", BODY)
+    chaos.script("/k", "slow_body,step=3000,interval=0.3")
+    front = await start(rule(chaos), gateway={"herd_wait_s": 0.2})
+    pulling = asyncio.create_task(front.get("/k"))
+    claims = front.services.ledger.claims
+    await until(lambda: claims.is_running(front.bucket, "k"))
+    reply = await caller(front).call("DELETE", f"/{front.bucket}/k")
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "SlowDown", "1")
+    assert await claims.tombstone(front.bucket, "k") is None
+    assert (await pulling).body == BODY
+
+
+async def test_nothing_is_deleted_while_no_tombstone_can_be_put(start, caller, chaos, monkeypatch):
+    front = await start(rule(chaos))
+    s3, path = caller(front), f"/{front.bucket}/k"
+    assert (await s3.call("PUT", path, body=b"mine")).status == 200
+
+    async def away(*_, **__):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setattr(front.services.ledger.claims, "bury", away)
+    reply = await s3.call("DELETE", path)
+    assert (reply.status, reply.code) == (503, "SlowDown")
+    assert await front.stored("k") == b"mine"
