@@ -1,11 +1,11 @@
 """Inventory from a manifest: a list of keys or URLs in a file or behind a URL, plain or gzip.
 
-Owns getting at its lines, and telling its format: plain (a key or URL a line), CSV, JSON Lines, the TSV of
-Storage Transfer (`TsvHttpData-1.0`) or the two-column httplist of OssImport; what a line of each says is
-`inventory.rows`'. A line that cannot be read fails the scan with file and line: a list with a hole proves
-nothing.
+Owns getting at its lines: plain (a key or URL a line), CSV, JSON Lines, the TSV of Storage Transfer
+(`TsvHttpData-1.0`), the two-column httplist of OssImport, or NUL-ended records of find(1). Which it is tells
+`detection`; what a line of each says is `rows`'. A line that cannot be read fails the scan with file and
+line: a list with a hole proves nothing.
 
-Options beside the path: `format` (else found out from the first line), `strip_prefix` (cut from the front of
+Options beside the path: `format` (else found out from the first lines), `strip_prefix` (cut from the front of
 URL paths and keys).
 """
 
@@ -17,7 +17,7 @@ import csv
 import gzip
 import tempfile
 import zlib
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,18 +25,24 @@ import httpx
 
 from scheduler.rules.keys import KeyRefused
 from scheduler.scan.inventory import rows
+from scheduler.scan.inventory.detection import FIND_RECORD, detect
+from scheduler.scan.inventory.find_records import Records, read_records
 from workers.errors import ConfigError, FerrymanError
 from workers.origin.wire.redirects import without_query
 
 if TYPE_CHECKING:
     import io
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from typing import BinaryIO
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.inventory.walk import Walk
 
-FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist")
+FIND = "find0"
+FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", FIND)
+#: Bytes that the format is told from.
+_HEAD = 1 << 16
 #: Entries read at a time.
 _BLOCK = 5_000
 
@@ -124,15 +130,42 @@ def read(path: Path, *, shown: str, form: str | None = None, strip: str = "") ->
     with raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        lines = _Lines(cast("Iterable[bytes]", gzip.GzipFile(fileobj=raw) if packed else raw))
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if packed else raw)
+        lines, records = _Lines(stream), Records(stream)
         try:
-            head = lines.head()
-            form = form or detect(head, shown)
-            yield from _READERS[form](lines, strip)
+            if form is None:
+                head = stream.read(_HEAD)
+                stream.seek(0)
+                lines.number = 1
+                form = _detected(head, shown)
+            if form == FIND:
+                yield from read_records(records, strip)
+            else:
+                yield from _READERS[form](lines, strip)
         except (ValueError, KeyRefused, EOFError, OSError, zlib.error, csv.Error) as error:
-            what = rows.explained(error)
-            msg = f"{shown}:{lines.number}: {what} (read as {form or 'text'})"
+            place = f"{shown}: record {records.number}" if form == FIND else f"{shown}:{lines.number}"
+            msg = f"{place}: {rows.explained(error)} (read as {form or 'text'})"
             raise ManifestBroken(msg) from error
+
+
+def _detected(head: bytes, shown: str) -> str:
+    """The format of a manifest that begins so.
+
+    Raises:
+        ValueError: nobody can say.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        msg = "UTF-16; UTF-8 is expected: iconv -f UTF-16 -t UTF-8"
+        raise ValueError(msg)
+    if b"\0" in head:
+        if FIND_RECORD.fullmatch(head.partition(b"\0")[0]):
+            return FIND
+        msg = "NUL bytes, but not as find -printf '%s %T@ %P\\0' prints them; is it text in UTF-8?"
+        raise ValueError(msg)
+    lines = head.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True)
+    if len(head) == _HEAD and len(lines) > 1:
+        del lines[-1]  # cut
+    return detect([line.decode("utf-8", "replace") for line in lines], shown)
 
 
 class _Lines:
@@ -140,49 +173,18 @@ class _Lines:
 
     def __init__(self, raw: Iterable[bytes]) -> None:
         self.number = 0
-        self._raw = iter(raw)
-
-    def head(self) -> str:
-        """The first line; it is given again by iteration."""
-        first = next(self._raw, None)
-        if first is None:
-            return ""
-        self.number = 1
-        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            msg = "UTF-16; UTF-8 is expected: iconv -f UTF-16 -t UTF-8"
-            raise ValueError(msg)
-        first = first.removeprefix(codecs.BOM_UTF8)
-        self._raw = chain((first,), self._raw)
-        return first.decode()
+        self._raw = raw
 
     def __iter__(self) -> Iterator[str]:
         for number, line in enumerate(self._raw, 1):
             self.number = number
-            yield line.decode()
+            if number == 1:
+                yield line.removeprefix(codecs.BOM_UTF8).decode()
+            else:
+                yield line.decode()
 
 
-def detect(head: str, name: str) -> str:
-    """The format that the first line, or else the file name, speaks for.
-
-    Raises:
-        ValueError: it is a JSON array.
-    """
-    line = head.strip()
-    if line == "[" or line.startswith(("[{", '["')):
-        msg = "a JSON array; one object a line is expected: jq -c '.[]'"
-        raise ValueError(msg)
-    if line.startswith("TsvHttpData-1.0"):
-        return "tsv"
-    if line.startswith("{"):
-        return "jsonl"
-    if name.removesuffix(".gz").endswith(".csv") or rows.separator(line) is not None:
-        return "csv"
-    if line.startswith(("http://", "https://")) and len(line.split(None, 1)) == 2:
-        return "httplist"
-    return "plain"
-
-
-_READERS: dict[str, Callable[[_Lines, str], Iterator[Entry]]] = {
+_READERS: dict[str, Callable[[Iterable[str], str], Iterator[Entry]]] = {
     "plain": rows.plain,
     "csv": rows.separated,
     "jsonl": rows.jsonl,

@@ -35,7 +35,7 @@ _KNOWN_COLUMNS = frozenset((*_KEY_COLUMNS, *_SIZE_COLUMNS, *_MTIME_COLUMNS, *_DI
 _NOT_AS_IT_STANDS = ("http://", "https://", "/")
 _DIGEST_BYTES = {"md5": 16, "sha256": 32, "sha1": 20, "crc32c": 4}
 #: What separates the cells of a line; the first that makes sense of the header is taken.
-_SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t")
 
 
 def _key(text: str, strip: str) -> str:
@@ -80,10 +80,9 @@ def httplist(lines: Iterable[str], strip: str) -> Iterator[Entry]:
 
 def tsv(lines: Iterable[str], strip: str) -> Iterator[Entry]:
     """Lines of Storage Transfer behind their header: URL, size, MD5 in base64."""
-    for line in islice(lines, 1, None):
+    filled = (line for line in lines if line.strip())
+    for line in islice(filled, 1, None):
         cells = line.rstrip("\r\n").split("\t")
-        if cells == [""]:
-            continue
         n_bytes = size(cells[1]) if len(cells) > 1 and cells[1] else None
         md5 = digest("md5", cells[2]) if len(cells) > 2 and cells[2] else None
         yield Entry(_key(cells[0], strip), n_bytes, md5)
@@ -106,19 +105,37 @@ def jsonl(lines: Iterable[str], strip: str) -> Iterator[Entry]:
 
 def separator(head: str) -> str | None:
     """What separates the names in a header line with a column of keys; None when it is no such line."""
-    for one in _SEPARATORS:
+    for one in SEPARATORS:
         cells = head.split(one)
         if len(cells) > 1 and {_column(cell) for cell in cells} & set(_KEY_COLUMNS):
             return one
     return None
 
 
+def is_header(line: str) -> bool:
+    """Whether a line can hardly be anything but a header: a column of keys, and another that is known."""
+    return any(
+        len(names & set(_KEY_COLUMNS)) > 0 and len(names & _KNOWN_COLUMNS) > 1
+        for names in ({_column(cell) for cell in line.split(one)} for one in SEPARATORS)
+    )
+
+
+def is_key_column(line: str) -> bool:
+    """Whether a line is the name of a column of keys, and no more."""
+    return _column(line) in _KEY_COLUMNS
+
+
 def separated(lines: Iterable[str], strip: str) -> Iterator[Entry]:
     """CSV by comma, semicolon or tab: with a header, or key, size and MD5 in this order."""
     rest = iter(lines)
-    head = next(rest, "")
-    reader = csv.reader(chain((head,), rest), strict=True, delimiter=separator(head) or ",")
-    first = next(reader, [])
+    blank: list[str] = []
+    head = ""
+    for head in rest:  # the first line that is not blank
+        if head.strip():
+            break
+        blank.append("\n")
+    reader = csv.reader(chain(blank, (head,), rest), strict=True, delimiter=separator(head) or ",")
+    first = next((row for row in reader if row), [])
     names = [_column(cell) for cell in first]
     if not set(names) & set(_KEY_COLUMNS):
         names = ["key", "size", "md5"]

@@ -103,8 +103,12 @@ async def _data(manifest: str, key: str, services: Services) -> bytes:
 def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
     text = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(body)), encoding="utf-8", newline="")
     for row in csv.reader(text, strict=True):
+        if len(row) != len(names):
+            msg = f"a row of {len(row)} cells where {len(names)} are expected ({', '.join(names)})"
+            raise ValueError(msg)
         cells = dict(zip(names, row, strict=True))
-        cells["Key"] = unquote_plus(cells["Key"])  # S3 writes keys of CSV reports URL-encoded
+        # S3 writes keys of CSV reports URL-encoded; one that is not UTF-8 is refused by name.
+        cells["Key"] = unquote_plus(cells["Key"], errors="surrogateescape")
         yield cells
 
 

@@ -166,3 +166,14 @@ async def test_a_crawl_is_cancelled_while_a_page_hangs(idle_fleet):
     await asyncio.wait_for(running, 30)
     assert time.monotonic() - began < 3, "a second, and room for a busy machine"
     assert (await fleet.report("s"))["phase"] == "cancelled"
+
+
+async def test_names_of_find_that_are_not_utf8_are_refused_by_name(fleet):
+    fleet.origin.bodies |= {"a,b.txt": b"ab", "中.txt": b"zh"}
+    path = fleet.tmp_path / "files.find0"
+    path.write_bytes(b"2 1.5 a,b.txt\0" + "2 1.5 中.txt\0".encode() + b"1 1.5 X\xff\0" + b"1 1.5 X\xfe\0")
+    report = await fleet.scan("s", inventory={"manifest": str(path)})
+    total = report["total"]
+    assert (total["found"], total["stored"], total["failed"]) == (4, 2, 2)
+    failures = [one async for one in fleet.services.ledger.failures.iterate(fleet.bucket)]
+    assert {(one.key, one.reason) for one in failures} == {("X%FF", "not_utf8"), ("X%FE", "not_utf8")}

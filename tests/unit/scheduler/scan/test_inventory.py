@@ -7,6 +7,7 @@ import datetime as dt
 import gzip
 import hashlib
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,8 @@ from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.entry import Collation, Columns, Entry, order_of
 from scheduler.scan.inventory.manifest import ManifestBroken, read
 from scheduler.scan.inventory.opening import SOURCES, open_source
+from scheduler.scan.inventory.sitemap import w3c_time
+from scheduler.scan.inventory.walk import Unread, Walk, shown
 from workers.errors import ConfigError
 
 MD5 = hashlib.md5(b"x").hexdigest()
@@ -297,3 +300,53 @@ async def test_no_secret_of_a_manifests_address_is_in_its_error(tmp_path):
     with pytest.raises(ManifestBroken, match=r"^http://127\.0\.0\.1:9/list\.csv: ") as caught:
         await collected({"manifest": place}, tmp_path)
     assert "hidden" not in str(caught.value)
+
+
+async def test_keys_of_an_s3_inventory_that_are_not_utf8_stay_apart_and_a_short_row_is_told(tmp_path):
+    def report(rows):
+        (tmp_path / "part.csv.gz").write_bytes(gzip.compress(rows.encode()))
+        record = {"fileFormat": "CSV", "fileSchema": "Bucket, Key, Size", "files": [{"key": "part.csv.gz"}]}
+        (tmp_path / "manifest.json").write_text(json.dumps(record))
+        return collected({"s3_inventory": str(tmp_path / "manifest.json")}, tmp_path)
+
+    found = await report("b,X%FF,1\nb,X%FE,2\n")
+    assert [shown(entry.key) for entry in found] == ["X%FF", "X%FE"]
+    with pytest.raises(ManifestBroken, match=r"part\.csv\.gz: a row of 2 cells where 3 are expected"):
+        await report("b,a\n")
+
+
+async def test_a_directory_that_cannot_be_read_is_named_and_the_walk_goes_on(tmp_path, monkeypatch):
+    for path in ("a/x", "b/y"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_bytes(b"x")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("scheduler.scan.inventory.directory.os.scandir", refusing)
+    walk = Walk()
+    services = SimpleNamespace(settings=None)
+    source = open_source({"directory": str(tmp_path)}, services=services, walk=walk)
+    assert [entry.key async for block in source for entry in block] == ["b/y"]
+    assert walk.unread == [Unread(str(tmp_path / "a"), "Permission denied")]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("2026", 1767225600.0),
+        ("2026-02", 1769904000.0),
+        ("2026-01-01", 1767225600.0),
+        ("2026-01-01T00:00+01:00", 1767222000.0),
+        ("2026-01-01T00:00:00Z", 1767225600.0),
+        ("", None),
+        ("1767225600", None),
+        ("2026-13", None),
+        ("soon", None),
+    ],
+)
+def test_a_lastmod_may_be_a_year_and_is_no_unix_time(text, want):
+    assert w3c_time(text) == want
