@@ -33,16 +33,18 @@ def read_rules_file(file: Path, settings: Settings | None, bucket: str | None) -
     Raises:
         ConfigError: the file cannot be read, or (DocumentError) the document is wrong.
     """
+    from scheduler.rules.encodings import foreign_encoding
     from scheduler.rules.formats import is_xml, read_any
     from scheduler.rules.in_force.apply import read_options
 
     try:
-        with click.open_file(str(file), encoding="utf-8") as stream:
-            text = stream.read()
+        with click.open_file(str(file), "rb") as stream:
+            raw = stream.read()
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8") from error
+    if problem := foreign_encoding(raw):
+        raise ConfigError(f"{file}: {problem}")
+    text = raw.decode("utf-8")
     owner: Owner = "api" if is_xml(text) else "file"
     name = bucket or ""
     options = ReadOptions(bucket=name, owner=owner)

@@ -369,7 +369,7 @@ def _read(path: Path) -> str:
         msg = f"{path}: no such file; `ferryman init` writes one, and `ferryman up --origin URL` needs none"
         raise ConfigError(msg) from error
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: {error}"
+        msg = f"{path}: {'not UTF-8' if isinstance(error, UnicodeDecodeError) else error.strerror}"
         raise ConfigError(msg) from error
 
 

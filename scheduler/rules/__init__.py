@@ -1,9 +1,20 @@
 """Rule sets: the model, matching and planning; their formats each in a room.
 
 Must not know who asks. Read `model`, `matching`, `planning`, `header_policy`, `keys`, `hosts`, `validate`,
-`lint`: all pure. `formats` tells one document format from another; an element of a COS document gets its
-meaning in `cos`, of an OSS or S3 one in `oss`, a field of YAML in `yaml`. `in_force` is where rule sets live,
-`trying` what would happen.
+`lint`: all pure. `formats` tells one document format from another, `encodings` how its bytes are written; an
+element of a COS document gets its meaning in `cos`, of an OSS or S3 one in `oss`, a field of YAML in `yaml`.
+`in_force` is where rule sets live, `trying` what would happen.
 """
 
-__all__ = ["formats", "hosts", "keys", "lint", "matching", "model", "planning", "problems", "xml_tree"]
+__all__ = [
+    "encodings",
+    "formats",
+    "hosts",
+    "keys",
+    "lint",
+    "matching",
+    "model",
+    "planning",
+    "problems",
+    "xml_tree",
+]

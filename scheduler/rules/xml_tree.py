@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 from defusedxml.common import DTDForbidden, EntitiesForbidden, ExternalReferenceForbidden
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
+from scheduler.rules.encodings import foreign_encoding
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
@@ -124,10 +126,12 @@ def parse(document: str | bytes) -> XmlElement:
     raw = document.encode() if isinstance(document, str) else document
     if len(raw) > MAX_DOCUMENT_BYTES:
         raise BadXml(f"{len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are read")
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadXml("not UTF-8", line=raw.count(b"\n", 0, error.start) + 1) from error
+    if problem := foreign_encoding(raw):
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadXml(problem, line=raw.count(b"\n", 0, error.start) + 1) from error
+        raise BadXml(problem, line=1)
     builder = _Builder()
     parser = DefusedXMLParser(target=builder, encoding="utf-8", forbid_dtd=True)
     builder.parser = parser.parser

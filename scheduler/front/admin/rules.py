@@ -209,7 +209,8 @@ class _RulesApi:
 
 
 def _read(body: bytes, options: ReadOptions) -> tuple[RuleSet, tuple[Problem, ...]]:
-    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    # Byte order marks and the other half of UTF-16 before the first character: the codec says what it is.
+    if not body.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n").startswith(b"<"):
         return document.parse(body, options)
     try:
         root = parse_xml(body).tag

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import yaml
 
+from scheduler.rules.encodings import foreign_encoding
 from scheduler.rules.problems import Findings, Place, ProblemKind
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES
 
@@ -121,6 +122,9 @@ def from_text(text: str | bytes, findings: Findings) -> Value | None:
     if len(raw) > MAX_DOCUMENT_BYTES:
         message = f"{len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are read"
         findings.add(Place(path="", line=0), ProblemKind.TOO_LARGE, message)
+        return None
+    if problem := foreign_encoding(raw):
+        findings.add(Place(path="", line=0), ProblemKind.BAD_YAML, problem)
         return None
     if raw.lstrip()[:1] in {b"{", b"["}:
         try:

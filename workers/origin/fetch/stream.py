@@ -140,8 +140,9 @@ class BodyStream:
         return b""
 
     def _truncated(self) -> OriginTruncated:
+        how = "bytes, by a reset" if self.length is None else f"of {self.length} bytes"
         return OriginTruncated(
-            f"{self.origin}: the body ended after {self.got} of {self.length} bytes",
+            f"{self.origin}: the body ended after {self.got} {how}",
             origin=self.origin,
             got=self.got,
             expected=self.length,
