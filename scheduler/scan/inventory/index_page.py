@@ -210,8 +210,15 @@ def _entry(tail: str) -> Entry:
     if found is None:
         return Entry("")
     size = None if found[2] == "-" else int(found[2])
-    moment = dt.datetime.strptime(found[1], "%d-%b-%Y %H:%M").replace(tzinfo=dt.UTC)
-    return Entry("", size, None, moment.timestamp())
+    return Entry("", size, None, _moment(found[1], "%d-%b-%Y %H:%M"))
+
+
+def _moment(text: str, form: str) -> float | None:
+    """Unix seconds; a date that there is not says nothing about the file."""
+    try:
+        return dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def read_json(url: Location, body: bytes) -> list[Listed]:
@@ -238,9 +245,7 @@ def _named(row: dict[str, Any]) -> bool:
 def _json_entry(url: Location, row: dict[str, Any]) -> Listed:
     name = row["name"] + ("/" if row["type"] == "directory" else "")
     size, changed = row.get("size"), row.get("mtime")
-    moment = None
-    if isinstance(changed, str):
-        moment = dt.datetime.strptime(changed, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=dt.UTC).timestamp()
+    moment = _moment(changed, "%a, %d %b %Y %H:%M:%S GMT") if isinstance(changed, str) else None
     target = led_to(url, "./" + quote(name, safe="/"), "")
     assert target is not None  # its marks are encoded
     return Listed(target, Entry("", size if isinstance(size, int) else None, None, moment))

@@ -43,7 +43,11 @@ def _key(text: str, strip: str) -> str:
     part.
     """
     if text.startswith(("http://", "https://")):
-        path = urlsplit(text).path
+        try:
+            path = urlsplit(text).path
+        except ValueError as error:
+            msg = f"{text[:200]!r} is no URL: {error}"
+            raise ValueError(msg) from error
         key = client_path(path.encode("utf-8", "surrogateescape")).key
     else:
         key = text.lstrip("/")

@@ -19,9 +19,9 @@ from urllib.parse import unquote_plus
 
 import orjson
 
+from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.manifest import ManifestBroken
-from scheduler.scan.inventory.rows import unix_time
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,14 +49,18 @@ async def entries(
         manifest = orjson.loads(await _load(place, services))
         form, columns = manifest["fileFormat"], manifest["fileSchema"]
         files = [(str(file["key"]), file.get("MD5checksum")) for file in manifest["files"]]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{place}: no manifest of S3 Inventory: {error}"
+        names = [name.strip() for name in columns.split(",")] if form == "CSV" else []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        expected = "a JSON object with fileFormat, fileSchema and files is expected"
+        msg = f"{place}: no manifest of S3 Inventory: {expected}"
         raise ConfigError(msg) from error
     reader = {"CSV": _csv, "Parquet": _parquet}.get(form)
     if reader is None:
         msg = f"{place}: fileFormat {form!r}; CSV and Parquet are read"
         raise ConfigError(msg)
-    names = [name.strip() for name in columns.split(",")] if form == "CSV" else []
+    if form == "CSV" and "Key" not in names:
+        msg = f"{place}: fileSchema {columns!r} has no Key"
+        raise ConfigError(msg)
     for key, md5 in files:
         body = await _data(place, key, services)
         if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.lower():
@@ -102,9 +106,10 @@ async def _data(manifest: str, key: str, services: Services) -> bytes:
 
 def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
     text = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(body)), encoding="utf-8", newline="")
-    for row in csv.reader(text, strict=True):
+    reader = csv.reader(text, strict=True)
+    for row in reader:
         if len(row) != len(names):
-            msg = f"a row of {len(row)} cells where {len(names)} are expected ({', '.join(names)})"
+            msg = f"line {reader.line_num}: {len(row)} cells where fileSchema names {len(names)}"
             raise ValueError(msg)
         cells = dict(zip(names, row, strict=True))
         # S3 writes keys of CSV reports URL-encoded; one that is not UTF-8 is refused by name.
@@ -128,15 +133,15 @@ def _parquet(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
             yield {wanted[name]: value for name, value in row.items()}
 
 
-def _latest(rows: Iterable[dict[str, Any]]) -> Iterator[Entry]:
-    for row in rows:
+def _latest(found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
+    for row in found:
         if _is(row.get("IsLatest"), default=True) and not _is(row.get("IsDeleteMarker"), default=False):
             size = row.get("Size")
             etag = str(row.get("ETag") or "").strip('"').lower()
             changed = row.get("LastModifiedDate")
             yield Entry(
                 row["Key"],
-                int(size) if size not in {None, ""} else None,
+                rows.size(size) if size not in {None, ""} else None,
                 f"md5:{etag}" if len(etag) == 32 and "-" not in etag else None,
                 _moment(changed) if changed else None,
             )
@@ -149,5 +154,5 @@ def _is(value: Any, *, default: bool) -> bool:
 
 
 _moment: Callable[[Any], float] = lambda value: (  # noqa: E731  # one name for two shapes
-    value.timestamp() if hasattr(value, "timestamp") else unix_time(value)
+    value.timestamp() if hasattr(value, "timestamp") else rows.unix_time(value)
 )

@@ -61,11 +61,15 @@ async def blocks(
     del services
     start = str(argument)
     unknown = sorted(set(options) - {"strip_prefix", "host"})
-    if unknown or not start.startswith(("http://", "https://")):
+    try:
+        own_host = urlsplit(start).hostname
+    except ValueError:
+        own_host = None
+    if unknown or not start.startswith(("http://", "https://")) or own_host is None:
         what = f"unknown option {unknown[0]!r}" if unknown else f"{start!r} is no http(s) URL"
         msg = f"sitemap: {what}"
         raise ConfigError(msg)
-    host = str(options.get("host", urlsplit(start).hostname or "")).lower()
+    host = str(options.get("host", own_host)).lower()
     strip = str(options.get("strip_prefix", ""))
     queue, seen = [start], {start}
     async with httpx.AsyncClient(follow_redirects=True, timeout=60) as client:
@@ -125,7 +129,7 @@ async def _read(client: httpx.AsyncClient, url: str) -> list[_Named]:
         return await asyncio.to_thread(_parsed, answer.content)
     except (
         httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
-        ValueError,
+        ValueError, LookupError,
     ) as error:  # fmt: skip
         msg = f"{url}: {error or type(error).__name__}"
         raise ManifestBroken(msg) from error

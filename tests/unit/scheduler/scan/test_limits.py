@@ -74,7 +74,7 @@ def test_a_store_is_its_address_and_an_embedded_one_its_generated_key():
         )
 
     assert of("https://S3.example.com/") == of("https://s3.example.com") == "https://s3.example.com"
-    assert of("http://u:p@s3.example.com:9000") == "http://s3.example.com:9000"
+    assert of("http://S3.example.com:9000") == "http://s3.example.com:9000"
     assert of("http://127.0.0.1:8333") != of("http://127.0.0.1:8334")
     mine = "FM0123456789ABCDEF01"
     assert of("http://127.0.0.1:8333", mine) == of("http://127.0.0.1:9444", mine) == f"embedded {mine}"
