@@ -109,7 +109,8 @@ def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
     reader = csv.reader(text, strict=True)
     for row in reader:
         if len(row) != len(names):
-            msg = f"line {reader.line_num}: {len(row)} cells where fileSchema names {len(names)}"
+            expected = f"{len(names)} are expected ({', '.join(names)})"
+            msg = f"a row of {len(row)} cells where {expected}, in line {reader.line_num}"
             raise ValueError(msg)
         cells = dict(zip(names, row, strict=True))
         # S3 writes keys of CSV reports URL-encoded; one that is not UTF-8 is refused by name.

@@ -37,8 +37,8 @@ def s3_inventory(tmp_path, rows, **manifest):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ('"b","a","5"\n"b","c"\n', "line 2: 2 cells where fileSchema names 3"),
-        ('"b","a","5","x"\n', "line 1: 4 cells where fileSchema names 3"),
+        ('"b","a","5"\n"b","c"\n', "a row of 2 cells where 3 are expected (Bucket, Key, Size), in line 2"),
+        ('"b","a","5","x"\n', "a row of 4 cells where 3 are expected (Bucket, Key, Size), in line 1"),
         ('"b","a","five"\n', "size 'five' is no whole number of bytes"),
     ],
 )
