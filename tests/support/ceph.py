@@ -77,7 +77,7 @@ auth client required = none
 rgw frontends = beast endpoint=127.0.0.1:{rgw} ssl_endpoint=127.0.0.1:{rgw_tls} \
 ssl_certificate={certificate} ssl_private_key={key}
 rgw thread pool size = 64
-rgw dns name = localhost
+rgw dns name = s3.localhost
 rgw enable usage log = false
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing
@@ -98,7 +98,7 @@ class Ceph:
     #: As `ceph --version` says it, `16.2.15` for example.
     version: str
     endpoint: str
-    #: The same gateway by TLS; its certificate is for `localhost` and every name below it.
+    #: The same gateway by TLS; its certificate is for `s3.localhost` and all names below.
     endpoint_tls: str
     ca_file: Path
     access_key_id: str
@@ -123,7 +123,7 @@ def running_ceph() -> Iterator[Ceph]:
         for one in ("mon.a", "mgr.x", "osd.0", "rgw", "crash"):
             (home / one).mkdir()
         authority = Authority(home)
-        certificate, key = authority.issue("rgw", "*.localhost")
+        certificate, key = authority.issue("rgw", "s3.localhost", "*.s3.localhost")
         conf = home / "ceph.conf"
         fsid = str(uuid.uuid4())
         conf.write_text(
@@ -170,7 +170,7 @@ def running_ceph() -> Iterator[Ceph]:
         yield Ceph(
             version=_version(env),
             endpoint=endpoint,
-            endpoint_tls=f"https://localhost:{tls_port}",
+            endpoint_tls=f"https://s3.localhost:{tls_port}",
             ca_file=authority.ca,
             access_key_id=access,
             secret_access_key=secret,

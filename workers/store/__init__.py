@@ -1,8 +1,8 @@
 """The S3-compatible destination, behind one `ObjectStore`.
 
 Must not know origins or the queue. Read `model`, `access` (plain requests), `client` (`ObjectStore`: access,
-uploads, what was proven), `metadata` (what is written beside a body), `guarantees`; then `write`, `wire`,
-`probe`, `listing`.
+uploads, what was proven), `metadata` (what is written beside a body), `guarantees`, `known_stores` (that were
+run); then `write`, `wire`, `probe`, `listing`.
 """
 
-__all__ = ["client", "guarantees", "memory", "metadata", "model"]
+__all__ = ["client", "guarantees", "known_stores", "memory", "metadata", "model"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from workers.errors import StoreDenied, StoreError
+from workers.errors import StoreDenied, StoreError, StoreUnavailable
 from workers.store.wire.answers import failure
 from workers.store.wire.signing import sha256_hex
 
@@ -60,6 +60,20 @@ class Trial:
             payload_sha256=payload_sha256 or sha256_hex(body),
         )
         return answer.status
+
+    async def put_odd(self, name: str, body: bytes) -> int:
+        """As `put`, for a key that not every store can hold: a 5xx that lasts is its way to refuse it.
+
+        Raises:
+            StoreUnavailable: it takes plain keys no more, either.
+        """
+        try:
+            return await self.put(name, body)
+        except StoreUnavailable as error:
+            if error.status is None:
+                raise
+            await self.writable()
+            return error.status
 
     async def ask(self, method: str, key: str, **request: Any) -> StoreAnswer:
         """The answer to one request, any refusal included; `request` as `Transport.exchange` takes it."""

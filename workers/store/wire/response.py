@@ -30,8 +30,10 @@ class StoreResponse:
     def __init__(self, response: Exchange, key: str, what: str) -> None:
         self._exchange = response
         self._what = what
-        #: One of 200, 206, 304, 404, 412, 416.
-        self.status = response.status
+        #: One of 200, 206, 304, 404, 412, 416. A range that comes as 200 would pass for the whole.
+        self.status = (
+            206 if response.status == 200 and "Content-Range" in response.headers else response.status
+        )
         #: As the store sent them, order kept.
         self.headers: list[tuple[str, str]] = list(response.headers.items())
         #: The object's record; None unless the status is 200, 206 or 304.

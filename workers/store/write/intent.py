@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from workers.store.access import StoreAccess
@@ -44,7 +44,7 @@ class Intent:
         for name, value in meta.user_meta:
             headers[f"x-amz-meta-{name}"] = value
         if meta.tags and self.known.object_tags and self.store.settings.object_tags:
-            headers["x-amz-tagging"] = urlencode(meta.tags)
+            headers["x-amz-tagging"] = urlencode(meta.tags, quote_via=quote)
         return headers
 
     def condition(self, mode: CreateOnly) -> tuple[str, str] | None:
