@@ -1,13 +1,14 @@
 """Listings: ListObjectsV2 page by page, and the multipart uploads that were left open.
 
-Owns the reading of listing XML at a few microseconds a key. A page that cannot be read raises; it never looks
-like the end (P31).
+Owns the reading of listing XML at a few microseconds a key, and going on by marker where a store knows only
+ListObjects V1. A page that cannot be read raises; it never looks like the end (P31).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from workers.store.wire.transport import Transport
 
 _PAGE_KEYS: Final = 1000
+#: Begins a continuation that is a marker of ListObjects V1 and no token of a store.
+_MARKER: Final = "ferryman-marker:"
+#: Statuses by which a store says that it does not know ListObjectsV2.
+_NO_V2: Final = frozenset({400, 405, 501})
 #: Times that a page is asked for again when its XML was cut or mangled on the way.
 _UNREADABLE_RETRIES: Final = 2
 
@@ -135,18 +140,60 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
     if name.localname != "ListBucketResult":
         raise StoreUnavailable(f"{what}: a {name.localname} instead of a listing", status=answer.status)
     keys, sizes, etags, times = _columns(root, answer, what) if entries is None else entries[1]
+    last = keys[-1] if keys else ""
+    unreadable: list[str] = []
+    columns = [sizes, etags, times]
+    decode: Callable[[str], str] = str
     if root.findtext("{*}EncodingType") == "url":
-        decode: Callable[[str], str] = unquote_plus if plus_is_space else unquote
-        keys = [decode(key) if "%" in key or "+" in key else key for key in keys]
-    continuation: str | None = None
-    if (root.findtext("{*}IsTruncated") or "").strip().lower() == "true":
-        continuation = root.findtext("{*}NextContinuationToken")
-        if not continuation:
-            raise StoreRejected(f"{what}: the listing is truncated and gives no continuation token")
+        decode = partial(unquote_plus if plus_is_space else unquote, errors="strict")
+        try:
+            keys = [decode(key) if "%" in key or "+" in key else key for key in keys]
+        except UnicodeDecodeError:
+            keys, columns, unreadable = _readable(keys, columns, decode)
+    sizes, etags, times = columns
     return ListPage(
         objects=ListedColumns(keys, list(map(int, sizes)), etags, times),
-        continuation=continuation,
+        continuation=_continuation(root, last, decode, what),
+        unreadable=tuple(unreadable),
     )
+
+
+def _readable(
+    keys: list[str], columns: list[list[str]], decode: Callable[[str], str]
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Keys that are UTF-8, their columns; and the others as they are encoded: decoded they would be one."""
+    kept: dict[int, str] = {}
+    unreadable: list[str] = []
+    for at, key in enumerate(keys):
+        try:
+            kept[at] = decode(key)
+        except UnicodeDecodeError:
+            unreadable.append(key)
+    return list(kept.values()), [[column[at] for at in kept] for column in columns], unreadable
+
+
+def _continuation(root: etree._Element, last: str, decode: Callable[[str], str], what: str) -> str | None:
+    """How to go on behind a page whose last key is `last`, as it is encoded; None: it was the end.
+
+    Raises:
+        StoreRejected: there is more, but no way to it.
+    """
+    truncated = (root.findtext("{*}IsTruncated") or "").strip().lower()
+    token = root.findtext("{*}NextContinuationToken")
+    if truncated not in {"true", ""}:
+        return None
+    if token:
+        return token  # also where the store forgets to say that there is more
+    marker = root.findtext("{*}NextMarker") or (last if truncated else "")
+    if marker:
+        try:
+            return _MARKER + decode(marker)
+        except UnicodeDecodeError as error:
+            msg = f"{what}: the listing goes on behind {marker!r}, which is not UTF-8, and gives no token"
+            raise StoreRejected(msg) from error
+    if truncated:
+        raise StoreRejected(f"{what}: the listing is truncated and gives no continuation token")
+    return None
 
 
 async def list_objects(
@@ -165,17 +212,20 @@ async def list_objects(
         StoreError: a page could not be had, or the store goes round in circles.
     """
     what = f"LIST {bucket}/{prefix}"
+    only_v1 = False
+    seen = {hash(continuation)}
     while True:
-        query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(_PAGE_KEYS))]
-        if prefix:
-            query.append(("prefix", prefix))
-        if continuation is not None:
-            query.append(("continuation-token", continuation))
-        elif start_after is not None:
-            query.append(("start-after", start_after))
+        query = _query(prefix, continuation, start_after, only_v1=only_v1)
         attempt = 0
         while True:
-            answer = await transport.exchange("GET", bucket, headers=dict(headers), query=query)
+            try:
+                answer = await transport.exchange("GET", bucket, headers=dict(headers), query=query)
+            except StoreRejected as error:
+                if only_v1 or continuation is not None or error.status not in _NO_V2:
+                    raise
+                only_v1 = True
+                query = _query(prefix, continuation, start_after, only_v1=only_v1)
+                continue
             try:
                 page = read_page(answer, what=what, plus_is_space=plus_is_space)
                 break
@@ -184,12 +234,42 @@ async def list_objects(
                     raise
                 await transport.pause(error, attempt)
                 attempt += 1
-        if page.continuation is not None and page.continuation == continuation:
-            raise StoreRejected(f"{what}: the same continuation token twice; the listing would never end")
-        yield page
-        if page.continuation is None:
-            return
         continuation = page.continuation
+        if continuation is not None:
+            if hash(continuation) in seen:
+                raise StoreRejected(_circle(what, continuation))
+            seen.add(hash(continuation))
+        yield page
+        if continuation is None:
+            return
+
+
+def _query(
+    prefix: str, continuation: str | None, start_after: str | None, *, only_v1: bool
+) -> list[tuple[str, str]]:
+    """What to ask for a page; a continuation that is a marker asks as ListObjects V1 does."""
+    query = [("encoding-type", "url"), ("max-keys", str(_PAGE_KEYS))]
+    by_marker = continuation is not None and continuation.startswith(_MARKER)
+    if not (only_v1 or by_marker):
+        query.insert(0, ("list-type", "2"))
+    if prefix:
+        query.append(("prefix", prefix))
+    if by_marker and continuation is not None:
+        query.append(("marker", continuation.removeprefix(_MARKER)))
+    elif continuation is not None:
+        query.append(("continuation-token", continuation))
+    elif start_after is not None:
+        query.append(("marker" if only_v1 else "start-after", start_after))
+    return query
+
+
+def _circle(what: str, continuation: str) -> str:
+    """What to say of a listing that comes back to where it was."""
+    if continuation.startswith(_MARKER):
+        marker = continuation.removeprefix(_MARKER)[:200]
+        why = "the store gives no continuation token and does not obey the marker of ListObjects V1"
+        return f"{what}: the listing comes back to the marker {marker!r}: {why}; it would never end"
+    return f"{what}: the same continuation token twice ({continuation[:200]!r}); the listing would never end"
 
 
 async def list_uploads(
@@ -205,6 +285,7 @@ async def list_uploads(
         StoreError: a page could not be had.
     """
     markers: list[tuple[str, str]] = []
+    seen: set[tuple[tuple[str, str], ...]] = set()
     while True:
         query = [("uploads", ""), ("encoding-type", "url"), *markers]
         if prefix:
@@ -226,6 +307,7 @@ async def list_uploads(
             ("key-marker", unquote_plus(key) if encoded else key),
             ("upload-id-marker", root.findtext("{*}NextUploadIdMarker") or ""),
         ]
-        if following == markers:
-            raise StoreRejected(f"LIST UPLOADS {bucket}: the same marker twice")
+        if tuple(following) in seen:
+            raise StoreRejected(f"LIST UPLOADS {bucket}: the same marker twice ({following[0][1][:200]!r})")
+        seen.add(tuple(following))
         markers = following

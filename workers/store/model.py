@@ -97,6 +97,8 @@ class ListPage:
     objects: Sequence[ListedObject]
     #: Token of the next page; None means that this one was the last.
     continuation: str | None
+    #: Keys that are not UTF-8, as the store encoded them (`X%FF`); they are not among the objects.
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,16 +44,19 @@ async def entries(
         msg = f"inventory bucket: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ConfigError(msg) from error
     if not where:
-        async for entry in _list(services.store, str(argument), prefix):
+        async for entry in _list(services.store, str(argument), prefix, walk):
             yield entry
         return
     async with ObjectStore(settings, services.settings.limits) as store:
-        async for entry in _list(store, str(argument), prefix):
+        async for entry in _list(store, str(argument), prefix, walk):
             yield entry
 
 
-async def _list(store: ObjectStore, bucket: str, prefix: str) -> AsyncIterator[Entry]:
+async def _list(store: ObjectStore, bucket: str, prefix: str, walk: Walk) -> AsyncIterator[Entry]:
     async for page in store.list(bucket, prefix):
+        walk.pages += 1
+        for key in page.unreadable:
+            walk.miss(f"{bucket}/{key}", "its key is not UTF-8")
         for listed in page.objects:
             md5 = len(listed.etag) == 32 and all(char in "0123456789abcdef" for char in listed.etag)
             digest = f"md5:{listed.etag}" if md5 else None

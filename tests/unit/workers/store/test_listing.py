@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import StoreRejected, StoreUnavailable
-from workers.store.listing import read_page
+from workers.store.listing import list_objects, read_page
 from workers.store.model import StoreAnswer
 
 NS = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
@@ -94,3 +94,89 @@ def test_p31_a_page_cut_anywhere_is_never_read(shape):
     for at in range(1, len(whole) - 1):
         with pytest.raises((StoreUnavailable, StoreRejected)):
             page(whole[:at])
+
+
+def test_keys_that_are_not_utf8_stay_apart_and_out_of_the_listing():
+    body = "<ListBucketResult><EncodingType>url</EncodingType>"
+    body += "".join(ENTRY.format(key) for key in ("a", "X%FF", "X%FE", "z%C3%A9"))
+    got = page(f"{body}</ListBucketResult>")
+    assert [one.key for one in got.objects] == ["a", "zé"]
+    assert got.objects[1] == ("zé", 7, "e", 1767225600.0)
+    assert got.unreadable == ("X%FF", "X%FE")
+
+
+@pytest.mark.parametrize(
+    ("truncated", "rest", "goes_on"),
+    [
+        ("", "<NextContinuationToken>t</NextContinuationToken>", "t"),
+        ("true", "<NextContinuationToken>t</NextContinuationToken>", "t"),
+        ("false", "<NextContinuationToken>t</NextContinuationToken>", None),
+        ("", "", None),
+        ("true", "<NextMarker>b%2Bc</NextMarker>", "ferryman-marker:b+c"),
+        ("", "<NextMarker>b</NextMarker>", "ferryman-marker:b"),
+        ("true", "", "ferryman-marker:a b"),
+    ],
+)
+def test_a_page_says_how_to_go_on_in_one_of_many_ways(truncated, rest, goes_on):
+    body = "<ListBucketResult><EncodingType>url</EncodingType>"
+    body += f"<IsTruncated>{truncated}</IsTruncated>" if truncated else ""
+    assert page(f"{body}{ENTRY.format('a+b')}{rest}</ListBucketResult>").continuation == goes_on
+
+
+class Store:
+    """Answers listings from keys, in some way that a store may have."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.keys = [f"k{number}" for number in range(7)]
+        self.queries: list[dict[str, str]] = []
+
+    async def pause(self, error, attempt):
+        raise error
+
+    async def exchange(self, method, bucket, *, headers, query):
+        asked = dict(query)
+        self.queries.append(asked)
+        if self.kind == "v1 refuses v2" and "list-type" in asked:
+            raise StoreRejected("LIST b: 400 InvalidArgument", status=400)
+        after = asked.get("marker", "") if "marker" in self.kind or "v1" in self.kind else ""
+        if self.kind == "ignores the marker":
+            after = ""
+        entries = [key for key in self.keys if key > after][:2]
+        more = entries[-1:] != self.keys[-1:]
+        rest = f"<Marker>{after}</Marker><IsTruncated>{str(more).lower()}</IsTruncated>"
+        if self.kind == "cycle":
+            token = "B" if asked.get("continuation-token") == "A" else "A"
+            rest = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+        body = "<ListBucketResult>" + "".join(map(ENTRY.format, entries)) + rest + "</ListBucketResult>"
+        return StoreAnswer(status=200, headers={}, body=body.encode())
+
+
+async def listed(store, **options):
+    given = {"continuation": None, "start_after": None, "headers": {}, "plus_is_space": True, **options}
+    return [page async for page in list_objects(store, "b", "", **given)]
+
+
+@pytest.mark.parametrize("kind", ["v1", "v1 refuses v2"])
+async def test_a_store_that_knows_only_v1_is_listed_by_marker(kind):
+    store = Store(kind)
+    pages = await listed(store)
+    assert [one.key for page in pages for one in page.objects] == store.keys
+    assert "list-type" not in store.queries[-1]
+    resumed = await listed(store, continuation=pages[1].continuation)
+    assert [one.key for page in resumed for one in page.objects] == store.keys[4:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("cycle", "the same continuation token twice \\('A'\\)"),
+        (
+            "ignores the marker",
+            "comes back to the marker 'k1': .* does not obey the marker of ListObjects V1",
+        ),
+    ],
+)
+async def test_a_listing_that_goes_round_in_circles_ends_with_an_error_that_names_it(kind, what):
+    with pytest.raises(StoreRejected, match=what):
+        await listed(Store(kind))
