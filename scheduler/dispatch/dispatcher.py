@@ -19,7 +19,7 @@ from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
 from workers.errors import BrokerUnavailable, QueueFull, described
-from workers.ledger.claims import ClaimState
+from workers.ledger.claims import ClaimState, asker
 from workers.plan import Batch, Lane
 from workers.telemetry import metrics
 
@@ -238,7 +238,12 @@ class Dispatcher:
         keys = list(wanted)
         try:
             states = await self._ledger.claims.claim_many(
-                bucket, keys, lane=lane, owner=owner, ignore_absent=ignore_absent
+                bucket,
+                keys,
+                lane=lane,
+                owner=owner,
+                ignore_absent=ignore_absent,
+                rules=[asker(fetch_plan) for fetch_plan, _ in wanted.values()],
             )
         except (RedisError, OSError) as error:
             raise _away(error) from error

@@ -70,3 +70,21 @@ async def test_keys_of_several_buckets_are_asked_for_together_each_with_its_own_
     states = await claims.start_wanted(wanted, owner="front")
     assert states[:4] == [RunState.TOMBSTONE, RunState.STORED, RunState.STARTED, RunState.STARTED]
     assert states[4:] == [RunState.STARTED] * 600
+
+
+async def test_what_a_rule_found_absent_is_not_so_for_another_rule_or_another_version_of_it(claims):
+    await claims.mark_absent("b", ["a"], ttl_s=10, rule="r 1")
+    states = {}
+    for rule in ("r 2", "other 1", "r 1", ""):
+        key = WantedKey("b", "a", rule=rule)
+        (states[rule],) = await claims.start_wanted([key], owner="front")
+        await claims.release("b", ["a"], owner="front")
+        (claimed,) = await claims.claim_many("b", ["a"], lane=Lane.HOT, owner="d", rules=[rule])
+        assert (claimed is ClaimState.ABSENT) is (states[rule] is RunState.ABSENT)
+        assert await claims.withheld("b", "a", rule=rule) is (states[rule] is RunState.ABSENT)
+        await claims.forget("b", ["a"], lane=Lane.HOT, claim="d")
+    assert [rule for rule, state in states.items() if state is RunState.ABSENT] == ["r 1", ""]
+    many = [f"k{number}" for number in range(600)]
+    await claims.mark_absent("b", ["k599"], ttl_s=10, rule="r 1")
+    asked = await claims.claim_many("b", many, lane=Lane.HOT, owner="d", rules=[*["r 2"] * 599, "r 1"])
+    assert asked == [*[ClaimState.CLAIMED] * 599, ClaimState.ABSENT]

@@ -5,14 +5,25 @@ Owns nothing but the scripts; states, key schema and durations are told in `work
 
 from __future__ import annotations
 
-CLAIM = """
--- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), after ms, FRONT
+#: Whether a key is known to be absent to this rule; a mark without a rule is one to all, and so is no rule.
+_ABSENT = """
+local function absent(name, rule)
+  local mark = redis.call('get', name)
+  return mark and (mark == '1' or rule == '' or mark == rule)
+end
+"""
+
+CLAIM = (
+    _ABSENT
+    + """
+-- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), after ms, FRONT,
+-- then of each key: the rule that would ask, or nothing
 local out = {}
 for i = 1, #KEYS, 3 do
   local state = 'claimed'
   if redis.call('exists', KEYS[i + 2]) == 1 then
     state = 'tombstone'
-  elseif ARGV[4] == '0' and redis.call('exists', KEYS[i + 1]) == 1 then
+  elseif ARGV[4] == '0' and absent(KEYS[i + 1], ARGV[7 + (i - 1) / 3]) then
     state = 'absent'
   else
     local held = redis.call('get', KEYS[i])
@@ -36,6 +47,7 @@ for i = 1, #KEYS, 3 do
 end
 return out
 """
+)
 
 SWAP = """
 -- KEYS: claims; ARGV: expected value, new value, ms (0 deletes). A claim that moved on is left alone.
@@ -104,15 +116,18 @@ end
 return n
 """
 
-START_WANTED = """
--- KEYS: claim, tomb, absent of each key; ARGV: value, lease ms, then for each key: heed a stored mark (1/0)
+START_WANTED = (
+    _ABSENT
+    + """
+-- KEYS: claim, tomb, absent of each key; ARGV: value, lease ms, then for each key: heed a stored mark (1/0),
+-- and the rule that would ask, or nothing
 local out = {}
 for i = 1, #KEYS, 3 do
   local held = redis.call('get', KEYS[i])
-  local heed = ARGV[3 + (i - 1) / 3] == '1'
+  local heed = ARGV[3 + 2 * (i - 1) / 3] == '1'
   if redis.call('exists', KEYS[i + 1]) == 1 then
     out[#out + 1] = 'tombstone'
-  elseif redis.call('exists', KEYS[i + 2]) == 1 then
+  elseif absent(KEYS[i + 2], ARGV[4 + 2 * (i - 1) / 3]) then
     out[#out + 1] = 'absent'
   elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then
     out[#out + 1] = 'busy'
@@ -125,6 +140,7 @@ for i = 1, #KEYS, 3 do
 end
 return out
 """
+)
 
 UNBURY = """
 -- KEYS: tombs; ARGV: expected value, ms, then for each key its new value ('' deletes)

@@ -18,7 +18,7 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                                      meanwhile ends with `|look`, which says the same
     ns:claim:id NUL `after`
                   string `1`, one minute: a message follows a front's pull
-    ns:absent:id  string `1`, expires after the rule's `absent_ttl_s` (L14)
+    ns:absent:id  string the rule that found none, and its epoch, for the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
 """
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
+
+    from workers.plan import FetchPlan
 
 #: Milliseconds that a claim may stay between decision and enqueue.
 PENDING_MS = 30_000
@@ -67,6 +69,13 @@ class WantedKey(NamedTuple):
     key: str
     #: Whether STORED is an answer; without it the mark of a pull that has just ended is passed over.
     heed_stored: bool = True
+    #: As `asker` names the rule that would ask its origins; empty: any.
+    rule: str = ""
+
+
+def asker(plan: FetchPlan) -> str:
+    """The rule and its version, as a mark of absence names it: another one may know another origin."""
+    return f"{plan.rule} {plan.epoch}"
 
 
 class RunState(StrEnum):
@@ -106,11 +115,19 @@ class Claims:
         return f"{self._ns}:{kind}:{bucket}\x00{key}"
 
     async def claim_many(
-        self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str, ignore_absent: bool = False
+        self,
+        bucket: str,
+        keys: Sequence[str],
+        *,
+        lane: Lane,
+        owner: str,
+        ignore_absent: bool = False,
+        rules: Sequence[str] = (),
     ) -> list[ClaimState]:
         """Ask for keys on behalf of a dispatcher; answers in their order.
 
-        `ignore_absent` is for scans and explicit retries, which must not trust the negative cache.
+        `ignore_absent` is for scans and explicit retries, which must not trust the negative cache. `rules`
+        has the `asker` of each key: what another rule, or another version of it, found absent is not so here.
         """
         value = f"pending|{lane}|{owner}"
         out: list[ClaimState] = []
@@ -121,6 +138,7 @@ class Claims:
                 for kind in ("claim", "absent", "tomb")
             ]
             args: list[str | int] = [lane.value, value, PENDING_MS, int(ignore_absent), AFTER_MS, FRONT]
+            args += rules[at : at + CHUNK] if rules else [""] * len(keys[at : at + CHUNK])
             answer = await self._claim(names, args)
             out += [ClaimState(state) for state in answer]
         return out
@@ -164,7 +182,9 @@ class Claims:
             names = [
                 self._name(kind, one.bucket, one.key) for one in some for kind in ("claim", "tomb", "absent")
             ]
-            args: list[str | int] = [f"running||{owner}", LEASE_MS, *(int(one.heed_stored) for one in some)]
+            args: list[str | int] = [f"running||{owner}", LEASE_MS]
+            for one in some:
+                args += [int(one.heed_stored), one.rule]
             out += [RunState(state) for state in await self._start_wanted(names, args)]
         return out
 
@@ -205,19 +225,20 @@ class Claims:
         held = await self._redis.get(self._name("claim", bucket, key))
         return held is not None and cast("str", held).startswith("running|")
 
-    async def mark_absent(self, bucket: str, keys: Sequence[str], *, ttl_s: float) -> None:
-        """Remember that no origin has these keys, for `ttl_s` seconds (L14)."""
+    async def mark_absent(self, bucket: str, keys: Sequence[str], *, ttl_s: float, rule: str = "") -> None:
+        """Remember that no origin of `rule` (its `asker`) has these keys, for `ttl_s` seconds (L14)."""
         if not keys or ttl_s <= 0:
             return
         async with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
-                pipe.set(self._name("absent", bucket, key), b"1", px=max(1, int(ttl_s * 1000)))
+                pipe.set(self._name("absent", bucket, key), rule or "1", px=max(1, int(ttl_s * 1000)))
             await pipe.execute()
 
-    async def withheld(self, bucket: str, key: str) -> bool:
-        """Whether the key is not asked for at any origin: lately absent (L14), or deleted here (S15)."""
+    async def withheld(self, bucket: str, key: str, *, rule: str = "") -> bool:
+        """Whether the key is not asked for by `rule`: lately absent there (L14), or deleted here (S15)."""
         names = [self._name(kind, bucket, key) for kind in ("absent", "tomb")]
-        return bool(await self._redis.exists(*names))
+        absent, tomb = await self._redis.mget(names)
+        return tomb is not None or (absent is not None and (not rule or absent in {"1", rule}))
 
     async def add_tombstones(self, bucket: str, keys: Sequence[str], *, ttl_s: float, reason: str) -> None:
         """Keys deleted at the store during the migration are not pulled until `ttl_s` has passed (S15)."""

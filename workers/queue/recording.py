@@ -16,6 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
+from workers.ledger.claims import asker
 from workers.ledger.failures import Failure
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 
@@ -121,7 +122,9 @@ class Recorder:
                 await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
             # A retry that came good clears the failure an earlier attempt may have listed.
             await self._ledger.failures.remove(plan.bucket, good)
-            await self._ledger.claims.mark_absent(plan.bucket, absent, ttl_s=plan.absent_ttl_s)
+            await self._ledger.claims.mark_absent(
+                plan.bucket, absent, ttl_s=plan.absent_ttl_s, rule=asker(plan)
+            )
             await self._ledger.claims.finish(plan.bucket, in_store, owner=owner)
             await self._ledger.claims.release(plan.bucket, sorted(ended), owner=owner)
             if batch.claim:

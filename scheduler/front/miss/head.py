@@ -47,7 +47,7 @@ async def serve_head_miss(
         await _send(answer, list(opened.headers), opened.length)
         return
     known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch, head=True)
-    if known is not None or await parts.claims.withheld(bucket, target.key):
+    if known is not None or await parts.claims.withheld(plan, target.key):
         parts.stats.answered("absent", bucket, name)
         await send_not_found(answer, target, rule, NotFound())
         return

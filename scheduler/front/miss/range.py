@@ -101,7 +101,7 @@ async def _ask(
     found_out: Callable[[], None],
     looked_at: float,
 ) -> None:
-    if await parts.claims.withheld(target.bucket, target.key):
+    if await parts.claims.withheld(plan, target.key):
         parts.stats.answered("absent", target.bucket, rule.name)
         await send_not_found(answer, target, rule, NotFound())
         return
@@ -144,7 +144,7 @@ async def _ask(
                     ttl_s=plan.absent_ttl_s,
                     answer=kept,
                 )
-                await parts.claims.mark_absent(target.bucket, target.key, plan.absent_ttl_s)
+                await parts.claims.mark_absent(plan, target.key)
             parts.stats.answered(
                 await send_opening(answer, target, rule, not_found), target.bucket, rule.name
             )

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from scheduler.front.pull.gathered import Gathered
 from workers.errors import described
-from workers.ledger.claims import RunState, WantedKey
+from workers.ledger.claims import RunState, WantedKey, asker
 from workers.queue.leases import LeaseKeeper
 from workers.telemetry import metrics
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from workers.ledger.claims import Claims
     from workers.ledger.failures import Failures
+    from workers.plan import FetchPlan
     from workers.store.client import ObjectStore
 
 log = structlog.get_logger()
@@ -110,9 +111,10 @@ class FrontClaims:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    async def claim(self, bucket: str, key: str, *, heed_stored: bool = True) -> Claimed:
+    async def claim(self, plan: FetchPlan, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
-        state = await self._starts.ask(WantedKey(bucket, key, heed_stored))
+        bucket = plan.bucket
+        state = await self._starts.ask(WantedKey(bucket, key, heed_stored, asker(plan)))
         metrics.claimed("unknown" if state is None else _RESULTS[state])
         match state:
             case None:
@@ -159,13 +161,15 @@ class FrontClaims:
                 await self._ask(partial(self._claims.finish, bucket, keys, owner=self._owner))
                 await self._ask(partial(self._failures.remove, bucket, keys))
 
-    async def mark_absent(self, bucket: str, key: str, ttl_s: float) -> None:
-        """Tell the others that no origin has the key."""
-        await self._ask(lambda: self._claims.mark_absent(bucket, [key], ttl_s=ttl_s))
+    async def mark_absent(self, plan: FetchPlan, key: str) -> None:
+        """Tell the others that no origin of the plan's rule has the key."""
+        await self._ask(
+            lambda: self._claims.mark_absent(plan.bucket, [key], ttl_s=plan.absent_ttl_s, rule=asker(plan))
+        )
 
-    async def withheld(self, bucket: str, key: str) -> bool:
+    async def withheld(self, plan: FetchPlan, key: str) -> bool:
         """Whether a client gets 404 without an origin being asked; False when the ledger does not answer."""
-        return bool(await self._ask(lambda: self._claims.withheld(bucket, key)))
+        return bool(await self._ask(lambda: self._claims.withheld(plan.bucket, key, rule=asker(plan))))
 
     async def wait_for_other(self, store: ObjectStore, bucket: str, key: str, *, timeout_s: float) -> Waited:
         """Wait for another process's pull of the key to reach the store (A24).

@@ -122,7 +122,7 @@ class Pump:
         until = loop.time() + self._herd_wait_s
         heed_stored = True
         while True:
-            claimed = await self._claims.claim(fill.bucket, fill.key, heed_stored=heed_stored)
+            claimed = await self._claims.claim(fill.plan, fill.key, heed_stored=heed_stored)
             if claimed is Claimed.TOMBSTONE:
                 fill.settle(NotFound(reason="tombstone"))
                 return None
@@ -188,7 +188,7 @@ class Pump:
         """As `run`, over a session that has already given `first`; the session is ours from now on (A16)."""
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_exit(session)
-            claimed = await self._claims.claim(fill.bucket, fill.key)
+            claimed = await self._claims.claim(fill.plan, fill.key)
             save = fill.plan.store.save and claimed in {Claimed.MINE, Claimed.ABSENT, Claimed.UNKNOWN}
             reason = "stopping"
             try:
@@ -218,7 +218,7 @@ class Pump:
                         return ""
                     self._absent(fill, not_found)
                     fill.settle(not_found)
-                    await self._claims.mark_absent(fill.bucket, fill.key, fill.plan.absent_ttl_s)
+                    await self._claims.mark_absent(fill.plan, fill.key)
                     return ""
                 case PassedRedirect():
                     fill.settle(
