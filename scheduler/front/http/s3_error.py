@@ -54,7 +54,7 @@ LOOP_DETECTED = S3Error(
 METHOD_NOT_ALLOWED = S3Error(
     status=405,
     code="MethodNotAllowed",
-    message="This gateway is read-only: GET and HEAD are served, write to the store itself.",
+    message="Without a signature GET and HEAD are served; to write, sign with one of gateway.access_keys.",
 )
 MIRROR_FAILED = S3Error(
     status=424, code="MirrorFailed", message="The object could not be fetched from the origin."

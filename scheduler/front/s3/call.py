@@ -36,6 +36,8 @@ class Call:
     signature: BodySignature | None
     bucket: str
     key: str
+    #: The client's, with those that a presigned URL carries in its query; each name once.
+    headers: tuple[tuple[str, str], ...]
     #: Encoded, in canonical order, without the client's signature.
     query: str
     parameters: Mapping[str, str]

@@ -24,6 +24,7 @@ from scheduler.front.s3.headers import (
     without_chunks,
 )
 from scheduler.front.s3.listing import deleted_keys, may_name_own, only_buckets, refused_keys, without_own
+from scheduler.front.s3.operation import COPIES
 from scheduler.front.s3.tombstones import Buried, Tombstones
 from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import names
@@ -104,7 +105,7 @@ class Calls:
         asked = call.operation
         if asked.is_plain_read:
             await self._read(call)
-        elif asked.name in {"CopyObject", "UploadPartCopy"}:
+        elif asked.name in COPIES:
             await self._copy(call)
         elif asked.streams:
             await self._upload(call)
@@ -123,7 +124,7 @@ class Calls:
         looked_at = loop.time()
         try:
             async with asyncio.timeout(self._settings.gateway.lookup_s):
-                passed = await self._pass(call, for_store(request.headers))
+                passed = await self._pass(call, for_store(call.headers))
         except TimeoutError:
             raise Refused(s3_error.SERVICE_UNAVAILABLE, headers=((b"retry-after", b"2"),)) from None
         async with passed:
@@ -145,7 +146,7 @@ class Calls:
 
     async def _upload(self, call: Call) -> None:
         body = self._body(call)
-        headers = for_store(call.request.headers)
+        headers = for_store(call.headers)
         mark = await self._tombstone(call)
         if body.length <= MAX_REQUEST_BYTES:
             whole = await body.whole()
@@ -167,7 +168,7 @@ class Calls:
             await self._written(call, passed, mark, unread=not body.ended)
 
     async def _copy(self, call: Call) -> None:
-        headers = for_store(call.request.headers)
+        headers = for_store(call.headers)
         found = copy_source(headers["x-amz-copy-source"])
         if found is None:
             raise Refused(
@@ -190,7 +191,7 @@ class Calls:
     async def _document(self, call: Call) -> None:
         """Any call whose body is a small document, or nothing."""
         mark = await self._tombstone(call)
-        headers = for_store(call.request.headers)
+        headers = for_store(call.headers)
         body = await self._whole(call, headers)
         async with await self._pass(call, headers, body) as passed:
             await self._written(call, passed, mark)
@@ -212,7 +213,7 @@ class Calls:
             await self._tombstones.lift(call.bucket, call.key, mark)
 
     async def _delete(self, call: Call) -> None:
-        headers = for_store(call.request.headers)
+        headers = for_store(call.headers)
         body = await self._whole(call, headers)
         keys = [call.key]
         if call.operation.name == "DeleteObjects":
@@ -259,7 +260,7 @@ class Calls:
     # ------------------------------------------------------------ listing
 
     async def _list(self, call: Call) -> None:
-        async with await self._pass(call, for_store(call.request.headers)) as passed:
+        async with await self._pass(call, for_store(call.headers)) as passed:
             buckets = call.operation.name == "ListBuckets"
             if passed.status != 200 or not (buckets or may_name_own(call.parameters.get("prefix", ""))):
                 await self._send(call, passed)
@@ -282,7 +283,7 @@ class Calls:
 
     def _body(self, call: Call) -> ClientBody:
         return ClientBody(
-            call.request.by_name,
+            dict(call.headers),
             call.signature,
             call.receive,
             stall_s=self._settings.gateway.client_stall_s,

@@ -21,7 +21,7 @@ from scheduler.front.s3.calls import Calls
 from scheduler.front.s3.headers import (
     UNSIGNED_BY_PROXIES,
 )
-from scheduler.front.s3.operation import operation, parameters
+from scheduler.front.s3.operation import COPIES, carried, operation, parameters
 from scheduler.front.s3.payload import BodyRefused
 from scheduler.front.s3.permission import Grants
 from scheduler.front.s3.tombstones import NotBuried
@@ -89,14 +89,16 @@ class S3Front:
         of: Literal["service", "bucket", "object"] = "object"
         if address.is_bucket:
             of = "bucket" if address.bucket else "service"
-        copies = "x-amz-copy-source" in request.by_name
-        asked = operation(request.method, query, of=of, copies=copies)
+        headers = {**carried(query), **request.by_name}
+        asked = operation(request.method, query, of=of, copies="x-amz-copy-source" in headers)
+        if asked.name not in COPIES:
+            headers.pop("x-amz-copy-source", None)
         try:
-            await self._calls.answer(self._allowed(request, answer, address, receive, asked))
+            await self._calls.answer(self._allowed(request, answer, address, receive, asked, headers))
         except (Refused, BodyRefused, NotBuried, StoreError) as error:
             if answer.started:
                 raise
-            refused, headers = _as_answer(error)
+            refused, more = _as_answer(error)
             log.info(
                 "s3_refused",
                 request_id=request.id,
@@ -106,15 +108,19 @@ class S3Front:
                 code=refused.code,
                 reason=refused.message,
             )
-            await answer.error(
-                refused, resource=address.resource, headers=[*headers, (b"connection", b"close")]
-            )
+            await answer.error(refused, resource=address.resource, headers=[*more, (b"connection", b"close")])
         finally:
             if answer.started:
                 metrics.s3_answered(asked.name, answer.status)
 
     def _allowed(
-        self, request: Request, answer: Answer, address: BucketAddress, receive: Receive, asked: Operation
+        self,
+        request: Request,
+        answer: Answer,
+        address: BucketAddress,
+        receive: Receive,
+        asked: Operation,
+        headers: dict[str, str],
     ) -> Call:
         query = request.query.encode("latin-1")
         signed = SignedRequest(
@@ -147,7 +153,12 @@ class S3Front:
             signature=signature,
             bucket=address.bucket,
             key=key,
-            query=b"&".join(sorted(encode(name) + b"=" + encode(value) for name, value in pairs)).decode(),
+            headers=tuple(headers.items()),
+            # By name, then by value, as signatures want it.
+            query=b"&".join(
+                name + b"=" + value
+                for name, value in sorted((encode(name), encode(value)) for name, value in pairs)
+            ).decode(),
             parameters={n.decode("utf-8", "replace"): v.decode("utf-8", "replace") for n, v in pairs},
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from scheduler.front.http.object_headers import raw, sendable
-from scheduler.front.s3.payload import CHECKSUM
+from scheduler.front.s3.payload import CHECKSUM, BodyRefused
 from workers.store.metadata import replay_headers
 from workers.store.wire.answers import object_info
 
@@ -42,11 +42,20 @@ _TAG: Final = "x-amz-meta-x-oss-tag"
 
 
 def for_store(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A client's headers as they go on; several of one name are joined."""
+    """A client's headers as they go on; several of one name are joined.
+
+    Raises:
+        BodyRefused: 400 InvalidArgument: one is not UTF-8, and cannot be signed anew.
+    """
     out: dict[str, str] = {}
     for name, value in headers:
         if name in _ENDS_HERE or name in UNSIGNED_BY_PROXIES or name.startswith(_ENDS_HERE_BY_PREFIX):
             continue
+        if not value.isascii():
+            try:
+                value = value.encode("latin-1").decode("utf-8")  # noqa: PLW2901 -- as it was on the wire
+            except UnicodeDecodeError as error:
+                raise BodyRefused(400, "InvalidArgument", f"The header {name} is not UTF-8.") from error
         out[name] = f"{out[name]},{value}" if name in out else value
     return out
 

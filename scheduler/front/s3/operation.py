@@ -34,7 +34,13 @@ _SUB_RESOURCES: Final = frozenset({
     "renameObject", "replication", "requestPayment", "restore", "retention", "select", "select-type",
     "session", "tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website", "abac",
 })  # fmt: skip
-#: Parameters that a presigned request carries; they name no operation.
+#: Operations that take a source.
+COPIES: Final = frozenset({"CopyObject", "UploadPartCopy"})
+_OF_THE_SIGNATURE: Final = frozenset({
+    "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signedheaders",
+    "x-amz-signature", "x-amz-security-token", "x-amz-content-sha256",
+})  # fmt: skip
+#: What parameters that a presigned request carries begin with; they name no operation.
 _SIGNING: Final = "x-amz-"
 
 
@@ -95,6 +101,18 @@ _OBJECT: Final[Mapping[tuple[str, frozenset[str]], Operation]] = {
     ("DELETE", _UPLOAD): Operation(name="AbortMultipartUpload", permission="write"),
     ("DELETE", frozenset({"tagging"})): Operation(name="DeleteObjectTagging", permission="write"),
 }
+
+
+def carried(query: bytes) -> dict[str, str]:
+    """Headers that a presigned URL carries in its query, where they are signed too (`x-amz-acl`, …)."""
+    return {
+        name: value
+        for name, value in (
+            (decode_query(name).decode("latin-1").lower(), decode_query(value).decode("latin-1"))
+            for name, value in query_pairs(query)
+        )
+        if name.startswith("x-amz-") and name not in _OF_THE_SIGNATURE and value.isprintable()
+    }
 
 
 def parameters(query: bytes) -> list[tuple[bytes, bytes]]:

@@ -320,7 +320,7 @@ async def test_writes_are_refused_with_a_clear_text(mirror, start, method):
     reply = await front.request(method, "/k")
     assert reply.status == 405
     assert b"<Code>MethodNotAllowed</Code>" in reply.body
-    assert b"read-only" in reply.body
+    assert b"to write, sign with one of gateway.access_keys" in reply.body
     assert reply.headers["allow"] == "GET, HEAD"
 
 

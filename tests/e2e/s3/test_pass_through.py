@@ -6,12 +6,16 @@ import asyncio
 import base64
 import hashlib
 import os
+import time
 import zlib
 
 import botocore.exceptions
 import pytest
 import requests
 from boto3.s3.transfer import TransferConfig
+
+from support.s3_calls import KEY_ID, SECRET
+from workers.store.wire.signing import Credentials
 
 pytestmark = pytest.mark.real
 BODY = b"written by a client"
@@ -112,6 +116,38 @@ async def test_presigned_links_read_and_write_in_both_versions(start, client):
             assert requests.get(get, timeout=10).content == BODY
 
     await asyncio.to_thread(calls)
+
+
+async def test_headers_that_a_presigned_link_carries_in_its_query_reach_the_store(start, caller):
+    front = await start()
+    s3, path = caller(front), f"/{front.bucket}/k"
+    params = [("x-amz-meta-who", "me"), ("x-amz-checksum-crc32", "AAAAAA==")]
+    query = s3.signer.presign(
+        Credentials(KEY_ID, SECRET),
+        "PUT",
+        path,
+        params,
+        host=f"127.0.0.1:{front.port}",
+        expires_s=60,
+        now=time.time(),
+    )
+    reply = await s3.send("PUT", path, query, {"host": f"127.0.0.1:{front.port}"}, BODY)
+    assert reply.code == "BadDigest"  # the checksum is that of no bytes
+    reply = await s3.send("PUT", path, query, {"host": f"127.0.0.1:{front.port}"}, b"")
+    assert reply.status == 200, reply.body
+    found = await front.services.store.head(front.bucket, "k")
+    assert found.user_meta == {"who": "me"}
+
+
+async def test_metadata_beyond_ascii_arrives_as_it_was_sent(start, caller):
+    front = await start()
+    s3, path = caller(front), f"/{front.bucket}/k"
+    name = "é中".encode().decode("latin-1")
+    headers = s3.signed("PUT", path, payload="UNSIGNED-PAYLOAD", headers={"x-amz-meta-n": "é中"})
+    reply = await s3.send("PUT", path, "", {**headers, "x-amz-meta-n": name}, b"")
+    assert reply.status == 200, reply.body
+    got = await s3.call("GET", path)
+    assert got.headers["x-amz-meta-n"] == name
 
 
 async def test_a_presigned_put_cannot_be_turned_into_a_copy(start, client):
