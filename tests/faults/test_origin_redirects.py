@@ -97,6 +97,19 @@ async def test_a_redirect_is_passed_on_where_the_rule_says_so(chaos, code, follo
     assert chaos.count() == 1
 
 
+@pytest.mark.parametrize("code", [300, 304, 305])
+async def test_a_3xx_that_nobody_can_follow_is_a_failure_like_any_other_status(chaos, code):
+    """A9: a worker lists it, and does not skip it."""
+    async with rig() as one:
+        with pytest.raises(OriginsExhausted) as caught:
+            await one.get(plan_for(chaos), f"status,code={code}/x")
+    assert (caught.value.status, caught.value.last.reason, caught.value.retryable) == (
+        code,
+        "origin_status",
+        True,
+    )
+
+
 async def test_p12_nothing_that_identifies_us_reaches_another_host(chaos):
     """P12, H10, F27."""
     settings = OriginSettings(

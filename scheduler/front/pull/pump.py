@@ -208,7 +208,8 @@ class Pump:
                 kept = error.answer if isinstance(error, OriginsExhausted) else None
                 fill.settle(Failed(error=error, answer=kept))
                 asynchronous = kept is not None and kept.status == fill.plan.async_status
-                return error.reason if asynchronous or worth_queueing(error) else ""
+                cause = error.last if isinstance(error, OriginsExhausted) else error
+                return cause.reason if asynchronous or worth_queueing(error) else ""
             first = None
             match answer:
                 case Absent():

@@ -37,6 +37,8 @@ _NOT_BACK: Final = frozenset({
     "connection", "content-length", "date", "keep-alive", "server", "transfer-encoding", "x-amz-request-id",
     "x-amz-id-2",
 })  # fmt: skip
+#: What an S3 client sees is the store's own, as in its listings: the store judges the conditions.
+_STORES: Final = frozenset({"etag", "last-modified"})
 _OWN_META: Final = "x-amz-meta-ferryman-"
 _TAG: Final = "x-amz-meta-x-oss-tag"
 
@@ -84,7 +86,7 @@ def for_client(headers: Iterable[tuple[str, str]], *, show_own: bool) -> RawHead
         replayed = {
             name.lower(): value
             for name, value in replay_headers(object_info("", pairs))
-            if not name.lower().startswith(_OWN_META) and name.lower() != "last-modified"
+            if not name.lower().startswith(_OWN_META) and name.lower() not in _STORES
         }
         pairs = [
             (name, value)
