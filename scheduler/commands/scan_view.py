@@ -101,7 +101,7 @@ def show(report: dict[str, Any]) -> None:
         click.echo(f"  run by {report['coordinator']}" if report["coordinator"] else f"  {NOBODY_YET}")
     if report["error"]:
         click.echo(f"  {report['error']}")
-        if report["phase"] == "failed" and "scan resume" not in report["error"]:
+        if report["phase"] == "failed" and not report["begins_anew"] and "scan resume" not in report["error"]:
             click.echo(f"  when that is mended: ferryman scan resume {report['name']}")
     click.echo(f"  found {total['found']} = " + " + ".join(f"{total[term]} {term}" for term in _TERMS))
     stored = in_bytes(total["bytes"])

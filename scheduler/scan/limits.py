@@ -83,7 +83,7 @@ def heed_absent(state: ScanState, total: Account, *, ended: bool) -> None:
     msg = (
         f"{total.absent} of {settled} keys are absent at the origin, more than {limit:.0%} (max_absent): "
         f"are origin, rule and inventory those that belong together? Try one key: ferryman explain "
-        f"{state.options.bucket} KEY. If it is meant: ferryman scan start {state.name} --max-absent 1 …, "
-        f"or scans.{state.name}.max_absent: 1"
+        f"{state.options.bucket} KEY. When that is mended: ferryman scan start {state.name} …, which begins "
+        f"anew; if it is meant, with --max-absent 1, or scans.{state.name}.max_absent: 1"
     )
     raise NearlyAllAbsent(msg)

@@ -33,7 +33,7 @@ from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, r
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
-from scheduler.scan.limits import StoppedByLimit, heed_absent, heed_failures
+from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit, heed_absent, heed_failures
 from scheduler.scan.state import LEASE_MS, Checkpoint, account, not_to_be_continued
 from scheduler.scan.ticking import ticking
 from scheduler.scan.unread import forget_read, list_unread
@@ -145,6 +145,9 @@ class Coordinator:
         except StoppedByLimit as error:
             log.error("scan_failed", scan=name, error=str(error))  # noqa: TRY400  # the message says it all
             await self._services.ledger.outcomes.stop_scan(self.state.run, "pause")
+            if isinstance(error, NearlyAllAbsent):
+                # Whatever is mended: this run asks for none of these keys again.
+                self.state = replace(self.state, spoilt="nearly all of its keys were absent")
             await self._finish("failed", error=str(error))
         except (FerrymanError, OSError) as error:
             # A failed listing or source is an error, never an end; the checkpoint stays (P31).

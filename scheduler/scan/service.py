@@ -210,6 +210,7 @@ class ScanService:
             "phase": state.phase,
             "paused": state.paused,
             "error": state.error,
+            "begins_anew": bool(not_to_be_continued(state, self._store)),
             "waiting": state.waiting,
             "coordinator": await self.states.coordinator(state.name) if state.phase in ACTIVE else "",
             "dry_run": state.options.dry_run,

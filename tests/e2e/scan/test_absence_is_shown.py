@@ -11,6 +11,7 @@ from scheduler.scan.gate.finalize import finalize
 from scheduler.scan.gate.gate import look
 from scheduler.scan.verify.verify import Verifier
 from support.installation import _Handler
+from workers.errors import ConfigError
 from workers.ledger.failures import Failure
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -115,6 +116,8 @@ async def test_a_scan_in_which_nearly_everything_is_absent_stops_and_says_so(fle
     report = await verified(fleet)
     assert (report.clean, report.faults) == (False, 0)
     assert "127 of 130 keys are neither in the store nor at the origin" in report.unproved[0]
+    with pytest.raises(ConfigError, match="begin anew: ferryman scan start s"):
+        await fleet.scans.order("s", "resume")
     # Somebody says that it is meant.
     report = await fleet.scan("s", keys, max_absent=1.0)
     assert (report["phase"], report["total"]["absent"], report["total"]["present"]) == ("done", 127, 3)
@@ -122,6 +125,16 @@ async def test_a_scan_in_which_nearly_everything_is_absent_stops_and_says_so(fle
     fleet.services.settings.scans["s"] = ScanSettings(bucket=fleet.bucket, max_absent=1)
     await fleet.scan("s", keys)
     assert (await verified(fleet)).clean
+
+
+async def test_what_is_mended_is_asked_for_anew_by_the_same_command(fleet):
+    keys = [f"k/{n:03}" for n in range(110)]
+    report = await fleet.scan("s", keys)
+    assert (report["phase"], report["begins_anew"]) == ("failed", True)
+    fleet.origin.bodies.update(dict.fromkeys(keys, b"x"))
+    again = await fleet.scan("s", keys)
+    assert (again["phase"], again["total"]["stored"]) == ("done", 110)
+    assert again["run"] != report["run"]
 
 
 async def test_a_failure_is_listed_no_more_once_a_scan_finds_the_key_present(fleet):
