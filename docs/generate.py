@@ -277,9 +277,9 @@ shows it), and counts more than anything written here.
 
 The stores below were run through the same suite: the contract of the store, races for one key, killed
 uploads, and a migration from end to end (`tests/contract/test_store.py`,
-`tests/contract/test_stores_alike.py`). What deviates is data there: a store that begins to behave
-otherwise fails the suite. Amazon S3 itself was not run; moto stands for its documented behaviour. doctor
-names the row of the store that it sees.
+`tests/contract/test_stores_alike.py`, `tests/e2e/scan/test_every_store.py`). What deviates is data there:
+a store that begins to behave otherwise fails the suite. Amazon S3 itself was not run; moto stands for its
+documented behaviour. doctor names the row of the store that it sees.
 
 """
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from support.known import EVERY_STORE, client_of
+from support.known import client_of, stores
 from support.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreRejected, StoreUnavailable
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.guarantees import CreateOnly
-from workers.store.known_stores import RCLONE, SEAWEEDFS, recognised
+from workers.store.known_stores import MOTO, RCLONE, SEAWEEDFS, recognised
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
 from workers.store.wire import multipart
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.real
 PLAN = FetchPlan(bucket="b", rule="images", groups=(OriginGroup(primary=Origin(host="o.example")),))
 
 
-@pytest.fixture(params=EVERY_STORE)
+@pytest.fixture(params=stores(SEAWEEDFS, MOTO))
 def known(request: pytest.FixtureRequest) -> KnownStore:
     """What is known of the store that the test runs against."""
     return request.param

@@ -18,12 +18,12 @@ from scheduler.config.settings import Settings
 from scheduler.doctor import store as doctor
 from scheduler.doctor.model import Level
 from support.ceph import KMS_KEY, add_user
-from support.known import EVERY_STORE, access_of, client_of
+from support.known import access_of, client_of, stores
 from support.stores import MIB, put, read, store_at
 from workers.errors import StoreUnavailable
 from workers.settings import LimitSettings
 from workers.store.guarantees import CreateOnly
-from workers.store.known_stores import CEPH
+from workers.store.known_stores import CEPH, SEAWEEDFS
 from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
@@ -39,11 +39,14 @@ slow = pytest.mark.slow
 TRIES = 24
 
 
-@pytest.mark.parametrize("known", EVERY_STORE)
+@pytest.mark.parametrize("known", stores(SEAWEEDFS))
 @pytest.mark.parametrize(
     ("size", "part_size_bytes"),
-    [(1000, 5 * MIB), (6 * MIB, 5 * MIB), (6 * MIB, 16 * MIB)],
-    ids=["small", "large", "large-below-the-part-size"],
+    [
+        pytest.param(1000, 5 * MIB, id="small"),
+        pytest.param(6 * MIB, 5 * MIB, id="large", marks=slow),
+        pytest.param(6 * MIB, 16 * MIB, id="large-below-the-part-size", marks=slow),
+    ],
 )
 async def test_a_user_who_writes_in_the_last_moment_keeps_his_bytes(
     request, bucket, known, size, part_size_bytes
@@ -108,7 +111,7 @@ async def findings(known, request, bucket, **store):
     return await doctor.check(settings)
 
 
-@pytest.mark.parametrize("known", EVERY_STORE)
+@pytest.mark.parametrize("known", stores(SEAWEEDFS))
 async def test_doctor_prints_the_row_of_the_store_that_it_sees(request, bucket, known):
     async with client_of(known, request) as store:
         await store.ensure_bucket(bucket)

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from workers.store.client import ObjectStore
     from workers.store.known_stores import KnownStore
 
-#: The fixture of each; those that are not in every set-up are slow.
+#: The fixture of each.
 _FIXTURES = {SEAWEEDFS.id: "seaweed", CEPH.id: "ceph", RCLONE.id: "rclone", MOTO.id: "moto"}
-_SLOW = {CEPH.id, RCLONE.id}
 
-#: For `params` of a fixture or a test.
-EVERY_STORE = [
-    pytest.param(known, id=known.id, marks=[pytest.mark.slow] if known.id in _SLOW else []) for known in KNOWN
-]
+
+def stores(*fast: KnownStore) -> list[Any]:
+    """All of them, for `params` of a fixture or a test; those that are not `fast` are marked slow."""
+    return [
+        pytest.param(known, id=known.id, marks=[] if known in fast else [pytest.mark.slow]) for known in KNOWN
+    ]
 
 
 def client_of(known: KnownStore, request: pytest.FixtureRequest, **settings: Any) -> ObjectStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,10 @@ from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
 from support.installation import Origin, running_origin
+from support.known import access_of, stores
 from workers.ledger.ledger import connect
 from workers.plan import Lane
+from workers.store.known_stores import SEAWEEDFS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +124,11 @@ async def idle_fleet(valkey_url, seaweed, bucket, origin, tmp_path):
     """A fleet whose worker a test starts when it wants."""
     async with running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, worker=False) as fleet:
         yield fleet
+
+
+@pytest.fixture(params=stores(SEAWEEDFS))
+async def fleet_on_every_store(request, valkey_url, bucket, origin, tmp_path):
+    """A fleet on each store that is known; its row is `request.param`."""
+    server = SimpleNamespace(**access_of(request.param, request))
+    async with running_fleet(valkey_url, server, bucket, origin, tmp_path, worker=True) as fleet:
+        yield request.param, fleet
