@@ -13,6 +13,7 @@ import structlog
 from lxml import etree
 
 from scheduler.front.http import s3_error
+from scheduler.front.http.conditional import Validators, precondition_holds
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.body import ClientBody
 from scheduler.front.s3.call import RESERVED, Refused
@@ -29,6 +30,7 @@ from scheduler.front.s3.tombstones import Buried, Tombstones
 from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import names
 from workers.errors import StoreError
+from workers.store.metadata import SOURCE_ETAG, decode_value
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.signing import UNSIGNED, sha256_hex
 
@@ -127,6 +129,8 @@ class Calls:
                 passed = await self._pass(call, for_store(call.headers))
         except TimeoutError:
             raise Refused(s3_error.SERVICE_UNAVAILABLE, headers=((b"retry-after", b"2"),)) from None
+        if passed.status == 412 and "if-match" in dict(call.headers):
+            passed = await self._as_of_the_origin(call, passed)
         async with passed:
             back = (passed.status in {403, 404} or passed.status >= 500) and not call.parameters.keys() & {
                 "versionId",
@@ -141,6 +145,23 @@ class Calls:
                 await self._send(call, passed, body)
                 return
             await self._send(call, passed)
+
+    async def _as_of_the_origin(self, call: Call, refused: PassedAnswer) -> PassedAnswer:
+        """The object for a client that knows it by the origin's ETag, from before it was in the store.
+
+        Clients read a large object in ranges under the ETag of their HEAD; it arrives in between.
+        """
+        info = await self._store.head(call.bucket, call.key)
+        source = None if info is None else info.user_meta.get(SOURCE_ETAG)
+        if info is None or source is None:
+            return refused
+        headers = dict(call.headers)
+        if not precondition_holds(headers, Validators(etag=decode_value(source))):
+            return refused
+        async with refused:
+            await refused.read()
+        headers["if-match"] = f'"{info.etag}"'
+        return await self._pass(call, for_store(headers.items()))
 
     # ------------------------------------------------------------ writing
 

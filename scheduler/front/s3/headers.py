@@ -82,7 +82,8 @@ def for_client(headers: Iterable[tuple[str, str]], *, show_own: bool) -> RawHead
     pairs = [(name.lower(), value) for name, value in headers]
     replayed: dict[str, str] = {}
     if not show_own and any(name.startswith(_OWN_META) for name, _ in pairs):
-        # Mirrored by us: what stands in our metadata comes back as the headers it was.
+        # Mirrored by us: what stands in our metadata comes back as the headers it was. The validators stay
+        # the store's, as in its listings, and as it judges conditions.
         replayed = {
             name.lower(): value
             for name, value in replay_headers(object_info("", pairs))
