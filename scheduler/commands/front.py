@@ -117,6 +117,7 @@ async def serve_front(
     On SIGHUP the rules of the settings that `reread` gives are put in force.
     """
     from scheduler.front.admin.app import make_app
+    from scheduler.front.dashboard.board import Board
     from scheduler.front.http.serve import serve
     from scheduler.front.server import serve_gateway
     from scheduler.machine.processes import installation_id
@@ -127,9 +128,15 @@ async def serve_front(
 
     async with open_services(settings, installation=installation_id(settings)) as services:
         await make_ready(services, who="front")
-        async with applying_on_hangup(services.rules, reread), asyncio.TaskGroup() as group:
+        async with (
+            applying_on_hangup(services.rules, reread),
+            Board(services, stop=stop) as board,
+            asyncio.TaskGroup() as group,
+        ):
             if gateway is not None:
                 group.create_task(serve_gateway(services, [gateway], stop))
             if admin is not None:
-                group.create_task(serve(make_app(services), [admin], stop, drain_s=settings.limits.drain_s))
+                board.start_sampling()
+                app = make_app(services, board)
+                group.create_task(serve(app, [admin], stop, drain_s=settings.limits.drain_s))
                 group.create_task(serve_sweeps(services, stop))

@@ -19,3 +19,12 @@ def token_of(settings: Settings) -> str:
     """
     configured = reveal(settings.admin.token, settings.admin.token_file)
     return configured or admin_token(settings.data_dir)
+
+
+def viewer_token_of(settings: Settings) -> str | None:
+    """The token of those who only look; None when the configuration gives none.
+
+    Raises:
+        ConfigError: its file cannot be read.
+    """
+    return reveal(settings.admin.viewer_token, settings.admin.viewer_token_file)

@@ -153,6 +153,10 @@ class AdminSettings(Section):
     token: SecretStr | None = None
     #: The same, from a file.
     token_file: Path | None = None
+    #: A second token, for walls and colleagues: who has it looks at everything and changes nothing.
+    viewer_token: SecretStr | None = None
+    #: The same, from a file.
+    viewer_token_file: Path | None = None
 
 
 class MetricsSettings(Section):

@@ -66,6 +66,11 @@ class Minutes:
         rows = await self._redis.hgetall(self._name(watcher))
         return {int(minute): orjson.loads(counts) for minute, counts in rows.items()}
 
+    async def of(self, watcher: str, minute: int) -> dict[str, int]:
+        """One minute of one watcher; empty when it wrote none."""
+        row = await self._redis.hget(self._name(watcher), str(minute))
+        return orjson.loads(row) if row is not None else {}
+
     async def retire(self, watcher: str) -> None:
         """Say that a watcher was stopped on purpose: its silence from now on is no gap, its record stays.
 

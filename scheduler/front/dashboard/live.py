@@ -1,0 +1,69 @@
+"""A page that stays open: its room, drawn anew when something changed, by server-sent events.
+
+Owns the stream. One drawing serves everybody who looks at a room at the same time; a page that went away ends its
+stream at the next event.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response, StreamingResponse
+
+from scheduler.front.dashboard.board import FRESH_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from scheduler.front.dashboard.board import Board
+
+#: Seconds between two looks, and after which a quiet stream says that it lives.
+EVERY_S: Final = FRESH_S
+ALIVE_S: Final = 15.0
+
+
+def live(
+    board: Board, draw: Callable[[str, Request], Awaitable[str | None]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of `/live?room=/scans`; `draw` gives a room's inside, or None for one that does not follow."""
+    drawn: dict[tuple[str, str], tuple[object, str]] = {}
+
+    async def inside(room: str, request: Request) -> str | None:
+        reading = await board.read()
+        who = request.scope["ferryman.visitor"].name
+        known = drawn.get((room, who))
+        if known is not None and known[0] is reading:
+            return known[1]
+        text = await draw(room, request)
+        if text is not None:
+            drawn[room, who] = (reading, text)
+        return text
+
+    async def events(room: str, request: Request) -> AsyncIterator[str]:
+        last, said = "", time.monotonic()
+        yield "retry: 3000\n\n"
+        going = True
+        while going and not await request.is_disconnected():
+            text = await inside(room, request) or ""
+            if text != last:
+                yield "event: room\n" + "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+                last, said = text, time.monotonic()
+            elif time.monotonic() - said > ALIVE_S:
+                yield ": alive\n\n"
+                said = time.monotonic()
+            going = await board.until_next(EVERY_S)
+
+    async def answer(request: Request) -> Response:
+        room = request.query_params.get("room", "/")
+        if await inside(room, request) is None:
+            return Response(f"no room {room!r} that follows the state", status_code=404)
+        return StreamingResponse(
+            events(room, request),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    return answer

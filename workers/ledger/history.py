@@ -1,0 +1,94 @@
+"""How it went, minute by minute and hour by hour: what charts are drawn of.
+
+Owns the samples. One process of the fleet writes each minute's; an hour is the sum of its minutes. Numbers that
+only grow (objects, bytes) are kept as they stood, so that a minute nobody wrote costs detail and no sum.
+
+Key schema (ledger database)::
+
+    ns:history:lock:<minute>  string  whoever writes that minute; two minutes
+    ns:history:minutes        hash    unix minute -> JSON sample; kept 2 days
+    ns:history:hours          hash    unix hour -> JSON sample; kept 31 days
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+#: How long samples are kept.
+KEPT_MINUTES = 2 * 24 * 60
+KEPT_HOURS = 31 * 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One minute, or one hour."""
+
+    #: Unix time in seconds of its beginning.
+    at: int
+    #: Answers of gateways in this time: by the store, and those that an origin was needed for.
+    hits: int = 0
+    origin: int = 0
+    #: Objects and bytes stored since the ledger began.
+    stored: int = 0
+    stored_bytes: int = 0
+    #: Listed failures, and messages that waited, by lane.
+    failures: int = 0
+    waiting: dict[str, int] = field(default_factory=dict)
+
+
+class History:
+    """Samples of the last two days and of the last month."""
+
+    def __init__(self, redis: Redis, *, namespace: str) -> None:
+        self._redis = redis
+        self._ns = f"{namespace}:history"
+
+    async def mine(self, minute: int) -> bool:
+        """Whether the caller is the one who writes this minute (unix seconds // 60)."""
+        return bool(await self._redis.set(f"{self._ns}:lock:{minute}", "1", nx=True, ex=120))
+
+    async def write(self, sample: Sample) -> None:
+        """Write a minute and add it to its hour; only after `mine`, so nobody else does."""
+        minute, hour = sample.at // 60, sample.at // 3600
+        before = await self._redis.hget(f"{self._ns}:hours", str(hour))
+        known = _sample(before) if before is not None else Sample(at=hour * 3600)
+        whole = Sample(
+            at=hour * 3600,
+            hits=known.hits + sample.hits,
+            origin=known.origin + sample.origin,
+            stored=sample.stored,
+            stored_bytes=sample.stored_bytes,
+            failures=sample.failures,
+            waiting=sample.waiting,
+        )
+        old_minutes = [str(minute - KEPT_MINUTES - back) for back in range(60)]
+        old_hours = [str(hour - KEPT_HOURS - back) for back in range(24)]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(f"{self._ns}:minutes", str(minute), orjson.dumps(asdict(sample)))
+            pipe.hset(f"{self._ns}:hours", str(hour), orjson.dumps(asdict(whole)))
+            pipe.hdel(f"{self._ns}:minutes", *old_minutes)
+            pipe.hdel(f"{self._ns}:hours", *old_hours)
+            await pipe.execute()
+
+    async def minutes(self, *, since: int) -> list[Sample]:
+        """The minutes that began at `since` (unix seconds) or later, oldest first."""
+        return await self._read("minutes", since)
+
+    async def hours(self, *, since: int) -> list[Sample]:
+        """The hours that began at `since` (unix seconds) or later, oldest first."""
+        return await self._read("hours", since)
+
+    async def _read(self, what: str, since: int) -> list[Sample]:
+        rows = cast("dict[str, str]", await self._redis.hgetall(f"{self._ns}:{what}"))
+        found = [_sample(row) for row in rows.values()]
+        return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
+
+
+def _sample(row: str | bytes) -> Sample:
+    return Sample(**orjson.loads(row))
