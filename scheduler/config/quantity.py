@@ -1,55 +1,9 @@
-"""Values for a reader, by the unit in their name: `_s` is seconds, `_bytes` bytes, `at` a Unix time. PURE.
-
-Owns the forms. A number whose name tells no unit is only a number, however large it is.
-"""
+"""Numbers for a reader: plain ones, bytes, seconds. PURE."""
 
 from __future__ import annotations
 
-import html
-from datetime import UTC, datetime
-
 _NARROW = "\u202f"
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
-#: Endings of names that say a unit of time, and are no part of a heading.
-_UNITS = ("_per_s", "_s", "_minutes")
-
-
-def label(name: str) -> str:
-    """A field's name as a heading: `oldest_age_s` is `oldest age`; what is a rate stays one."""
-    for unit in _UNITS:
-        if name.endswith(unit) and len(name) > len(unit):
-            name = name.removesuffix(unit) + ("/s" if unit == "_per_s" else "")
-            break
-    return name.replace("_", " ")
-
-
-def quantity(name: str, value: object) -> str:
-    """One value as HTML text."""
-    match value:
-        case None | "":
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case int() | float():
-            return _number(name, value)
-        case _:
-            return html.escape(str(value))
-
-
-def _number(name: str, value: float) -> str:
-    if name == "at" or name.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value > 0 else "-"
-    if name.endswith("bytes_per_s"):
-        return f"{size(value)}/s"
-    if name.endswith("_per_s"):
-        return plain_number(value)
-    if name.endswith("_s"):
-        return duration(value)
-    if name.endswith("_minutes"):
-        return duration(value * 60)
-    if name == "bytes" or name.endswith("_bytes"):
-        return size(value)
-    return plain_number(value)
 
 
 def plain_number(value: float) -> str:

@@ -1,7 +1,8 @@
 """How it went, minute by minute and hour by hour: what charts are drawn of.
 
-Owns the samples. One process of the fleet writes each minute's; an hour is the sum of its minutes. Numbers that
-only grow (objects, bytes) are kept as they stood, so that a minute nobody wrote costs detail and no sum.
+Owns the samples. One process of the fleet writes each minute's; an hour is the sum of its minutes. Numbers
+that only grow (objects, bytes) are kept as they stood, so that a minute nobody wrote costs detail and no
+sum.
 
 Key schema (ledger database)::
 

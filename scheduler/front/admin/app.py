@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+
 def make_app(services: Services, board: Board) -> ASGIApp:
     """The admin application over the services of this process; `board` is what its page shows."""
     app = Starlette(

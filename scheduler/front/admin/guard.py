@@ -1,9 +1,9 @@
-"""Who may come in on the admin side: tokens for programs, a session for browsers, and who may change anything.
+"""Who may come in on the admin side and change things: tokens for programs, a session for browsers.
 
-Owns the roles and the session. A program sends `Authorization: Bearer`. A browser gives its token once, in the
-form at `/login` or as `?token=`, and gets a cookie that no script can read; every change that comes with the
-cookie needs the session's CSRF token beside it. Whoever has the viewer's token only looks. Nothing is kept:
-a session is signed with a key that is made of the admin token, so a new token ends all of them.
+Owns the roles and the session. A program sends `Authorization: Bearer`. A browser gives its token once, in
+the form at `/login` or as `?token=`, and gets a cookie that no script can read; every change that comes with
+the cookie needs the session's CSRF token beside it. Whoever has the viewer's token only looks. Nothing is
+kept: a session is signed with a key that is made of the admin token, so a new token ends all of them.
 """
 
 from __future__ import annotations
@@ -165,7 +165,9 @@ class Guard:
             site = request.headers.get("sec-fetch-site", "same-origin")
             given = request.headers.get(CSRF_HEADER, "").encode("latin-1", "replace")
             if site != "same-origin" or not hmac.compare_digest(given, visitor.csrf.encode()):
-                return refusal(403, "csrf", f"a change from a browser needs its {CSRF_HEADER} header; reload the page")
+                return refusal(
+                    403, "csrf", f"a change from a browser needs its {CSRF_HEADER} header; reload the page"
+                )
         return None
 
     def _stranger(self, request: Request) -> Response:
@@ -215,7 +217,9 @@ class Guard:
         if visitor is None:
             self._failed.append(self._clock())
             log.warning("admin_login_failed", client=request.client.host if request.client else "")
-            return _page(401, self._login_page("This is not the token. It is in data_dir/admin-token.", goes_to))
+            return _page(
+                401, self._login_page("This is not the token. It is in data_dir/admin-token.", goes_to)
+            )
         log.info("admin_login", who=visitor.name)
         return self._opened(visitor, goes_to, request)
 
@@ -239,7 +243,9 @@ class Guard:
         refused = None
         if request.method != "POST":
             refused = refusal(405, "method_not_allowed", "POST is expected")
-        elif not hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode("latin-1", "replace"), visitor.csrf.encode()):
+        elif not hmac.compare_digest(
+            request.headers.get(CSRF_HEADER, "").encode("latin-1", "replace"), visitor.csrf.encode()
+        ):
             refused = refusal(403, "csrf", f"signing out needs the {CSRF_HEADER} header")
         if refused is not None:
             return refused
@@ -255,7 +261,9 @@ class Guard:
         if cookie is None:
             return None
         said, _, signature = cookie.value.rpartition(".")
-        if not hmac.compare_digest(signature.encode("latin-1", "replace"), self._signed("session", said).encode()):
+        if not hmac.compare_digest(
+            signature.encode("latin-1", "replace"), self._signed("session", said).encode()
+        ):
             return None
         name, ends, _ = said.split(".")
         if name not in self._tokens or int(ends) <= self._clock():

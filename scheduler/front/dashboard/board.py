@@ -1,7 +1,7 @@
 """What the pages show, read once for all who look, and written down once a minute for the charts.
 
-Owns the cache and the sampler. A hundred open pages cost one reading every `FRESH_S` seconds; a server that is away
-leaves the last known state, with its time. Nobody looking, nothing is read but the minute's sample.
+Owns the cache and the sampler. A hundred open pages cost one reading every `FRESH_S` seconds; a server that
+is away leaves the last known state, with its time. Nobody looking, nothing is read but the minute's sample.
 """
 
 from __future__ import annotations

@@ -42,13 +42,13 @@ def lines(
     for share in (0.0, 0.5, 1.0):
         y = above + high * (1 - share)
         grid.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        grid.append(f'<text class="scale" x="{left - 6}" y="{y + 4:.1f}">{escape(written(top * share))}</text>')
+        grid.append(
+            f'<text class="scale" x="{left - 6}" y="{y + 4:.1f}">{escape(written(top * share))}</text>'
+        )
     for at, label in enumerate(labels):
         x = left + wide * at / max(1, len(labels) - 1)
         anchor = "start" if at == 0 else "end" if at == len(labels) - 1 else "middle"
-        grid.append(
-            f'<text class="time {anchor}" x="{x:.1f}" y="{height - 5}">{escape(label)}</text>'
-        )
+        grid.append(f'<text class="time {anchor}" x="{x:.1f}" y="{height - 5}">{escape(label)}</text>')
     drawn = "".join(
         f'<path class="line {escape(row.kind)}" d="{_path(row.values, top, left, above, wide, high)}">'
         f"<title>{escape(row.name)}</title></path>"
@@ -57,7 +57,9 @@ def lines(
     return _svg(width, height, title, "".join(grid) + drawn)
 
 
-def spark(values: Sequence[float | None], *, title: str, kind: str = "store", width: int = 120, height: int = 28) -> str:
+def spark(
+    values: Sequence[float | None], *, title: str, kind: str = "store", width: int = 120, height: int = 28
+) -> str:
     """A small line without a scale."""
     top = max((v for v in values if v is not None), default=0.0)
     shape = _path(values, top, 1, 2, width - 2, height - 4)
@@ -85,7 +87,8 @@ def blocks(values: Sequence[float | None]) -> str:
     signs = "▁▂▃▄▅▆▇█"
     top = max((v for v in values if v is not None), default=0.0)
     return "".join(
-        " " if v is None else signs[0] if top <= 0 else signs[min(7, int(8 * v / top * 0.999))] for v in values
+        " " if v is None else signs[0] if top <= 0 else signs[min(7, int(8 * v / top * 0.999))]
+        for v in values
     )
 
 
@@ -105,13 +108,9 @@ def _path(
 
 
 def _svg(width: int, height: int, title: str, inside: str, *, small: bool = False) -> str:
-    kind = "chart small" if small else "chart"
-    return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
-        f'preserveAspectRatio="none">{inside}</svg>'
-        if small
-        else f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{inside}</svg>'
-    )
+    kind, stretched = ("chart small", ' preserveAspectRatio="none"') if small else ("chart", "")
+    box = f'viewBox="0 0 {width} {height}"{stretched}'
+    return f'<svg class="{kind}" {box} role="img" aria-label="{escape(title)}">{inside}</svg>'
 
 
 def _round_up(value: float) -> float:

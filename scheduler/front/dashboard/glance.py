@@ -1,7 +1,7 @@
 """What the first screen says: a headline in words, and the numbers behind it. PURE.
 
-Owns the words and the reckoning: how much is moved of what is known to exist, what needs a person, and when the
-origin could be switched off. Knows nothing of HTML.
+Owns the words and the reckoning: how much is moved of what is known to exist, what needs a person, and when
+the origin could be switched off. Knows nothing of HTML.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scheduler.dispatch.dependency import expected_zero
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scheduler.scan.state import Account
     from scheduler.status import Status
     from workers.ledger.history import Sample
 
@@ -87,7 +88,7 @@ def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample]) -
 
 def moved_of(status: Status) -> Moved:
     """The sum over buckets, of each the scan that knows the most keys."""
-    best = {}
+    best: dict[str, Account] = {}
     for scan in status.scans:
         if scan.bucket not in best or scan.total.found > best[scan.bucket].found:
             best[scan.bucket] = scan.total
@@ -111,7 +112,9 @@ def _headline(
         shown = f"{moved.share * 100:.0f}" if moved.share < 0.995 or moved.share == 1 else "over 99"
         parts.append(f"{shown}{_NARROW}% moved")
     elif any(rule.counts.get("stored") for rule in status.rules):
-        parts.append(f"{plain_number(sum(rule.counts.get('stored', 0) for rule in status.rules))} objects moved")
+        parts.append(
+            f"{plain_number(sum(rule.counts.get('stored', 0) for rule in status.rules))} objects moved"
+        )
     else:
         parts.append("Nothing moved yet")
     if failures:

@@ -1,7 +1,7 @@
 """A page that stays open: its room, drawn anew when something changed, by server-sent events.
 
-Owns the stream. One drawing serves everybody who looks at a room at the same time; a page that went away ends its
-stream at the next event.
+Owns the stream. One drawing serves everybody who looks at a room at the same time; a page that went away
+ends its stream at the next event.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ALIVE_S: Final = 15.0
 def live(
     board: Board, draw: Callable[[str, Request], Awaitable[str | None]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The handler of `/live?room=/scans`; `draw` gives a room's inside, or None for one that does not follow."""
+    """The handler of `/live?room=/scans`; `draw` gives a room's inside, or None."""
     drawn: dict[tuple[str, str], tuple[object, str]] = {}
 
     async def inside(room: str, request: Request) -> str | None:

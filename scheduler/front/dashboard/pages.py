@@ -1,7 +1,7 @@
 """The rooms of the operations page: routes, templates, and what each template is given.
 
-Owns the list of rooms and their looks. Every value that comes from outside is escaped by the templates. Whatever a page
-changes, its script asks of `/v1/…`, so there is no route here that changes anything.
+Owns the list of rooms and their looks. Every value that comes from outside is escaped by the templates.
+Whatever a page changes, its script asks of `/v1/…`, so there is no route here that changes anything.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from redis.exceptions import RedisError
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from scheduler.config import quantity
 from scheduler.front.admin.guard import STATIC_PREFIX, visitor_of
-from scheduler.front.dashboard import chart
 from scheduler.front.dashboard.live import live
+from scheduler.front.dashboard.pictures import pictures
 from scheduler.front.dashboard.remedies import REMEDIES
 from scheduler.scan.inventory.opening import SOURCES
 from workers.errors import FerrymanError, described
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
-    from scheduler.front.dashboard.board import Board, Reading
+    from scheduler.front.dashboard.board import Board
     from scheduler.runtime import Services
-    from workers.ledger.history import Sample
 
 #: Rows of one page of failures or keys.
 PAGE: Final = 100
+#: The space of our own numbers.
+_NARROW: Final = "\u202f"
 _STATIC: Final = {"ferryman.css": "text/css", "ferryman.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
@@ -71,7 +71,14 @@ async def _failures(services: Services, request: Request) -> dict[str, Any]:
             rows.append(failure)
         if more:
             break
-    return {"rows": rows, "more": more, "bucket": bucket, "reason": reason, "prefix": prefix, "remedies": REMEDIES}
+    return {
+        "rows": rows,
+        "more": more,
+        "bucket": bucket,
+        "reason": reason,
+        "prefix": prefix,
+        "remedies": REMEDIES,
+    }
 
 
 async def _buckets(services: Services, request: Request) -> dict[str, Any]:
@@ -142,15 +149,21 @@ def routes(services: Services, board: Board) -> list[Route]:
 
     return [
         *(Route(room.path, room_page(room), methods=["GET"]) for room in ROOMS),
-        Route("/live", live(board, lambda name, request: _fragment(name, services, board, request)), methods=["GET"]),
+        Route(
+            "/live",
+            live(board, lambda name, request: _fragment(name, services, board, request)),
+            methods=["GET"],
+        ),
         Route(f"{STATIC_PREFIX}{{name}}", static, methods=["GET"]),
     ]
 
 
 async def render(room: Room, services: Services, board: Board, request: Request) -> str:
     """The whole page of a room."""
-    return _templates().get_template(room.template).render(
-        **await _given(room, services, board, request), layout="base.html"
+    return (
+        _templates()
+        .get_template(room.template)
+        .render(**await _given(room, services, board, request), layout="base.html")
     )
 
 
@@ -159,8 +172,10 @@ async def _fragment(name: str, services: Services, board: Board, request: Reques
     room = next((room for room in ROOMS if room.path == name and room.live), None)
     if room is None:
         return None
-    return _templates().get_template(room.template).render(
-        **await _given(room, services, board, request), layout="fragment.html"
+    return (
+        _templates()
+        .get_template(room.template)
+        .render(**await _given(room, services, board, request), layout="fragment.html")
     )
 
 
@@ -188,72 +203,9 @@ async def _given(room: Room, services: Services, board: Board, request: Request)
         "stale": reading.stale or problem,
         "visitor": visitor_of(request),
         "now": time.time(),
-        **_pictures(room, reading),
+        **(pictures(reading.glance) if room.path == "/" else {}),
         **more,
     }
-
-
-def _pictures(room: Room, reading: Reading) -> dict[str, Any]:
-    if room.template != "glance.html":
-        return {}
-    glance = reading.glance
-    minutes, hours = _filled(glance.minutes[-24 * 60 :], 60, 24 * 60), _filled(glance.hours, 3600, 31 * 24)
-    day = _thinned(minutes, 5)
-    return {
-        "day": Markup(_miss_curve(day, "Answers a minute by the store and with an origin, last 24 hours")),
-        "month": Markup(_miss_curve(hours, "Answers an hour by the store and with an origin, last 30 days")),
-        "moved_bar": Markup(
-            chart.bar(
-                (
-                    ("in the store", "store", glance.moved.in_store),
-                    ("on their way", "pending", glance.moved.pending),
-                    ("failed", "bad", glance.moved.failed),
-                    ("absent at the origin", "absent", glance.moved.absent),
-                ),
-                title="Keys that scans know, by where they are",
-            )
-        ),
-        "throughput": Markup(
-            chart.spark(_growth(day), title="Objects stored, last 24 hours", width=240, height=40)
-        ),
-    }
-
-
-def _miss_curve(samples: Sequence[Sample | None], title: str) -> str:
-    return chart.lines(
-        (
-            chart.Line(name="by the store", kind="store", values=[one and float(one.hits) for one in samples]),
-            chart.Line(name="with an origin", kind="origin", values=[one and float(one.origin) for one in samples]),
-        ),
-        title=title,
-        written=quantity.plain_number,
-    )
-
-
-def _filled(samples: Sequence[Sample], step_s: int, most: int) -> list[Sample | None]:
-    """One place a step from the first to the last sample; what nobody wrote is a gap."""
-    if not samples:
-        return []
-    by_step = {one.at // step_s: one for one in samples}
-    last = max(by_step)
-    first = max(min(by_step), last - most + 1)
-    return [by_step.get(at) for at in range(first, last + 1)]
-
-
-def _thinned(samples: Sequence[Sample | None], every: int) -> list[Sample | None]:
-    """As many as a screen shows: of each `every` the one with the most misses."""
-    if len(samples) <= 300:
-        return list(samples)
-    groups = (samples[at : at + every] for at in range(0, len(samples), every))
-    return [max((one for one in some if one), key=lambda one: one.origin, default=None) for some in groups]
-
-
-def _growth(samples: Sequence[Sample | None]) -> list[float | None]:
-    stored = [one and one.stored for one in samples]
-    return [
-        None if before is None or after is None else float(max(0, after - before))
-        for before, after in zip(stored, stored[1:], strict=False)
-    ]
 
 
 @cache
@@ -277,4 +229,4 @@ def _templates() -> Environment:
 
 def visible(text: object) -> str:
     """A text from outside with nothing in it that cannot be seen: controls, overrides of direction."""
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in str(text))
+    return "".join(one if one.isprintable() or one == _NARROW else f"\\u{ord(one):04x}" for one in str(text))

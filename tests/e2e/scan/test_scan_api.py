@@ -8,7 +8,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from scheduler.front.admin import page, scans
+from scheduler.front.admin import scans
+from scheduler.front.admin.guard import Guard
+from scheduler.front.dashboard import pages
+from scheduler.front.dashboard.board import Board
 from scheduler.runtime import open_services
 from scheduler.scan.service import ScanService
 from scheduler.status import collect, to_json
@@ -24,9 +27,14 @@ async def fleet(idle_fleet):
 
 @pytest.fixture
 async def api(fleet):
-    app = Starlette(routes=[*scans.routes(fleet.services), *page.routes(fleet.services)])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
-        yield client
+    async with Board(fleet.services) as board:
+        app = Starlette(routes=[*scans.routes(fleet.services), *pages.routes(fleet.services, board)])
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(Guard(app, "t")),
+            base_url="http://admin",
+            headers={"authorization": "Bearer t"},
+        ) as client:
+            yield client
 
 
 async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
@@ -54,9 +62,9 @@ async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):
     assert (await api.get("/v1/scans")).json() == [report]
     (status,) = to_json(await collect(fleet.services))["scans"]
     assert status == {name: report[name] for name in status}, "one schema everywhere"
-    shown = (await api.get("/")).text
-    assert "<h2>scans</h2>" in shown
-    assert fleet.bucket in shown.split("<h2>scans</h2>")[1]
+    shown = (await api.get("/scans")).text
+    assert fleet.bucket in shown.split("<tbody>")[1]
+    assert "100\u202f% moved" in (await api.get("/")).text
 
 
 @pytest.mark.parametrize(

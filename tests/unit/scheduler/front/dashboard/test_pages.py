@@ -1,0 +1,191 @@
+"""The rooms: values from outside cannot become markup, empty states say what to do, charts are right."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from xml.etree import ElementTree as ET
+
+import pytest
+from starlette.requests import Request
+
+from scheduler.front.admin.guard import Visitor
+from scheduler.front.dashboard import chart
+from scheduler.front.dashboard.board import Reading
+from scheduler.front.dashboard.glance import glance
+from scheduler.front.dashboard.pages import ROOMS, render, visible
+from scheduler.front.dashboard.remedies import REMEDIES
+from scheduler.scan.progress import Progress
+from scheduler.scan.state import Account
+from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
+from workers.answers import Attempt
+from workers.errors import TransferError
+from workers.ledger.failures import Failure
+from workers.ledger.history import Sample
+from workers.origin.control.health import State
+from workers.origin.control.overview import OriginOverview
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egpj.exe\x1b[31m&amp;"
+NOW = 1_795_238_532.0
+
+
+def full() -> Status:
+    return Status(
+        at=NOW,
+        queues=(QueueStatus(lane="hot", waiting=3_000_000_000, running=1, delayed=0, oldest_age_s=61.0),),
+        workers=2,
+        rules=(RuleStatus(bucket="site", rule=EVIL, counts={"stored": 7, "bytes": 2_000_000_000}),),
+        failures={"site": 4, EVIL: 1},
+        failure_reasons={"origin_timeout": 4, EVIL: 1},
+        origins=(OriginOverview(host=EVIL, state=State.OUT, out_s=30.0, answers=2, p50_s=0.5, cause=EVIL),),
+        consumers=(ConsumerStatus(instance=EVIL, path=EVIL, lag_bytes=5, lag_s=0.2, misses=1, silent_s=1.0),),
+        scans=(
+            ScanStatus(
+                name=EVIL, bucket=EVIL, phase="failed", paused=False, error=EVIL, waiting=EVIL,
+                total=Account(found=10, pending=10, bytes=1_500_000_000),
+                progress=Progress(
+                    settled=0, expected=10, duration_s=5, objects_per_s=0, bytes_per_s=1.2e9, eta_s=None
+                ),
+            ),
+        ),
+        problems={EVIL: EVIL},
+    )  # fmt: skip
+
+
+class Failures:
+    def __init__(self, rows):
+        self.rows = rows
+
+    async def iterate(self, bucket):
+        for row in self.rows:
+            yield row
+
+
+async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf"):
+    room = next(room for room in ROOMS if room.path == path)
+    services = SimpleNamespace(
+        settings=SimpleNamespace(buckets={"site": None}),
+        ledger=SimpleNamespace(failures=Failures(failures)),
+    )
+    reading = Reading(status=status, glance=glance(status, samples, samples))
+
+    class Board:
+        async def read(self):
+            return reading
+
+    request = Request(
+        {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": [],
+         "ferryman.visitor": Visitor(name="admin", csrf=csrf)}
+    )  # fmt: skip
+    return await render(room, services, Board(), request)
+
+
+class Outline(HTMLParser):
+    """Which elements and attributes a browser would see."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("path", [room.path for room in ROOMS])
+@pytest.mark.parametrize("csrf", ["c5rf", ""])
+async def test_no_value_from_outside_becomes_markup_or_an_invisible_sign(path, csrf):
+    evil = Failure(bucket=EVIL, key=EVIL, reason=EVIL, message=EVIL, rule=EVIL,
+                   attempts=(Attempt(origin=EVIL, error=EVIL),), last_at=NOW)  # fmt: skip
+    page = await drawn(path, full(), failures=[evil], csrf=csrf)
+    outline = Outline()
+    outline.feed(page)
+    scripts = [attrs for tag, attrs in outline.elements if tag == "script"]
+    assert scripts == [{"src": "/static/ferryman.js", "defer": None}]
+    assert not any(
+        name.startswith("on") or name == "style" for _, attrs in outline.elements for name in attrs
+    )
+    assert {attrs.get("src") for tag, attrs in outline.elements if tag == "img"} == {"/static/icon.svg"}
+    texts = re.sub(r'(value|data-bucket)="[^"]*"', "", page)  # what a form sends back must be the key itself
+    assert "\u202e" not in texts
+    assert "\x1b" not in texts
+
+
+@pytest.mark.parametrize("path", [room.path for room in ROOMS])
+async def test_an_empty_state_says_what_to_do_first(path):
+    page = await drawn(path, Status(at=NOW))
+    assert 'class="empty"' in page
+
+
+async def test_failures_are_paged_and_filtered_without_reading_all_of_them():
+    read = []
+
+    class Many(list):
+        def __iter__(self):
+            for n in range(10_000):
+                read.append(n)
+                reason = "origin_timeout" if n % 2 else "soft_404"
+                yield Failure(bucket="site", key=f"k{n}", reason=reason, message="m", rule="r", last_at=NOW)
+
+    page = await drawn("/failures", full(), failures=Many(), query="reason=soft_404")
+    assert page.count('name="pick"') == 100
+    assert "k1<" not in page
+    assert len(read) < 300
+    assert "The first 100 are shown" in page
+
+
+def test_every_reason_has_a_remedy():
+    def below(kind):
+        for sub in kind.__subclasses__():
+            yield sub
+            yield from below(sub)
+
+    assert {kind.reason for kind in below(TransferError)} - set(REMEDIES) == set()
+
+
+def test_what_cannot_be_seen_is_shown_as_its_number():
+    assert visible("a\u202eb\x00c\td") == "a\\u202eb\\u0000c\\u0009d"
+    assert visible("\u4e2d e\u0301") == "\u4e2d e\u0301"
+
+
+def test_a_line_is_drawn_to_scale_with_gaps_and_says_what_it_is():
+    svg = chart.lines(
+        [chart.Line(name="a<b", kind="store", values=[0, 50, None, 100])],
+        title="t & u",
+        width=160,
+        height=120,
+    )
+    root = ET.fromstring(svg)
+    assert root.attrib["aria-label"] == "t & u"
+    path = next(one for one in root if one.tag == "path")
+    assert path.find("title").text == "a<b"
+    points = [
+        tuple(map(float, point.split())) for point in re.findall(r"[ML]([\d.]+ [\d.]+)", path.attrib["d"])
+    ]
+    assert path.attrib["d"].count("M") == 2, "a gap is not bridged"
+    (x0, y0), (_, y1), (x3, y3) = points
+    assert (x0, x3) == (52, 152)
+    assert y1 == pytest.approx((y0 + y3) / 2)
+
+
+def test_a_bar_shows_parts_by_their_share_and_nothing_as_empty():
+    parts = [("in", "store", 3), ("gone", "bad", 1)]
+    widths = [
+        float(rect.attrib["width"])
+        for rect in ET.fromstring(chart.bar(parts, title="t", width=400))
+        if "part" in rect.attrib["class"]
+    ]
+    assert widths == [300, 100]
+    assert 'class="part' not in chart.bar([("in", "store", 0)], title="t")
+
+
+def test_a_line_of_a_terminal_has_a_sign_a_value():
+    assert chart.blocks([0, 50, None, 100]) == "▁▄ █"
+    assert chart.blocks([0, 0]) == "▁▁"
+
+
+async def test_the_first_screen_draws_the_misses_of_a_day():
+    samples = [Sample(at=int(NOW) - 60 * back, hits=10, origin=back) for back in range(120, 0, -1)]
+    page = await drawn("/", full(), samples=samples)
+    assert page.count('class="line origin"') == 2
+    assert "Answers a minute by the store and with an origin, last 24 hours" in page
