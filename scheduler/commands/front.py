@@ -117,7 +117,7 @@ async def serve_front(
     On SIGHUP the rules of the settings that `reread` gives are put in force.
     """
     from scheduler.front.admin.app import make_app
-    from scheduler.front.dashboard.board import Board
+    from scheduler.front.admin.dashboard.board import Board
     from scheduler.front.http.serve import serve
     from scheduler.front.server import serve_gateway
     from scheduler.machine.processes import installation_id

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from scheduler.config.admin_token import token_of, viewer_token_of
 from scheduler.front.admin import events, failures, metrics, rules, scans
+from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.guard import Guard, refusal
-from scheduler.front.dashboard import pages
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueFull, StoreError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-    from scheduler.front.dashboard.board import Board
+    from scheduler.front.admin.dashboard.board import Board
     from scheduler.runtime import Services
 
 log = structlog.get_logger(__name__)

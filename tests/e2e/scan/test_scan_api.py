@@ -9,9 +9,9 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.front.admin import scans
+from scheduler.front.admin.dashboard import pages
+from scheduler.front.admin.dashboard.board import Board
 from scheduler.front.admin.guard import Guard
-from scheduler.front.dashboard import pages
-from scheduler.front.dashboard.board import Board
 from scheduler.runtime import open_services
 from scheduler.scan.service import ScanService
 from scheduler.status import collect, to_json

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.front.dashboard.glance import Glance, glance
+from scheduler.front.admin.dashboard.glance import Glance, glance
 from scheduler.status import collect
 from workers.background import end
 from workers.errors import described

@@ -4,3 +4,5 @@ Must not know how anything is done: what it changes, it asks of `/v1/…` like e
 (what the first screen says; pure), `chart` (pictures; pure), `board` (what is read, once for all who look),
 `pages` (routes and templates), `live` (a page that stays open).
 """
+
+__all__ = ["board", "pages"]

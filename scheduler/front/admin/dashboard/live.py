@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from scheduler.front.dashboard.board import FRESH_S
+from scheduler.front.admin.dashboard.board import FRESH_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
 
-    from scheduler.front.dashboard.board import Board
+    from scheduler.front.admin.dashboard.board import Board
 
 #: Seconds between two looks, and after which a quiet stream says that it lives.
 EVERY_S: Final = FRESH_S

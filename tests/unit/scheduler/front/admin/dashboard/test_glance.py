@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.front.dashboard.glance import glance
+from scheduler.front.admin.dashboard.glance import glance
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import RuleStatus, ScanStatus, Status

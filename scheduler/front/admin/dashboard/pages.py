@@ -19,10 +19,10 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from scheduler.config import quantity
+from scheduler.front.admin.dashboard.live import live
+from scheduler.front.admin.dashboard.pictures import pictures
+from scheduler.front.admin.dashboard.remedies import REMEDIES
 from scheduler.front.admin.guard import STATIC_PREFIX, visitor_of
-from scheduler.front.dashboard.live import live
-from scheduler.front.dashboard.pictures import pictures
-from scheduler.front.dashboard.remedies import REMEDIES
 from scheduler.scan.inventory.opening import SOURCES
 from workers.errors import FerrymanError, described
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from scheduler.front.dashboard.board import Board
+    from scheduler.front.admin.dashboard.board import Board
     from scheduler.runtime import Services
 
 #: Rows of one page of failures or keys.
@@ -211,7 +211,7 @@ async def _given(room: Room, services: Services, board: Board, request: Request)
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader("scheduler.front.dashboard"),
+        loader=PackageLoader("scheduler.front.admin.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

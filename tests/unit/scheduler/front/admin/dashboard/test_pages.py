@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from starlette.requests import Request
 
+from scheduler.front.admin.dashboard import chart
+from scheduler.front.admin.dashboard.board import Reading
+from scheduler.front.admin.dashboard.glance import glance
+from scheduler.front.admin.dashboard.pages import ROOMS, render, visible
+from scheduler.front.admin.dashboard.remedies import REMEDIES
 from scheduler.front.admin.guard import Visitor
-from scheduler.front.dashboard import chart
-from scheduler.front.dashboard.board import Reading
-from scheduler.front.dashboard.glance import glance
-from scheduler.front.dashboard.pages import ROOMS, render, visible
-from scheduler.front.dashboard.remedies import REMEDIES
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from scheduler.front.dashboard import chart
+from scheduler.front.admin.dashboard import chart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scheduler.front.dashboard.glance import Glance
+    from scheduler.front.admin.dashboard.glance import Glance
     from workers.ledger.history import Sample
 
 
