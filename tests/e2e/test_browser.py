@@ -1,4 +1,4 @@
-"""The operations page in a real Chromium: each room loads clean, follows a migration, and does what it says."""
+"""The operations page in a real Chromium: rooms load clean, follow a migration, and do what they say."""
 
 from __future__ import annotations
 

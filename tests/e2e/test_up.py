@@ -176,7 +176,7 @@ def test_the_admin_side_needs_its_token_and_shows_the_page(shared):
     assert shared.ask("/healthz", token=None)[0] == 200
     status, headers, body = shared.ask("/", token=shared.token)
     assert (status, headers["content-type"].split(";")[0]) == (200, "text/html")
-    assert b"<h1>" in body
+    assert b"<h1" in body
     assert (shared.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
     assert (shared.data_dir / "credentials.json").stat().st_mode & 0o777 == 0o600
 
