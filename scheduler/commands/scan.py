@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from scheduler.scan.service import ScanService
     from scheduler.scan.state import Order
 
+#: Those of `scheduler.scan.inventory.manifest`; a command's help loads no scan.
+MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")
 #: Seconds that a process needs before it can say that it runs scans.
 _STARTING_S = 5.0
 
@@ -41,6 +43,12 @@ def command() -> None:
 @click.argument("name")
 @click.option("--bucket", help="Destination bucket; default: that of scans.NAME in the configuration.")
 @click.option("--manifest", metavar="FILE|URL", help="Inventory: a list of keys or URLs.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(MANIFEST_FORMATS),
+    help="Format of the manifest; default: told from its first lines.",
+)
 @click.option("--source", metavar="KIND=ARG", help="Inventory of another kind, for example sitemap=URL.")
 @click.option("--prefix", help="Only keys that begin so.")
 @click.option("--include", multiple=True, metavar="REGEX", help="Only keys that match; may be repeated.")
@@ -96,6 +104,7 @@ def start(
     as_json: bool,
     wait: bool,
     manifest: str | None,
+    form: str | None,
     source: str | None,
     **given: Any,
 ) -> None:
@@ -104,8 +113,10 @@ def start(
     options = {key: value for key, value in given.items() if value not in {None, ()} and value is not False}
     if manifest is not None and source is not None:
         raise CommandFailed("give one of --manifest and --source", exit_code=2)
+    if form is not None and manifest is None:
+        raise CommandFailed("--format says what --manifest has: give both", exit_code=2)
     if manifest is not None:
-        options["inventory"] = {"manifest": _absolute(manifest)}
+        options["inventory"] = {"manifest": _absolute(manifest)} | ({"format": form} if form else {})
     if source is not None:
         kind, separator, argument = source.partition("=")
         if not separator:

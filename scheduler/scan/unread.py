@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 async def list_unread(ledger: Ledger, state: ScanState, walk: Walk) -> None:
-    """List what a walk could not read since it was asked last."""
+    """List what a walk could not read since it was asked last; a place that was waived before stays waived."""
     if walk.unread:
         places, walk.unread = walk.unread, []
-        await ledger.failures.add([refusal(state, one.place, UNREAD_PLACE, one.reason) for one in places])
+        waivers = await ledger.failures.waivers(state.options.bucket)
+        accepted = {waiver.key for waiver in waivers if waiver.failure.reason == UNREAD_PLACE}
+        listed = [one for one in places if one.place not in accepted]
+        walk.accepted += len(places) - len(listed)
+        await ledger.failures.add([refusal(state, one.place, UNREAD_PLACE, one.reason) for one in listed])
 
 
 async def forget_read(ledger: Ledger, state: ScanState) -> None:

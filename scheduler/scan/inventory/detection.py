@@ -72,7 +72,7 @@ def _lines(filled: list[str]) -> str:
             _unsure("csv", "plain", why=f"a whole number stands behind {separator!r} in every line")
     for form, what, instead in _OTHERS:
         if all(map(form.match, filled)):
-            msg = f"this looks like {what}: {instead}; if these are keys, say so: format plain"
+            msg = f"this looks like {what}: {instead}; if these are keys, say so: --format plain"
             raise ValueError(msg)
     if filled[0].startswith(_URL):
         return _urls(filled)
@@ -95,7 +95,8 @@ def _urls(filled: list[str]) -> str:
 
 
 def _unsure(*candidates: str, why: str) -> NoReturn:
-    msg = f"not sure what this is ({why}): say which format it has: {' or '.join(candidates)}"
+    which = " or ".join(candidates)
+    msg = f"not sure what this is ({why}): say which format it has, {which} (--format, or `format` beside it)"
     raise ValueError(msg)
 
 

@@ -37,13 +37,15 @@ class Walk:
     outside: int = 0
     #: Folders that filters left out unread.
     left_out: int = 0
+    #: Places that could not be read, and that somebody has accepted before.
+    accepted: int = 0
     unread: list[Unread] = field(default_factory=list)
     _missed: set[str] = field(default_factory=set)
 
     @property
     def missed(self) -> int:
-        """Places that could not be read so far."""
-        return len(self._missed)
+        """Places that could not be read so far, and that nobody has accepted."""
+        return len(self._missed) - self.accepted
 
     def miss(self, place: str, reason: str) -> None:
         """Say that a place could not be read; twice is once."""

@@ -45,18 +45,56 @@ def nginx_index(root: Path, form: str):
     )
     process = subprocess.Popen([binary, "-c", str(root / "nginx.conf"), "-e", str(root / "error.log")])
     try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
-                break
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        answers(port)
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def apache_index(root: Path, options: str):
+    binary = shutil.which("apache2") or "/usr/sbin/apache2"
+    if not Path(binary).exists():
+        skip_or_fail("apache2 is not installed")
+    (port,) = free_ports(1)
+    modules = ("mpm_event", "authz_core", "autoindex", "dir", "mime")
+    (root / "mime.types").write_text("text/plain txt\ntext/html html\n")
+    (root / "apache.conf").write_text(
+        f"ServerRoot /usr/lib/apache2\nServerName localhost\nPidFile {root}/pid\nErrorLog {root}/error.log\n"
+        f"Listen 127.0.0.1:{port}\n"
+        + "".join(f"LoadModule {name}_module modules/mod_{name}.so\n" for name in modules)
+        + f"TypesConfig {root}/mime.types\nDocumentRoot {root}/www\nDirectoryIndex index.html\n"
+        f"<Directory {root}/www>\nOptions Indexes FollowSymLinks\n{options}\n"
+        "Require all granted\n</Directory>\n"
+        "<Location /shut/>\nRequire all denied\n</Location>\n"
+    )
+    process = subprocess.Popen([binary, "-X", "-f", str(root / "apache.conf")])
+    try:
+        answers(port)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def answers(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+        except httpx.HTTPError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+def readable(tmp_path: Path) -> None:
+    """For servers that run as somebody else."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
 
 
 async def crawl(inventory, tmp_path, walk=None):
@@ -75,16 +113,47 @@ async def test_nginx_autoindex_is_crawled_with_odd_names_and_exact_sizes(tmp_pat
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x" * (number + 1))
             os.utime(path, (1_700_000_000, 1_700_000_040))
-    os.chmod(tmp_path, 0o755)  # noqa: PTH101
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    readable(tmp_path)
     with nginx_index(tmp_path, form) as url:
         found = await crawl({"http_index": url, "prefix": "p/"}, tmp_path)
     want = {f"p/{folder}{name}" for folder in ("", "d e/", "d e/sub%2F/") for name in NAMES}
     assert set(found) == want
     assert found["p/d e/" + NAMES[2]].size == 3
     assert found["p/" + NAMES[0]].mtime == pytest.approx(1_700_000_040, abs=60)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "IndexOptions FancyIndexing VersionSort",
+        "IndexOptions FancyIndexing HTMLTable XHTML Charset=UTF-8 NameWidth=20",
+        "IndexOptions ShowForbidden",
+    ],
+)
+async def test_apache_autoindex_is_crawled_and_its_holes_are_named(tmp_path, options):
+    www = tmp_path / "www"
+    names = [*NAMES, "a:b.txt", "x&copy=1.txt", "~user.txt"]
+    for folder in ("", "d e/", "d e/sub%2F/"):
+        for name in names:
+            path = www / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    for folder in ("shut", "site"):
+        (www / folder).mkdir()
+    (www / "site" / "index.html").write_text("<title>Our site</title><a href='/about'>About us</a>")
+    (www / "d e" / os.fsdecode(b"X\xff")).write_bytes(b"x")
+    readable(tmp_path)
+    walk = Walk()
+    with apache_index(tmp_path, options) as url:
+        found = await crawl({"http_index": url}, tmp_path, walk)
+    assert set(found) == {f"{folder}{name}" for folder in ("", "d e/", "d e/sub%2F/") for name in names}
+    holes = {one.place.removeprefix(url): one.reason for one in walk.unread}
+    want = {"d%20e/X%FF": "its name is not UTF-8", "site/": "no index page: a page titled 'Our site'"}
+    if "ShowForbidden" in options:
+        want["shut/"] = "status 403"
+    assert holes == want
 
 
 async def test_a_page_that_fails_fails_the_crawl(tmp_path):

@@ -69,6 +69,9 @@ async def test_a_folder_that_cannot_be_read_is_named_and_keeps_the_gate_shut_unt
     await fleet.services.ledger.failures.waive(fleet.bucket, keys, reason="test files", by="me")
     assert (await condition(fleet, "places_read")).ok
     assert (await condition(fleet, "failures_settled")).ok
+    report = await fleet.scan("s", exclude=("^site/",), **source)
+    assert (report["unread"], await places(fleet)) == (0, {}), "what was waived stays waived"
+    assert (await condition(fleet, "places_read")).ok
 
 
 async def test_filters_keep_the_crawl_out(fleet):

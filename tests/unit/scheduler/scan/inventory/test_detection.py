@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 
+from scheduler.commands.scan import MANIFEST_FORMATS
 from scheduler.scan.inventory.detection import detect
 from scheduler.scan.inventory.entry import Entry
-from scheduler.scan.inventory.manifest import ManifestBroken, read
+from scheduler.scan.inventory.manifest import FORMATS, ManifestBroken, read
 
 
 def entries(tmp_path, body, name="list", **options):
@@ -135,3 +136,7 @@ def test_records_of_find_hold_every_name_that_a_file_can_have(tmp_path, name):
 def test_what_is_no_record_of_find_fails_with_its_number(tmp_path, body, options, what):
     with pytest.raises(ManifestBroken, match=what):
         entries(tmp_path, body, **options)
+
+
+def test_the_command_line_offers_every_format():
+    assert MANIFEST_FORMATS == FORMATS
