@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def list_unread(ledger: Ledger, state: ScanState, walk: Walk) -> None:
-    """List what a walk could not read since it was asked last; a place that was waived before stays waived."""
+    """List what a walk could not read since it was asked last; a place that was waived stays so."""
     if walk.unread:
         places, walk.unread = walk.unread, []
         waivers = await ledger.failures.waivers(state.options.bucket)
