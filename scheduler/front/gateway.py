@@ -200,6 +200,9 @@ class Gateway:
         if self._s3.claims(request, address):
             await self._s3.serve(request, answer, address, receive)
             return
+        if request.method == "OPTIONS" and self._s3.is_preflight(request, address):
+            await self._s3.preflight(request, answer, address)
+            return
         if is_wire_request(request.method, address, scope["query_string"]):
             await self._rules_call(request, answer, address, scope, receive)
             return

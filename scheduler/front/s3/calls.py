@@ -118,6 +118,13 @@ class Calls:
         else:
             await self._document(call)
 
+    async def preflight(self, request: Request, answer: Answer, bucket: str, key: str) -> None:
+        """A browser's OPTIONS, answered by the store's CORS rules."""
+        headers = for_store(request.headers)
+        async with await self._store.pass_on("OPTIONS", bucket, key, headers=headers) as passed:
+            body = await passed.read()
+            await answer.whole(passed.status, for_client(passed.headers, show_own=False), body)
+
     # ------------------------------------------------------------ reading
 
     async def _read(self, call: Call) -> None:

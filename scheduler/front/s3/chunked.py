@@ -128,12 +128,14 @@ class Unchunker:
 
     def _trailer_line(self, line: bytes) -> None:
         if line:
-            name, colon, value = line.decode("latin-1").partition(":")
-            if not colon or not self._trailer or len(self.trailers) >= _MAX_TRAILERS:
+            raw_name, colon, value = line.decode("latin-1").partition(":")
+            name = raw_name.strip().lower()
+            unwanted = not self._trailer or name in self.trailers or len(self.trailers) >= _MAX_TRAILERS
+            if not colon or unwanted:
                 raise BodyRefused(
                     400, "MalformedTrailerError", "A trailer is malformed or was not announced."
                 )
-            self.trailers[name.strip().lower()] = value.strip()
+            self.trailers[name] = value.strip()
             return
         if not self._wants_signature():
             self.ended = True

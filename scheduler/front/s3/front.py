@@ -54,6 +54,10 @@ class S3Front:
         self._keys = keys
         self._grants = Grants(settings.client_keys(), buckets=settings.buckets)
         self._calls = Calls(services, self._grants, miss)
+        for key in settings.client_keys():
+            log.info(
+                "s3_access_key", access_key=key.id, may=key.may or ("read",), buckets=key.buckets or "all"
+            )
 
     # ------------------------------------------------------------ which requests are S3 calls
 
@@ -80,6 +84,31 @@ class S3Front:
         if bucket is not None and bucket.access == "signed":
             return True
         return not operation(request.method, query, of="object").is_plain_read
+
+    # ------------------------------------------------------------ a browser's question
+
+    def is_preflight(self, request: Request, address: BucketAddress) -> bool:
+        """Whether a browser asks what another site's page may do with a bucket that is served."""
+        return (
+            request.method == "OPTIONS"
+            and "origin" in request.by_name
+            and "access-control-request-method" in request.by_name
+            and address.bucket in self._settings.buckets
+        )
+
+    async def preflight(self, request: Request, answer: Answer, address: BucketAddress) -> None:
+        """Answer it as the store's CORS rules say; it carries no signature and reads no object."""
+        try:
+            key = "" if address.is_bucket else _key(address)
+            await self._calls.preflight(request, answer, address.bucket, key)
+        except (Refused, BodyRefused, StoreError) as error:
+            if answer.started:
+                raise
+            refused, more = _as_answer(error)
+            await answer.error(refused, resource=address.resource, headers=more)
+        finally:
+            if answer.started:
+                metrics.s3_answered("Preflight", answer.status)
 
     # ------------------------------------------------------------ one call
 

@@ -273,6 +273,32 @@ async def test_keys_of_ferrymans_own_are_refused_and_not_listed(start, client):
     await asyncio.to_thread(calls)
 
 
+async def test_a_browsers_preflight_is_answered_by_the_stores_cors_rules(start, client, seaweed):
+    front = await start()
+    rules = [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["https://shop.example"], "MaxAgeSeconds": 60}]
+    await asyncio.to_thread(
+        client(front).put_bucket_cors, Bucket=front.bucket, CORSConfiguration={"CORSRules": rules}
+    )
+    for origin, method in (
+        ("https://shop.example", "PUT"),
+        ("https://shop.example", "DELETE"),
+        ("https://evil.example", "PUT"),
+    ):
+        asked = {"Origin": origin, "Access-Control-Request-Method": method}
+        through = await front.request("OPTIONS", "/k", asked)
+        url = f"{seaweed.endpoint}/{front.bucket}/k"
+        direct = await asyncio.to_thread(requests.options, url, headers=asked, timeout=10)
+        wanted = {n.lower(): v for n, v in direct.headers.items() if n.lower().startswith("access-control-")}
+        assert through.status == direct.status_code
+        assert {n: v for n, v in through.headers.items() if n.startswith("access-control-")} == wanted
+    asked["Origin"] = "https://shop.example"
+    assert (await front.request("OPTIONS", "/k", asked)).headers["access-control-allow-origin"] == asked[
+        "Origin"
+    ]
+    assert (await front.request("OPTIONS", "/k")).status == 405
+    assert (await front.request("OPTIONS", "/k", asked, bucket="nobody")).status == 405
+
+
 # ---------------------------------------------------------------- bodies
 
 
