@@ -159,6 +159,29 @@ async def test_what_the_configuration_says_of_create_only_is_not_believed_of_par
         assert fake.objects["taken"].body == b"theirs"
 
 
+async def test_an_odd_key_that_is_answered_with_a_lasting_5xx_is_a_finding_and_not_the_end():
+    """As `rclone serve s3` does of `a` beside `a/b`."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        fake.fault = lambda one: (500, "InternalError") if one.key.endswith("/n/a") else None
+        found = await store.guarantees(BUCKET)
+        assert found.unrepresentable == {"below_object"}
+        assert (await put(store, BUCKET, "k", SMALL)).created
+
+
+async def test_a_store_that_goes_away_during_the_self_test_has_proven_nothing():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        gone: list[str] = []
+
+        def fault(one):
+            if one.key.endswith("/n/a"):
+                gone.append(one.key)
+            return (500, "InternalError") if gone else None
+
+        fake.fault = fault
+        with pytest.raises(StoreUnavailable):
+            await store.guarantees(BUCKET)
+
+
 async def test_without_multipart_uploads_larger_objects_go_in_one_put():
     async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
         fake.fault = lambda one: (501, "NotImplemented") if one.action == "create" else None
