@@ -2,8 +2,7 @@
 
 Owns the order that makes the account exact: counts and batches are checkpointed together, then the batches
 are opened in the ledger, then they are enqueued. Whatever dies in between, the next coordinator repeats what
-the queue may lack of the last window, under the same numbers, and goes on behind it. Every record is written
-only while the lease is held, so a coordinator that was overtaken changes nothing any more.
+the queue may lack of the last window, under the same numbers, and goes on behind it.
 """
 
 from __future__ import annotations
@@ -11,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import os
-import socket
 import time
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +26,12 @@ from scheduler.scan.compare.reading import Reading, forget_inventories, inventor
 from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_header, sorted_as
 from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, replacements
+from scheduler.scan.held import ACCOUNT_SHARE, TICK_S, HeldRun, LeaseLost, ScanCancelled
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
-from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit, heed_absent, heed_failures
-from scheduler.scan.state import LEASE_MS, Checkpoint, account, not_to_be_continued
+from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
+from scheduler.scan.state import Checkpoint, not_to_be_continued
 from scheduler.scan.ticking import ticking
 from scheduler.scan.unread import forget_read, list_unread
 from workers.background import end
@@ -48,29 +45,14 @@ if TYPE_CHECKING:
     from scheduler.runtime import Services
     from scheduler.scan.compare.compare import Window
     from scheduler.scan.compare.wanted import Wanted
-    from scheduler.scan.state import Phase, ScanState, ScanStates
+    from scheduler.scan.state import ScanState, ScanStates
     from workers.store.guarantees import StoreGuarantees
 
-#: Seconds between looks at orders, the lease and the queue.
-TICK_S = 0.5
 #: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
 COLD_DEPTH = 40
-#: An account that is long in the making is asked for so many times its own length apart.
-_ACCOUNT_SHARE = 10
 #: Listed failures of a bucket that are looked for in its listing; of more, none is.
 _MOST_WATCHED = 200_000
-#: Seconds between looks at the share of absent keys, at least.
-_ABSENT_S = 5.0
-
 log = structlog.get_logger(__name__)
-
-
-class ScanCancelled(FerrymanError):
-    """An operator cancelled the scan."""
-
-
-class LeaseLost(FerrymanError):
-    """Another coordinator has taken over; this one must not write any more."""
 
 
 class NotToBeContinued(FerrymanError):
@@ -80,7 +62,7 @@ class NotToBeContinued(FerrymanError):
         super().__init__(f"{reason}; begin anew: ferryman scan start {name} … --wait")
 
 
-class Coordinator:
+class Coordinator(HeldRun):
     """Runs one scan to its end, from the beginning or from its checkpoint."""
 
     def __init__(
@@ -93,22 +75,14 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
         local_time: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone(),
     ) -> None:
-        self._services = services
-        self._states = states
-        self.state = state
-        # Says where it runs, for whoever looks who holds the lease.
-        self._token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        super().__init__(services, states, state, clock=clock)
         self._directory = directory
         self._groups = Groups(state.groups)
         self._selection = Selection(state.options, now=state.requested_at)
         self._windows = [parse_window(text) for text in state.options.windows]
-        self._clock = clock
         self._local_time = local_time
         #: Unix time before which the listing behind the next window was asked for.
         self._listed_at = time.time()
-        self._accrued_at = clock()
-        self._accounted_at = float("-inf")
-        self._account_s = 0.0
 
     async def run(self) -> bool:
         """Run until done, failed or cancelled; False when another coordinator holds the lease."""
@@ -156,82 +130,6 @@ class Coordinator:
         except Exception as error:
             log.exception("scan_failed_unexpectedly", scan=name)
             await self._finish("failed", error=f"internal error: {described(error)}")
-
-    # ------------------------------------------------------------------ records, orders, lease
-
-    async def _finish(self, phase: Phase, *, error: str = "") -> None:
-        await self._put(replace(self.state, phase=phase, error=error, finished_at=time.time(), waiting=""))
-
-    def _stamped(self, state: ScanState) -> ScanState:
-        now = self._clock()
-        worked = 0.0 if state.paused or state.waiting else now - self._accrued_at
-        self._accrued_at = now
-        return replace(state, updated_at=time.time(), active_s=state.active_s + worked)
-
-    async def _put(self, state: ScanState) -> None:
-        self.state = self._stamped(state)
-        if not await self._states.put_held(self.state, self._token):
-            raise LeaseLost(self.state.name)
-
-    async def _keep_lease(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE_MS / 4000)
-            try:
-                await self._states.renew(self.state.name, self._token)
-            except (RedisError, OSError) as error:
-                log.warning("scan_lease_not_renewed", scan=self.state.name, error=str(error))
-
-    async def _obey(self) -> None:
-        """Carry out what an operator asked for; a pause lasts until `resume` or `cancel`."""
-        name = self.state.name
-        while True:
-            order = await self._states.ordered(name)
-            if order == "cancel":
-                raise ScanCancelled(name)
-            if order is not None:
-                paused = order == "pause"
-                await self._services.ledger.outcomes.stop_scan(self.state.run, "pause" if paused else None)
-                # The record first, then the order is gone: a coordinator that dies here leaves no doubt.
-                await self._put(self.state)
-                await self._put(replace(self.state, paused=paused))
-                await self._states.obeyed(name, order)
-            if not await self._states.renew(name, self._token):
-                raise LeaseLost(name)
-            if not self.state.paused:
-                break
-            await asyncio.sleep(TICK_S)
-        await self._limits()
-
-    async def _limits(self) -> None:
-        """Look at the account now and then, when it bounds the run.
-
-        Raises:
-            StoppedByLimit: as `_account`.
-        """
-        options = self.state.options
-        if options.stop_after_failures is not None:
-            apart_s = max(TICK_S, self._account_s * _ACCOUNT_SHARE)
-        elif options.max_absent < 1 and self.state.checkpoint is not None and self.state.checkpoint.batch:
-            apart_s = max(_ABSENT_S, self._account_s * _ACCOUNT_SHARE * 5)
-        else:
-            return
-        if self._clock() - self._accounted_at > apart_s:
-            await self._account()
-
-    async def _account(self, *, ended: bool = False) -> int:
-        """Pending keys; raises when a limit is reached. `ended`: no more will be compared.
-
-        Raises:
-            TooManyFailures: as many as the operator allowed.
-            NearlyAllAbsent: more than the operator allowed.
-        """
-        began = self._clock()
-        total = (await account(self.state, self._services.ledger.outcomes))[""]
-        self._accounted_at = self._clock()
-        self._account_s = self._accounted_at - began
-        heed_failures(self.state, total)
-        heed_absent(self.state, total, ended=ended and total.pending == 0)
-        return total.pending
 
     # ------------------------------------------------------------------ phases
 
@@ -539,4 +437,4 @@ class Coordinator:
             if self.state.options.dry_run or pending == 0:
                 return
             await self._put(self.state)
-            await asyncio.sleep(max(TICK_S, self._account_s * _ACCOUNT_SHARE))
+            await asyncio.sleep(max(TICK_S, self._account_s * ACCOUNT_SHARE))
