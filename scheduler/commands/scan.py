@@ -172,6 +172,10 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
         show(report)
     if report["phase"] != "done":
         return f"scan {name} {report['phase']}: {report['error'] or 'by an operator'}"
+    if report["total"]["found"] == 0 and not options.allow_empty:
+        click.echo(
+            "warning: the inventory has no key; it opens no gate unless --allow-empty is given", err=True
+        )
     failed = report["total"]["failed"]
     problems = [unread(report)] if report["unread"] else []
     if failed:

@@ -136,6 +136,15 @@ async def test_an_inspection_names_what_stands_in_the_way(chaos, path, word):
     assert any(word in problem for problem in report.problems), report.problems
 
 
+async def test_an_inspection_names_a_head_that_denies_what_get_gives(chaos):
+    chaos.put("/k", b"x")
+    chaos.script("/k", "ok", "status,code=404", "ok")
+    async with rig() as one:
+        report = await inspect_origin(one.client, one.control, chaos.url("/k"), trusted=True)
+    assert report.head is False
+    assert any("HEAD denies what GET gives" in problem for problem in report.problems), report.problems
+
+
 async def test_an_inspection_of_an_untrusted_private_address_reaches_nobody(chaos):
     async with rig() as one:
         report = await inspect_origin(one.client, one.control, chaos.url("/ok/x"), trusted=False)

@@ -153,6 +153,7 @@ async def inspect_origin(
         answer = await ask(url, method="HEAD")
         await answer.drain()
         found["head"] = answer.status == found["status"]
+        found["_denied"] = answer.status in {404, 410} and found["status"] == 200
 
     async def ranges() -> None:
         answer = await ask(url, extra=(("Range", "bytes=0-0"),))
@@ -224,8 +225,8 @@ def _judged(found: dict[str, object]) -> list[str]:
         problems.append(
             "neither Content-Length nor chunked: not stored unless store.accept_close_delimited is set"
         )
-    if found.get("head") is False:
-        problems.append("HEAD is answered otherwise than GET: what it says of a key is no proof")
+    if found.get("_denied"):
+        problems.append("HEAD denies what GET gives: leave answer.allow_head off")
     if found.get("ranges") in {"ignored", "refused"}:
         problems.append(f"ranges are {found['ranges']}: a broken body starts over")
     elif found.get("ranges") == "bytes" and found.get("validator") is None:
