@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 from hashlib import md5
 from typing import TYPE_CHECKING, Final, Self
 
@@ -167,8 +168,10 @@ class StoreAccess:
             sent["content-length"] = str(len(body))
         elif length is not None:
             sent["content-length"] = str(length)
+        # As a file, because aiohttp warns of long bytes.
+        streamed = io.BytesIO(body) if isinstance(body, bytes) else body
         opened = await self.transport.stream(
-            method, bucket, key, headers=sent, query=query, body=body, payload_sha256=payload_sha256
+            method, bucket, key, headers=sent, query=query, body=streamed, payload_sha256=payload_sha256
         )
         if method != "HEAD" and opened.status not in {204, 304} and not ends_visibly(opened):
             opened.close()

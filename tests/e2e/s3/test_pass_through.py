@@ -457,6 +457,18 @@ async def test_a_document_of_100_mb_is_refused_before_it_is_read(start, caller):
     assert (reply.status, reply.code) == (400, "MaxMessageLengthExceeded")
 
 
+async def test_a_document_of_a_thousand_long_keys_is_taken(start, caller):
+    front = await start()
+    body = b"<Delete>"
+    body += b"".join(b"<Object><Key>%d%s</Key></Object>" % (n, b"&amp;" * 250) for n in range(1000))
+    md5 = base64.b64encode(hashlib.md5(body + b"</Delete>").digest()).decode()
+    reply = await caller(front).call(
+        "POST", f"/{front.bucket}", "delete=", body=body + b"</Delete>", headers={"content-md5": md5}
+    )
+    assert reply.status == 200, reply.body
+    assert reply.body.count(b"<Deleted>") == 1000
+
+
 async def test_the_stores_request_id_stands_beside_ours(start, caller):
     front = await start()
     reply = await caller(front).call("PUT", f"/{front.bucket}/k", body=BODY)
