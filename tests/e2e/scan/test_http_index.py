@@ -179,7 +179,9 @@ async def test_sitemaps_are_read_through_indexes_and_gzip(tmp_path):
         origin.bodies["sitemap.xml"] = index.encode()
         origin.bodies["a.xml.gz"] = gzip.compress(page.format(f"{origin.url}/x%20y.html?q=1").encode())
         origin.bodies["b.xml"] = page.format("http://elsewhere.example/z.html").encode()
-        found = await crawl({"sitemap": origin.url + "/sitemap.xml"}, tmp_path)
+        walk = Walk()
+        found = await crawl({"sitemap": origin.url + "/sitemap.xml"}, tmp_path, walk)
+        assert (walk.pages, walk.outside, walk.unread) == (3, 1, [])
         assert {key: entry.mtime for key, entry in found.items()} == {"x y.html": 1767225600.0}
         origin.bodies["b.xml"] = b"<urlset><url>"
         walk = Walk()
