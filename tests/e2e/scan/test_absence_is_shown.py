@@ -127,6 +127,19 @@ async def test_a_scan_in_which_nearly_everything_is_absent_stops_and_says_so(fle
     assert (await verified(fleet)).clean
 
 
+async def test_a_verification_in_which_nearly_everything_is_absent_asks_the_origin_no_further(
+    fleet, monkeypatch
+):
+    keys = [f"k/{n:03}" for n in range(300)]
+    await fleet.scan("s", keys)
+    fleet.origin.asked.clear()
+    monkeypatch.setattr("scheduler.scan.verify.verify.ENOUGH_SETTLED", 120)
+    report = await verified(fleet)
+    assert not report.clean
+    assert "stopped: 300 of 300 keys are not in the store" in report.unproved[0]
+    assert 120 <= len(fleet.origin.asked) < 140
+
+
 async def test_what_is_mended_is_asked_for_anew_by_the_same_command(fleet):
     keys = [f"k/{n:03}" for n in range(110)]
     report = await fleet.scan("s", keys)
