@@ -7,6 +7,7 @@ it. Knows no rule, no queue and no client library. A worker that gets a message 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from workers.errors import WireError
 
 #: Version of the queue message. Raised when a field changes its meaning; new optional fields do not raise it.
 WIRE_VERSION = 1
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
@@ -260,6 +262,15 @@ def decode_batch(wire: dict[str, Any]) -> Batch:
         place = ".".join(str(part) for part in first["loc"])
         msg = f"queue message: {place}: {first['msg']}"
         raise WireError(msg) from error
+
+
+def unlistable(key: str) -> str | None:
+    """Why a key is never stored, on whichever way it came; None for nearly all.
+
+    No list, log or manifest can name a key with control characters, and some stores list no other beside it:
+    such keys are served from the origin and listed as `key_not_representable` (S17).
+    """
+    return None if _CONTROLS.search(key) is None else "keys with control characters are not stored"
 
 
 def origin_url(origin: Origin, item: FetchItem) -> str:

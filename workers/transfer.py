@@ -9,10 +9,17 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
-from workers.errors import ObjectTooLarge, OriginError, OriginNoLength, StoreDenied, TransferError
+from workers.errors import (
+    KeyNotRepresentable,
+    ObjectTooLarge,
+    OriginError,
+    OriginNoLength,
+    StoreDenied,
+    TransferError,
+)
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.origin.fetch.sharing import withheld
-from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
+from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored, unlistable
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
 from workers.store.write.sweep import end_earlier
 
@@ -90,6 +97,8 @@ async def move(
 async def _there(plan: FetchPlan, item: FetchItem, store: ObjectStore, attempt: str) -> Outcome | None:
     """What the key needs no origin for: this try's own object (S11), or somebody's; None without either."""
     try:
+        if store.known(plan.bucket) is None:
+            await store.guarantees(plan.bucket)  # which keys the store confuses decides what to believe
         found = await store.head(plan.bucket, item.key)
     except StoreDenied:
         # Who may not list gets 403 for a key that is not there: the write tells.
@@ -139,6 +148,10 @@ async def _store(
     except TransferError:
         lease.release()
         raise
+    refusal = unlistable(item.key)
+    if refusal is not None:
+        lease.release()
+        raise KeyNotRepresentable(f"{plan.bucket}/{item.key!r}: {refusal}")
     reason = None if plan.store.private else withheld(answer.headers, plan)
     if reason is not None:
         lease.release()

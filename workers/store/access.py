@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from workers.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from workers.errors import ConfigError, KeyNotRepresentable, StoreDenied, StoreError, StoreUnavailable
 from workers.store.listing import list_objects
 from workers.store.memory import MemoryBudget
+from workers.store.metadata import KEY_SHA256
 from workers.store.model import StoreAnswer
 from workers.store.wire.answers import failure, object_info
 from workers.store.wire.lean import MAX_REQUEST_BYTES
@@ -93,15 +94,32 @@ class StoreAccess:
             headers=self.read_headers,
             accept=frozenset({404}),
         )
-        return None if answer.status == 404 else object_info(key, answer.headers.items())
+        if answer.status == 404:
+            return None
+        info = object_info(key, answer.headers.items())
+        return info if self._is_its_own(bucket, key, info) else None
+
+    def _is_its_own(self, bucket: str, key: str, info: ObjectInfo) -> bool:
+        """Whether a record is that of the very key, where the store is known to confuse such keys (S17)."""
+        known = self._guarantees.get(bucket)
+        if known is None or not known.confuses(key):
+            return True
+        content_type = next((value for name, value in info.headers if name.lower() == "content-type"), "")
+        return known.believes(
+            key, theirs=info.user_meta.get(KEY_SHA256), size=info.size, content_type=content_type
+        )
 
     async def get(self, bucket: str, key: str, *, headers: Iterable[tuple[str, str]] = ()) -> StoreResponse:
         """Ask for an object, with the caller's conditions and range; retried until the first byte.
 
         Raises:
             StoreError: as `head`; 404, 412, 416 and 304 are answers, not errors.
+            KeyNotRepresentable: the store confuses such keys, and what it has is not this one's.
         """
         what = f"GET {bucket}/{key}"
+        known = self._guarantees.get(bucket)
+        if known is not None and known.confuses(key) and await self.head(bucket, key) is None:
+            raise KeyNotRepresentable(f"{what}: the store has no object of this very key", status=404)
         attempt = 0
         while True:
             sent = dict(self.read_headers)

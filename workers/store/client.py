@@ -7,9 +7,11 @@ Owns the sum: plain requests (`access`), uploads (`write`), and what this store 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workers.background import end
+from workers.errors import StoreDenied
 from workers.store.access import StoreAccess
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.probe.probe import probe
@@ -123,11 +125,17 @@ class ObjectStore(StoreAccess):
             found = await probe(self, bucket)
         else:
             mode = CreateOnly(configured)
-            found = StoreGuarantees(
-                create_only=mode, multipart_create_only=mode, object_tags=self.settings.object_tags
-            )
+            found = await self._learn_the_rest(bucket, mode)
         self.assume(bucket, found)
         return found
+
+    async def _learn_the_rest(self, bucket: str, mode: CreateOnly) -> StoreGuarantees:
+        """Which keys the store confuses and how it lists, whatever the configuration says of create-only."""
+        try:
+            found = await probe(self, bucket)
+        except StoreDenied:
+            found = StoreGuarantees(object_tags=self.settings.object_tags)
+        return replace(found, create_only=mode, multipart_create_only=mode, inverted=False, proven=False)
 
     def _learnt(self, bucket: str, task: asyncio.Task[StoreGuarantees]) -> None:
         del self._learning[bucket]

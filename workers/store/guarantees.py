@@ -5,8 +5,10 @@ Owns the record and its words for people. Pure; `probe` fills it in, uploads and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Literal
 
 
@@ -32,13 +34,40 @@ _HEADERS = {
 }
 
 #: What a store does with a kind of key that S3 allows: S17.
-KeyKind = Literal["double_slash", "trailing_slash", "dot_segment", "below_object"]
+KeyKind = Literal[
+    "double_slash",
+    "trailing_slash",
+    "dot_segment",
+    "below_object",
+    "backslash",
+    "uploads_segment",
+    "versions_segment",
+]
+
+#: One look that passes nearly every key: only what matches is looked at more closely.
+_ODD = re.compile(
+    r"//|^/|/$|\\|(?:^|/)(?:\.\.?|\.uploads)(?:/|$)|\.versions(?:/|$)",
+)
+#: Which kinds of keys the regular expression tells apart; `below_object` shows in no key by itself.
+_KINDS: tuple[tuple[KeyKind, re.Pattern[str]], ...] = (
+    ("double_slash", re.compile(r"//|^/")),
+    ("trailing_slash", re.compile(r"/$")),
+    ("dot_segment", re.compile(r"(?:^|/)\.\.?(?:/|$)")),
+    ("backslash", re.compile(r"\\")),
+    ("uploads_segment", re.compile(r"(?:^|/)\.uploads(?:/|$)")),
+    ("versions_segment", re.compile(r"\.versions(?:/|$)")),
+)
+#: Of these kinds the store gives one key the object of another.
+_CONFUSED = frozenset({"double_slash", "trailing_slash", "dot_segment", "backslash"})
 
 _KEY_WORDS: dict[str, str] = {
     "double_slash": "keys with `//` collapse into the key with `/`",
     "trailing_slash": "an object whose key ends with `/` loses its body",
     "dot_segment": "keys with a `.` or `..` segment are refused or moved",
     "below_object": "`a` and `a/b` cannot both exist",
+    "backslash": "keys with `\\` collapse into the key with `/`",
+    "uploads_segment": "objects below a segment `.uploads` are never listed",
+    "versions_segment": "objects with a segment that ends in `.versions` are never listed",
 }
 
 
@@ -91,16 +120,34 @@ class StoreGuarantees:
 
         `size` is the body's length in bytes, None when unknown: an empty object may end with `/` everywhere.
         """
-        if not self.unrepresentable:
+        if not self.unrepresentable or _ODD.search(key) is None:
             return None
-        kind: KeyKind | None = None
-        if "//" in key or key.startswith("/"):
-            kind = "double_slash"
-        elif key.endswith("/") and size:
-            kind = "trailing_slash"
-        elif "." in key and any(part in {".", ".."} for part in key.split("/")):
-            kind = "dot_segment"
-        return _KEY_WORDS[kind] if kind in self.unrepresentable and kind is not None else None
+        for kind in self._kinds(key):
+            if kind != "trailing_slash" or size:
+                return _KEY_WORDS[kind]
+        return None
+
+    def confuses(self, key: str) -> bool:
+        """Whether what the store gives for this key may be another key's; then only `believes` tells."""
+        if not self.unrepresentable or _ODD.search(key) is None:
+            return False
+        return not _CONFUSED.isdisjoint(self._kinds(key))
+
+    def believes(self, key: str, *, theirs: str | None, size: int, content_type: str) -> bool:
+        """Whether an object that was given for such a key is that key's own.
+
+        `theirs` is the digest of the key in its provenance (S9). What was not written by us is only believed
+        of keys that end with `/`, and there not when it is a directory that the store shows as an object.
+        """
+        if theirs is not None:
+            return theirs == sha256(key.encode()).hexdigest()
+        if self._kinds(key) != ["trailing_slash"]:
+            return False
+        return bool(size) or content_type != "application/x-directory"
+
+    def _kinds(self, key: str) -> list[KeyKind]:
+        """Of the kinds that this store cannot hold distinctly, those that the key is of."""
+        return [kind for kind, shape in _KINDS if kind in self.unrepresentable and shape.search(key)]
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences an operator should read."""

@@ -113,13 +113,24 @@ SEAWEEDFS: Final = KnownStore(
         object_tags=True,
         collation="path",
         start_after=True,
-        unrepresentable=frozenset({"below_object", "dot_segment", "double_slash", "trailing_slash"}),
+        unrepresentable=frozenset(
+            {
+                "backslash",
+                "below_object",
+                "dot_segment",
+                "double_slash",
+                "trailing_slash",
+                "uploads_segment",
+                "versions_segment",
+            }
+        ),
         proven=True,
     ),
     deviations=(
         Deviation(
             point="keys",
-            keys="`a//b`, `/a`; `a` beside `a/b`; `a/` with a body; `.` and `..` segments",
+            keys="`a//b`, `/a`; `a\\\\b`; `a` beside `a/b`; `a/` with a body; `.` and `..` segments; "
+            "segments `.uploads` and such as end in `.versions` (never listed)",
             what="cannot be held distinctly",
             remedy="listed as `key_not_representable`; look for them with a dry scan before the move",
         ),

@@ -71,7 +71,7 @@ _OWN: Final = frozenset({ACAO, SOURCE_ETAG, SOURCE_LAST_MODIFIED})
 _LISTS: Final = frozenset({"content-encoding", "cache-control", "content-language"})
 _META_PREFIXES: Final = ("x-amz-meta-", "x-oss-meta-", "x-cos-meta-")
 #: Survive the second step of S10.
-_CORE: Final = frozenset({VERSION, ATTEMPT, SOURCE_ETAG})
+_CORE: Final = frozenset({VERSION, ATTEMPT, KEY_SHA256, SOURCE_ETAG})
 #: Last to go: without them an answer would differ from the origin's.
 _REPLAYED: Final = frozenset({EXPIRES, ACAO, LAST_MODIFIED, ETAG, NO_TYPE})
 

@@ -25,6 +25,7 @@ from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
     BudgetExhausted,
     DigestMismatch,
+    KeyNotRepresentable,
     OriginError,
     OriginNoLength,
     OriginsExhausted,
@@ -37,7 +38,7 @@ from workers.errors import (
 )
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.origin.fetch.sharing import withheld
-from workers.plan import Lane
+from workers.plan import Lane, unlistable
 from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
@@ -339,6 +340,9 @@ class Pump:
     ) -> Commit | StoreError | None:
         """The store's side. None when the body failed or is wrong: then the upload was taken back."""
         try:
+            refusal = unlistable(fill.key)
+            if refusal is not None:
+                return KeyNotRepresentable(f"{fill.bucket}/{fill.key!r}: {refusal}")
             limit = self._limit(fill.plan.store.max_object_bytes)
             async with self._store.upload(
                 fill.bucket, fill.key, meta, attempt=fill.attempt, size=length

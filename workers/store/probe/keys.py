@@ -57,9 +57,30 @@ async def unrepresentable(trial: Trial) -> frozenset[KeyKind]:
     await trial.put("m", b"plain")
     if await trial.put_odd("m/", b"slash") >= 300 or await _bodies(trial, "m", "m/") != [b"plain", b"slash"]:
         found.add("trailing_slash")
+    await trial.put("b/a/b", b"plain")
+    if await trial.put_odd("b/a\\b", b"back") >= 300 or await _bodies(trial, "b/a/b", "b/a\\b") != [
+        b"plain",
+        b"back",
+    ]:
+        found.add("backslash")
+    if not await _listed(trial, "u/.uploads/x"):
+        found.add("uploads_segment")
+    if not await _listed(trial, "v/n.versions") or not await _listed(trial, "w/n.versions/x"):
+        found.add("versions_segment")
     if await trial.put_odd("d/./x", b"dot") >= 300 or await trial.body("d/./x") != b"dot":
         found.add("dot_segment")
     return frozenset(found)
+
+
+async def _listed(trial: Trial, name: str) -> bool:
+    """Whether an object can be written under a name, and is then listed; what may not be listed passes."""
+    if await trial.put_odd(name, b"reserved") >= 300 or await trial.body(name) != b"reserved":
+        return False
+    prefix = trial.prefix + name.partition("/")[0] + "/"
+    try:
+        return await _keys(trial, prefix, plus=False, strict=True) == [trial.prefix + name]
+    except StoreDenied:
+        return True
 
 
 async def _bodies(trial: Trial, *names: str) -> list[bytes | None]:
@@ -90,7 +111,9 @@ async def listing(trial: Trial) -> ListingOrder:
     return ListingOrder(collation=collation, start_after=works, plus_is_space=plus)
 
 
-async def _keys(trial: Trial, prefix: str, *, plus: bool, after: str | None = None) -> list[str]:
+async def _keys(
+    trial: Trial, prefix: str, *, plus: bool, after: str | None = None, strict: bool = False
+) -> list[str]:
     found: list[str] = []
     try:
         async for page in list_objects(
@@ -104,5 +127,7 @@ async def _keys(trial: Trial, prefix: str, *, plus: bool, after: str | None = No
         ):
             found.extend(listed.key for listed in page.objects)
     except StoreDenied:
+        if strict:
+            raise
         return []
     return found

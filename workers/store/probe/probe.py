@@ -37,29 +37,35 @@ async def probe(store: StoreAccess, bucket: str) -> StoreGuarantees:
     try:
         await trial.writable()
         strongest, inverted = await create_only(trial)
-        (compared, matches, tags, missing), (keys, order, versions, parts) = await asyncio.gather(
-            asyncio.gather(checksums(trial), if_match(trial), object_tags(trial), missing_key_status(trial)),
-            asyncio.gather(
-                unrepresentable(trial), listing(trial), versioned(trial), multipart_uploads(trial, strongest)
-            ),
-        )
+        # All end before anything is removed, also when one of them fails.
+        async with asyncio.TaskGroup() as trials:
+            compared = trials.create_task(checksums(trial))
+            matches = trials.create_task(if_match(trial))
+            tags = trials.create_task(object_tags(trial))
+            missing = trials.create_task(missing_key_status(trial))
+            keys = trials.create_task(unrepresentable(trial))
+            order = trials.create_task(listing(trial))
+            versions = trials.create_task(versioned(trial))
+            parts = trials.create_task(multipart_uploads(trial, strongest))
         found = StoreGuarantees(
             create_only=strongest,
             inverted=inverted,
-            if_match=matches,
-            checksums=compared,
-            object_tags=tags and store.settings.object_tags,
-            missing_key_status=missing,
-            unrepresentable=keys,
-            collation=order.collation,
-            start_after=order.start_after,
-            plus_is_space=order.plus_is_space,
-            versioned=versions,
-            multipart=parts.works,
-            multipart_create_only=parts.create_only,
-            part_checksums=parts.checksums,
+            if_match=matches.result(),
+            checksums=compared.result(),
+            object_tags=tags.result() and store.settings.object_tags,
+            missing_key_status=missing.result(),
+            unrepresentable=keys.result(),
+            collation=order.result().collation,
+            start_after=order.result().start_after,
+            plus_is_space=order.result().plus_is_space,
+            versioned=versions.result(),
+            multipart=parts.result().works,
+            multipart_create_only=parts.result().create_only,
+            part_checksums=parts.result().checksums,
             proven=True,
         )
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
     finally:
         await trial.clean_up()
     log.info(

@@ -316,6 +316,7 @@ def test_smallest_metadata_keeps_what_recognises_the_attempt():
     assert set(dict(meta.user_meta)) == {
         "ferryman-v",
         "ferryman-attempt",
+        "ferryman-key-sha256",
         "ferryman-source-etag",
         "x-oss-tag",
         "ferryman-meta-cut",
