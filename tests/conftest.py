@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from support.real import skip_or_fail
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from support.ceph import Ceph
     from support.rclone_s3 import RcloneS3
     from support.seaweed import Seaweed
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test's command did to logging (its level, where lines go) ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
