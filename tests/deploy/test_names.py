@@ -18,7 +18,7 @@ from workers.store import metadata
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-_WORD = re.compile(r"\bferryman_[a-z_]+")
+_WORD = re.compile(r"\bferryman_[a-z0-9_]+")
 
 
 def metric_names() -> set[str]:
