@@ -22,6 +22,7 @@ from workers.store.guarantees import CreateOnly
 from workers.store.known_stores import MOTO, RCLONE, SEAWEEDFS, recognised
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
+from workers.store.probe.trial import versions_of
 from workers.store.wire import multipart
 from workers.store.write.journal import UPLOADS_PREFIX
 from workers.store.write.sweep import end_earlier, sweep
@@ -340,6 +341,10 @@ async def test_versioned_bucket_is_seen_and_never_overwritten(store, known, buck
     await asking
     found = await store.guarantees(bucket)
     assert found.versioned
+    left = await store.transport.exchange(
+        "GET", bucket, query=[("versions", ""), ("prefix", ".ferryman/probe/"), ("encoding-type", "url")]
+    )
+    assert versions_of(left.body) == [], "neither versions nor delete markers of the self-test stay"
     guarded = found.create_only is CreateOnly.IF_NONE_MATCH
     assert guarded is not known.deviates("versioned_create_only")
     assert (await put(store, bucket, "k", b"one")).created

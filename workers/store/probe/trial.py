@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import structlog
+from lxml import etree
 
 from workers.errors import StoreDenied, StoreError, StoreUnavailable
 from workers.store.wire.answers import failure
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: Pages of versions that are removed; a probe leaves a few dozen.
+_MOST_PAGES: Final = 20
 #: Two bodies that can be told apart.
 FIRST: Final = b"first"
 SECOND: Final = b"second"
@@ -112,5 +116,46 @@ class Trial:
                     failed += answer.status >= 500
             except StoreError:
                 failed += 1
+        try:
+            failed += await self._remove_versions()
+        except StoreError:
+            failed += 1
         if failed:
             log.warning("probe_objects_left", bucket=self.bucket, prefix=self.prefix, count=failed)
+
+    async def _remove_versions(self) -> int:
+        """Where the bucket keeps versions: remove them and the markers of our deletions; how many stay."""
+        left = 0
+        for _ in range(_MOST_PAGES):
+            query = [("versions", ""), ("prefix", self.prefix), ("encoding-type", "url")]
+            answer = await self.ask("GET", "", query=query, headers=self.store.common_headers)
+            kept = versions_of(answer.body) if answer.status == 200 else []
+            if len(kept) <= left:  # nothing, or only what may not be removed
+                return left
+            left = 0
+            for key, version in kept:
+                with contextlib.suppress(StoreDenied):
+                    removed = await self.ask(
+                        "DELETE", key, query=[("versionId", version)], headers=self.store.common_headers
+                    )
+                    if removed.status < 300:
+                        continue
+                left += 1
+        return left
+
+
+def versions_of(body: bytes) -> list[tuple[str, str]]:
+    """Key and version of all that a ListObjectVersions answer names, delete markers too; keys URL-encoded.
+
+    An answer that is none names nothing.
+    """
+    try:
+        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError:
+        return []
+    found = []
+    for entry in root.iter("{*}Version", "{*}DeleteMarker"):
+        key, version = entry.findtext("{*}Key"), entry.findtext("{*}VersionId")
+        if key and version:
+            found.append((unquote(key), version))
+    return found
