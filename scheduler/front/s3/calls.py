@@ -105,6 +105,7 @@ class Calls:
             Refused, BodyRefused, NotBuried, StoreError: before the answer has begun, it is not done.
         """
         asked = call.operation
+        self._refuse_confused(call)
         if asked.is_plain_read:
             await self._read(call)
         elif asked.name in COPIES:
@@ -125,12 +126,33 @@ class Calls:
             body = await passed.read()
             await answer.whole(passed.status, for_client(passed.headers, show_own=False), body)
 
+    def _refuse_confused(self, call: Call, *keys: str) -> None:
+        """A write to a key that the store takes for another one would change that one (S17)."""
+        known = self._store.known(call.bucket)
+        method = call.request.method
+        if known is None or method in {"GET", "HEAD"}:
+            return
+        empty = method == "DELETE" or bool(keys)
+        empty = empty or (method == "PUT" and call.request.by_name.get("content-length", "0") == "0")
+        for key in keys or (call.key,):
+            refusal = known.refuses(key, 0 if empty else 1) if known.confuses(key) else None
+            if refusal is not None:
+                message = f"The store cannot hold the key {key!r} as itself: {refusal}."
+                raise Refused(S3Error(status=400, code="InvalidArgument", message=message))
+
     # ------------------------------------------------------------ reading
 
     async def _read(self, call: Call) -> None:
         request, answer = call.request, call.answer
         loop = asyncio.get_running_loop()
         looked_at = loop.time()
+        known = self._store.known(call.bucket)
+        if known is not None and known.confuses(call.key) and await self._is_anothers(call):
+            if await self._miss.answer_miss(
+                request, answer, call.bucket, call.key, status=404, looked_at=looked_at
+            ):
+                return
+            raise Refused(s3_error.NO_SUCH_KEY)
         try:
             async with asyncio.timeout(self._settings.gateway.lookup_s):
                 passed = await self._pass(call, for_store(call.headers))
@@ -152,6 +174,11 @@ class Calls:
                 await self._send(call, passed, body)
                 return
             await self._send(call, passed)
+
+    async def _is_anothers(self, call: Call) -> bool:
+        """Whether the store has nothing of this very key, whatever it would give for it."""
+        async with asyncio.timeout(self._settings.gateway.lookup_s):
+            return await self._store.head(call.bucket, call.key) is None
 
     async def _as_of_the_origin(self, call: Call, refused: PassedAnswer) -> PassedAnswer:
         """The object for a client that knows it by the origin's ETag, from before it was in the store.
@@ -253,6 +280,7 @@ class Calls:
             if any(is_reserved(key) for key in found):
                 raise Refused(RESERVED)
             keys = found
+            self._refuse_confused(call, *keys)
         buried = await self._bury(call, keys)
         # When the store does not answer nobody knows whether it has heard of it: the tombstone stays, and the
         # client tries again.

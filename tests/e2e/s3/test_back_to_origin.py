@@ -273,3 +273,32 @@ async def test_nothing_is_deleted_while_no_tombstone_can_be_put(start, caller, c
     reply = await s3.call("DELETE", path)
     assert (reply.status, reply.code) == (503, "SlowDown")
     assert await front.stored("k") == b"mine"
+
+
+async def test_a_key_that_the_store_takes_for_another_has_its_own_bytes(start, client, chaos):
+    """Guarantee 9, over a SeaweedFS: a backslash is a slash to it, and `//` is one."""
+    odd = {"a\\b": b"back" * 9, "a//b": b"double" * 9, "d/": b"a page of a folder"}
+    chaos.put("/a\\b", odd["a\\b"])
+    chaos.put("/a//b", odd["a//b"])
+    chaos.put("/d/", odd["d/"])
+    front = await start(rule(chaos))
+    s3 = client(front)
+
+    def calls():
+        s3.put_object(Bucket=front.bucket, Key="a/b", Body=b"plain")
+        s3.put_object(Bucket=front.bucket, Key="d/below", Body=b"below")
+        for key, body in odd.items():
+            assert s3.head_object(Bucket=front.bucket, Key=key)["ContentLength"] == len(body), key
+            assert s3.get_object(Bucket=front.bucket, Key=key)["Body"].read() == body, key
+            assert code_of(s3.put_object, Bucket=front.bucket, Key=key, Body=b"mine") == "InvalidArgument"
+        for key in ("a\\b", "a//b"):
+            assert code_of(s3.delete_object, Bucket=front.bucket, Key=key) == "InvalidArgument"
+            many = {"Objects": [{"Key": "a/c"}, {"Key": key}]}
+            assert code_of(s3.delete_objects, Bucket=front.bucket, Delete=many) == "InvalidArgument"
+        assert code_of(s3.get_object, Bucket=front.bucket, Key="a\\\\b") == "NoSuchKey"
+        assert s3.get_object(Bucket=front.bucket, Key="a/b")["Body"].read() == b"plain"
+        s3.put_object(Bucket=front.bucket, Key="marker/", Body=b"")
+        assert s3.head_object(Bucket=front.bucket, Key="marker/")["ContentLength"] == 0
+        s3.delete_object(Bucket=front.bucket, Key="marker/")
+
+    await asyncio.to_thread(calls)
