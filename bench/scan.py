@@ -270,7 +270,7 @@ def find_rclone() -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    what = parser.add_subparsers(dest="what", required=True)
+    what = parser.add_subparsers(dest="what", help="without: diff, then move")
     one = what.add_parser("diff")
     one.add_argument("--keys", type=int, nargs="+", default=[1_000_000, 5_000_000])
     one.add_argument("--no-peers", action="store_true")
@@ -287,6 +287,10 @@ def main() -> None:
         print(json.dumps(asyncio.run(diff_here(json.loads(arguments.order)))))
         return
     print(describe())
+    if arguments.what is None:
+        diff(one.parse_args([]))
+        move(two.parse_args([]))
+        return
     (diff if arguments.what == "diff" else move)(arguments)
 
 

@@ -6,11 +6,10 @@ accepted moves the mark. Knows no rotation.
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from scheduler.logs.identity import HEAD_BYTES, TAIL_BYTES, Mark, digest
 
@@ -19,6 +18,11 @@ if TYPE_CHECKING:
 
 #: Longest line that is read; a longer one is passed over and counted.
 MAX_LINE_BYTES = 4 << 20
+#: How gzip files and each of their members begin, and what tells zlib so.
+_MAGIC: Final = b"\x1f\x8b"
+_GZIP: Final = zlib.MAX_WBITS | 16
+#: Packed bytes that are taken at a time.
+_PACKED_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,15 +161,78 @@ class FileReader:
             at += len(piece)
 
 
+class Unpacker:
+    """The members of a gzip file, one after the other; what can be unpacked before a damage is given.
+
+    Python's own reader gives nothing of the piece in which it meets the damage.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+        self._waiting = b""
+        #: Why unpacking ended early; empty when it did not.
+        self.damaged = ""
+        self.ended = False
+
+    def read(self, limit_bytes: int) -> bytes:
+        """Up to so many bytes; empty at the end, and from a damage on."""
+        while not self.ended:
+            packed = self._waiting or self._file.read(_PACKED_BYTES)
+            self._waiting = b""
+            if not packed:
+                self.ended = True
+                if self._begun:
+                    self.damaged = "it ends in the middle of a member"
+                return b""
+            if not self._begun:
+                packed = packed.lstrip(b"\0")  # some writers pad
+                if packed and not _MAGIC.startswith(packed[:2]):
+                    self.ended, self.damaged = True, "junk behind the last member"
+                    return b""
+            data = self._take(packed, limit_bytes)
+            if data:
+                return data
+        return b""
+
+    def _take(self, packed: bytes, limit_bytes: int) -> bytes:
+        before = self._member.copy()
+        self._begun = self._begun or bool(packed)
+        try:
+            data = self._member.decompress(packed, limit_bytes)
+        except zlib.error as error:
+            self.ended, self.damaged = True, str(error)
+            return _until_damage(before, packed, limit_bytes)
+        if self._member.eof:
+            self._waiting = self._member.unused_data
+            self._member, self._begun = zlib.decompressobj(_GZIP), False
+        else:
+            self._waiting = self._member.unconsumed_tail
+        return data
+
+
+def _until_damage(member: Any, packed: bytes, limit_bytes: int) -> bytes:
+    """What a member gives of a piece before the byte that it stumbles over."""
+    found = b""
+    for at in range(len(packed)):
+        try:
+            found += member.decompress(packed[at : at + 1], max(1, limit_bytes - len(found)))
+        except zlib.error:
+            break
+    return found
+
+
 class GzipReader:
     """A packed, finished file, unpacked as it is read; offsets count unpacked bytes.
 
-    Damage in the middle ends the file with `damaged` set: what came before it stays read.
+    Damage ends the file with `damaged` set: every line that can be read before it is read.
     """
 
     def __init__(self, path: Path, *, offset: int = 0) -> None:
         self.path = path
-        self._packed = gzip.open(path, "rb")  # noqa: SIM115 -- closed by close()
+        self._file = path.open("rb")
+        self._packed = Unpacker(self._file)
         info = path.stat()
         self.device = info.st_dev
         self.inode = info.st_ino
@@ -191,7 +258,7 @@ class GzipReader:
         return self.offset + len(self._rest)
 
     def close(self) -> None:
-        self._packed.close()
+        self._file.close()
 
     def mark(self) -> Mark:
         return Mark(
@@ -233,11 +300,12 @@ class GzipReader:
     def _unpack(self, limit_bytes: int) -> bytes:
         try:
             data = self._packed.read(limit_bytes)
-        except (OSError, EOFError, zlib.error) as error:
+        except OSError as error:
             self.damaged = str(error)
             data = b""
         if not data:
             self._ended = True
+            self.damaged = self.damaged or self._packed.damaged
         return data
 
 
@@ -245,6 +313,6 @@ def is_gzip(path: Path) -> bool:
     """Whether a file begins as gzip does, whatever its name."""
     try:
         with path.open("rb") as file:
-            return file.read(2) == b"\x1f\x8b"
+            return file.read(2) == _MAGIC
     except OSError:
         return False
