@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from scheduler.commands.command_line import CommandFailed, echo_json, json_option, run_async, stop_event
+from scheduler.commands.command_line import CommandFailed, echo_json, json_option, run_async, say, stop_event
 
 
 @click.command("chaos-origin")
@@ -84,9 +84,9 @@ def _list(*, as_json: bool) -> None:
         echo_json([{"name": one.name, "summary": one.summary, "params": dict(one.params)} for one in known])
         return
     for one in known:
-        click.echo(f"{one.name:<18} {one.summary}")
+        say(f"{one.name:<18} {one.summary}")
         for name, meaning in one.params.items():
-            click.echo(f"{'':<20} {name}= {meaning}")
+            say(f"{'':<20} {name}= {meaning}")
 
 
 async def _serve(
@@ -117,7 +117,7 @@ async def _serve(
     if as_json:
         echo_json({"url": server.url})
     else:
-        click.echo(
+        say(
             f"chaos origin on {server.url} (behaviours: --list; what was asked: {server.url}/_chaos/requests)"
         )
     sys.stdout.flush()

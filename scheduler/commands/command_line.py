@@ -18,6 +18,7 @@ import click
 import orjson
 
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, StoreDenied
+from workers.telemetry.log import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -158,7 +159,7 @@ def failure(error: FerrymanError) -> CommandFailed:
             f"Redis/Valkey does not answer: {error}\ncheck broker.url, or start `ferryman up`"
         )
     code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-    return CommandFailed(str(error), exit_code=code)
+    return CommandFailed(printable(str(error)), exit_code=code)
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
@@ -187,6 +188,11 @@ def console() -> Console:
 
     told = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if told else _PIPE_COLUMNS)
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text whose keys and messages may come from strangers: nothing in it is obeyed by a terminal."""
+    click.echo(printable(str(text)), err=err, nl=nl)
 
 
 def echo_json(value: Any) -> None:

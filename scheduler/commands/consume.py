@@ -20,6 +20,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
     stop_event,
 )
 from workers.errors import ConfigError
@@ -219,7 +220,7 @@ async def _dry(settings: Settings, specs: list[InputSpec], *, as_json: bool) -> 
         if as_json:
             found.append({"do": kind, "bucket": one.bucket, "key": one.key})
         else:
-            click.echo(f"{kind:<6} {one.bucket}/{one.key}")
+            say(f"{kind:<6} {one.bucket}/{one.key}")
 
     def leave(one: MissEvent) -> str:
         """What the rules of the configuration say; of others only those in force could tell."""
@@ -231,12 +232,12 @@ async def _dry(settings: Settings, specs: list[InputSpec], *, as_json: bool) -> 
                 note = (
                     f"note: the rules of bucket {one.bucket} are not in the configuration; they may want less"
                 )
-                click.echo(note, err=True)
+                say(note, err=True)
             return ""
         if reason and as_json:
             left.append({"bucket": one.bucket, "key": one.key, "reason": reason})
         elif reason:
-            click.echo(f"leave  {one.bucket}/{one.key}: {reason}", err=True)
+            say(f"leave  {one.bucket}/{one.key}: {reason}", err=True)
         return reason
 
     stop = stop_event()
@@ -263,7 +264,7 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         echo_json(summary)
         return
-    click.echo(
+    say(
         ", ".join(
             f"{name.replace('_', ' ')} {summary[name]:,}"
             for name in _TOLD
@@ -280,4 +281,4 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
                 else f"{file['broken']} not of the format"
             )
         if notes:
-            click.echo(f"{file['path']}: {', '.join(notes)}", err=True)
+            say(f"{file['path']}: {', '.join(notes)}", err=True)

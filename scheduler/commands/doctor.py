@@ -16,8 +16,10 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from workers.telemetry import log
+from workers.telemetry.log import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +89,8 @@ def _show(found: Sequence[Finding], *, quiet: bool) -> None:
             click.secho(f"\n{subject}", bold=True)
         of = f" {finding.of}" if finding.of else ""
         level = click.style(f"{finding.level.value:<8}", fg=colours[finding.level.value])
-        click.echo(f"  {level}{finding.check}{of}: {finding.message}")
+        click.echo(f"  {level}{printable(f'{finding.check}{of}: {finding.message}')}")
         if finding.remedy:
-            click.echo(f"          → {finding.remedy}")
+            say(f"          → {finding.remedy}")
     counts = {level: sum(finding.level == level for finding in found) for level in colours}
-    click.echo("\n" + ", ".join(f"{count} {level}" for level, count in counts.items()))
+    say("\n" + ", ".join(f"{count} {level}" for level, count in counts.items()))

@@ -17,6 +17,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from scheduler.front.http.bucket_address import BucketLookup
 from scheduler.rules.hosts import HostError, normalise_host, split_host
@@ -211,36 +212,34 @@ def _events(settings: Settings, log_file: Path, bucket: str | None, form: str) -
 
 
 def _print(found: Explanation) -> None:
-    click.echo(f"{found.method} {found.key!r} in bucket {found.bucket}; the store answers {found.status}")
-    click.echo("rules, in order:")
+    say(f"{found.method} {found.key!r} in bucket {found.bucket}; the store answers {found.status}")
+    say("rules, in order:")
     for verdict in found.rules:
         priority = "-" if verdict.priority is None else verdict.priority
         why = f"  because of {', '.join(verdict.reasons)}" if verdict.reasons else ""
         if verdict.verdict == "matched" and verdict.reasons:
             why = f", but {found.method} does not trigger it"
         state = verdict.verdict.replace("_", " ")
-        click.echo(
-            f"  {_MARKS[verdict.verdict]} {verdict.name} (priority {priority}, {verdict.type}): {state}{why}"
-        )
+        say(f"  {_MARKS[verdict.verdict]} {verdict.name} (priority {priority}, {verdict.type}): {state}{why}")
     if found.url:
-        click.echo(f"origin URL: {found.url}")
+        say(f"origin URL: {found.url}")
     if found.candidates:
-        click.echo("candidates:")
+        say("candidates:")
     for candidate in found.candidates:
         credential = f", signed with {candidate.credential}" if candidate.credential else ""
         share = f", {candidate.share} % of picks" if candidate.role == "primary" else ""
-        click.echo(f"  group {candidate.group} {candidate.role}: {candidate.url}{share}{credential}")
+        say(f"  group {candidate.group} {candidate.role}: {candidate.url}{share}{credential}")
     for title, pairs in (("headers sent", found.headers_sent), ("headers withheld", found.headers_withheld)):
         if pairs:
-            click.echo(f"{title}:")
+            say(f"{title}:")
         for name, value in pairs:
-            click.echo(f"  {name}: {value}")
+            say(f"  {name}: {value}")
     for title, lines in (("the client gets", found.client), ("is stored", found.stored)):
-        click.echo(f"{title}:")
+        say(f"{title}:")
         for line in lines:
-            click.echo(f"  {line}")
+            say(f"  {line}")
     if found.tag is not None:
-        click.echo(f"  x-oss-tag: {found.tag}")
+        say(f"  x-oss-tag: {found.tag}")
 
 
 def _print_replay(found: Replay, *, as_json: bool) -> None:
@@ -256,11 +255,11 @@ def _print_replay(found: Replay, *, as_json: bool) -> None:
     if as_json:
         echo_json({"total": found.total, "same": found.same, "changes": rows})
         return
-    click.echo(f"{found.total} misses, {found.same} answered as before, {found.total - found.same} otherwise")
+    say(f"{found.total} misses, {found.same} answered as before, {found.total - found.same} otherwise")
     for row in rows:
-        click.echo(f"{row['count']:>8}  {row['before']}  ->  {row['after']}")
+        say(f"{row['count']:>8}  {row['before']}  ->  {row['after']}")
         for example in _examples(row):
-            click.echo(f"          {example}")
+            say(f"          {example}")
 
 
 def _examples(row: dict[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from scheduler.dispatch.failures import Selection, retry, selected
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
@@ -141,11 +142,11 @@ def list_(limit: int, config: Path | None, as_json: bool, **filters: Any) -> Non
     now = time.time()
     for row in rows[:limit]:
         what = f"{row.reason:<22} {row.rule:<16} {row.tries:>3}x"
-        click.echo(f"{_ago(now - row.last_at):>6}  {what}  {row.bucket}/{row.key}")
+        say(f"{_ago(now - row.last_at):>6}  {what}  {row.bucket}/{row.key}")
     if len(rows) > limit:
-        click.echo(f"… and {len(rows) - limit} more; --limit shows them, `export` writes all", err=True)
+        say(f"… and {len(rows) - limit} more; --limit shows them, `export` writes all", err=True)
     summary = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    click.echo(f"{len(rows)} failure(s)" + (f": {summary}" if summary else ""), err=True)
+    say(f"{len(rows)} failure(s)" + (f": {summary}" if summary else ""), err=True)
 
 
 @command.command()
@@ -167,15 +168,15 @@ def show(bucket: str, key: str, config: Path | None, as_json: bool) -> None:
     if as_json:
         echo_json(failure_to_json(found))
         return
-    click.echo(f"key      {found.bucket}/{found.key}")
-    click.echo(f"reason   {found.reason}")
-    click.echo(f"message  {found.message}")
-    click.echo(f"rule     {found.rule}" + (f"   scan {found.scan}" if found.scan else ""))
-    click.echo(f"tries    {found.tries}, lane {found.lane}")
-    click.echo(f"first    {_stamp(found.first_at)}   last {_stamp(found.last_at)}")
+    say(f"key      {found.bucket}/{found.key}")
+    say(f"reason   {found.reason}")
+    say(f"message  {found.message}")
+    say(f"rule     {found.rule}" + (f"   scan {found.scan}" if found.scan else ""))
+    say(f"tries    {found.tries}, lane {found.lane}")
+    say(f"first    {_stamp(found.first_at)}   last {_stamp(found.last_at)}")
     for attempt in found.attempts:
         result = attempt.error or f"status {attempt.status}"
-        click.echo(f"  asked  {attempt.origin}: {result} after {attempt.duration_s:.3f} s")
+        say(f"  asked  {attempt.origin}: {result} after {attempt.duration_s:.3f} s")
 
 
 @command.command()
@@ -206,7 +207,7 @@ def export(form: str, output: TextIO, config: Path | None, as_json: bool, **filt
         table.writerow(_COLUMNS)
         table.writerows([getattr(row, column) for column in _COLUMNS] for row in rows)
         output.write(text.getvalue())
-    click.echo(f"{len(rows)} failure(s) written", err=True)
+    say(f"{len(rows)} failure(s) written", err=True)
 
 
 @command.command(name="retry")
@@ -242,9 +243,9 @@ def retry_(everything: bool, config: Path | None, as_json: bool, **filters: Any)
         rows = [{"bucket": bucket, "key": key, "why": why} for bucket, key, why in kept]
         echo_json({"retried": retried, "kept": rows})
     else:
-        click.echo(f"{retried} sent to the queue, {len(kept)} kept in the list")
+        say(f"{retried} sent to the queue, {len(kept)} kept in the list")
         for bucket, key, why in kept:
-            click.echo(f"  {bucket}/{key}: {why}", err=True)
+            say(f"  {bucket}/{key}: {why}", err=True)
     if kept:
         raise SystemExit(EXIT_FAILED)
 
@@ -276,7 +277,7 @@ def waive(
     if as_json:
         echo_json({"waived": done})
     else:
-        click.echo(f"{done} failure(s) waived")
+        say(f"{done} failure(s) waived")
 
 
 def _must_choose(selection: Selection, *, everything: bool) -> None:

@@ -17,6 +17,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from scheduler.commands.rules_in_force import note_other_rules
 
@@ -93,7 +94,7 @@ def command(
         if as_json:
             echo_json({"bucket": bucket, "share": share})
         else:
-            click.echo(f"bucket {bucket}: {share:.2%} of missing keys are answered with 404 from now on")
+            say(f"bucket {bucket}: {share:.2%} of missing keys are answered with 404 from now on")
         return
     result = run_async(_finalize(settings, name, check, quiet, keep_rule, rollback, override, forget))
     if as_json:
@@ -171,15 +172,15 @@ async def _finalize(
 
 def _print(result: dict[str, Any]) -> None:
     if "rolled_back" in result:
-        click.echo(f"back in force: {', '.join(result['rolled_back'])}")
+        say(f"back in force: {', '.join(result['rolled_back'])}")
         return
     for one in result["conditions"]:
         mark = "ok     " if one["ok"] else "warning" if one["warning"] else "FAILED "
-        click.echo(f"  {mark}  {one['name']:<24} {one['evidence']}")
+        say(f"  {mark}  {one['name']:<24} {one['evidence']}")
         if not one["ok"]:
-            click.echo(f"           {'':<24} → {one['remedy']}")
-    click.echo("the gate is open" if result["open"] else "the gate is shut")
+            say(f"           {'':<24} → {one['remedy']}")
+    say("the gate is open" if result["open"] else "the gate is shut")
     if result["retired"]:
-        click.echo(f"retired: {', '.join(result['retired'])}; back with --rollback")
+        say(f"retired: {', '.join(result['retired'])}; back with --rollback")
     for report in result["reports"]:
-        click.echo(f"report: {report}")
+        say(f"report: {report}")

@@ -15,6 +15,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from workers.errors import ConfigError
 from workers.telemetry import log
@@ -132,7 +133,7 @@ def _show_report(report: OriginReport) -> None:
     ]
     for name, value in rows:
         if value:
-            click.echo(f"{name:<14}{value}")
+            say(f"{name:<14}{value}")
     for problem in report.problems:
         click.secho(f"note          {problem}", fg="yellow")
 
@@ -140,7 +141,7 @@ def _show_report(report: OriginReport) -> None:
 def show(origins: list[OriginOverview]) -> None:
     """Print origins as a table; a line instead when no process knows any."""
     if not origins:
-        click.echo("no origin was asked in the last minutes")
+        say("no origin was asked in the last minutes")
         return
     console().print(table(origins))
 

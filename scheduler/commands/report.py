@@ -15,6 +15,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -64,23 +65,23 @@ def _json(report: Dependency) -> dict[str, Any]:
 
 
 def _print(report: Dependency, since: str) -> None:
-    click.echo(f"bucket {report.bucket}: {report.misses} misses served from the origin in the last {since}")
+    say(f"bucket {report.bucket}: {report.misses} misses served from the origin in the last {since}")
     if not report.misses:
         return
     highest = max(number for _, number in report.curve)
     bars = "".join(_BARS[_rounded_up(number * (len(_BARS) - 1), highest)] for _, number in report.curve)
-    click.echo(f"  by hour, oldest first: {bars}  (highest {highest})")
+    say(f"  by hour, oldest first: {bars}  (highest {highest})")
     if report.expected_zero is None:
-        click.echo("  expected to end: the curve does not fall yet, or is too short to say")
+        say("  expected to end: the curve does not fall yet, or is too short to say")
     else:
         moment = dt.datetime.fromtimestamp(report.expected_zero, dt.UTC)
-        click.echo(f"  expected below one an hour: {moment:%Y-%m-%d %H:00} UTC, if it goes on like this")
+        say(f"  expected below one an hour: {moment:%Y-%m-%d %H:00} UTC, if it goes on like this")
     for title, rows in (
         ("prefix", report.prefixes), ("referrer", report.referrers), ("user agent", report.agents),
     ):  # fmt: skip
-        click.echo(f"  by {title}")
+        say(f"  by {title}")
         for name, number in rows[:_SHOWN]:
-            click.echo(f"    {number:>8}  {name}")
+            say(f"    {number:>8}  {name}")
 
 
 def _rounded_up(part: int, whole: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.command_line import DEFAULT_CONFIG, load
+from scheduler.commands.command_line import DEFAULT_CONFIG, load, say
 from scheduler.rules.problems import DocumentError, ReadOptions
 from workers.errors import ConfigError
 
@@ -83,8 +83,8 @@ def settings_for(file: Path, config: Path | None) -> Settings | None:
                 return own
         except ConfigError as error:
             if _has_buckets(file):
-                click.echo(f"note: {error}", err=True)
-                click.echo(f"note: the rules of {file} are read without its settings", err=True)
+                say(f"note: {error}", err=True)
+                say(f"note: the rules of {file} are read without its settings", err=True)
                 return None
     return load(DEFAULT_CONFIG, resolve=False) if DEFAULT_CONFIG.is_file() else None
 

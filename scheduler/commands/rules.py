@@ -17,6 +17,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from scheduler.commands.rule_files import (
     file_name,
@@ -82,11 +83,11 @@ def check(
     else:
         for warning in warnings:
             line = f":{warning['line']}" if warning["line"] else ""
-            click.echo(f"warning: {file_name(file)}{line}: {warning['path']}: {warning['message']}")
+            say(f"warning: {file_name(file)}{line}: {warning['path']}: {warning['message']}")
         for name, (ruleset, _) in found.items():
             where = f"bucket {name}: " if name else ""
             own = sum(warning["bucket"] == name for warning in warnings)
-            click.echo(f"{where}{_count(len(ruleset.rules), 'rule')}, {_count(own, 'warning')}")
+            say(f"{where}{_count(len(ruleset.rules), 'rule')}, {_count(own, 'warning')}")
     if warnings and strict:
         raise SystemExit(1)
 
@@ -127,7 +128,7 @@ def convert(
         lines = "\n".join(f"  {field}" for field in lost)
         if not lossy:
             raise CommandFailed(f"not expressible as {form}:\n{lines}\n--lossy writes the rest")
-        click.echo(f"left out, not expressible as {form}:\n{lines}", err=True)
+        say(f"left out, not expressible as {form}:\n{lines}", err=True)
     _write(_text(ruleset, Form(form), lossy=lossy), out)
 
 
@@ -160,9 +161,9 @@ def apply_rules(file: Path | None, config: Path | None, as_json: bool, bucket: s
         echo_json(report)
         return
     for warning in report.pop("warnings", ()):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     for name, value in report.items():
-        click.echo(f"{name}: {', '.join(value) or '-' if isinstance(value, list) else value}")
+        say(f"{name}: {', '.join(value) or '-' if isinstance(value, list) else value}")
 
 
 @command.command()
@@ -193,9 +194,9 @@ def show(bucket: str | None, config: Path | None, as_json: bool, form: str, loss
         _write(_text(rulesets[0], Form(form), lossy=lossy), None)
     else:
         for ruleset in rulesets:
-            click.echo("  ".join(f"{name} {value}" for name, value in _summary(ruleset).items()))
+            say("  ".join(f"{name} {value}" for name, value in _summary(ruleset).items()))
         if not rulesets:
-            click.echo("no bucket has rules")
+            say("no bucket has rules")
 
 
 @command.command()
@@ -217,11 +218,9 @@ def history(bucket: str, config: Path | None, as_json: bool) -> None:
         return
     for row in rows:
         rules = "deleted" if row["rules"] is None else _count(row["rules"], "rule")
-        click.echo(
-            f"{row['version']:>8}  {row['at']}  {row['owner']:<4}  {rules:<9}  {row['who']}  {row['how']}"
-        )
+        say(f"{row['version']:>8}  {row['at']}  {row['owner']:<4}  {rules:<9}  {row['who']}  {row['how']}")
     if not rows:
-        click.echo(f"bucket {bucket} never had rules")
+        say(f"bucket {bucket} never had rules")
 
 
 @command.command()
@@ -244,9 +243,7 @@ def rollback(bucket: str, version: int, config: Path | None, as_json: bool) -> N
         echo_json(report)
     else:
         what = "in force" if report["changed"] else "in force already"
-        click.echo(
-            f"bucket {bucket}: the rules of version {version} are {what} as version {report['version']}"
-        )
+        say(f"bucket {bucket}: the rules of version {version} are {what} as version {report['version']}")
 
 
 def _read(file: Path, settings: Settings | None, bucket: str | None, *, as_json: bool) -> Found:
@@ -316,7 +313,7 @@ def _text(ruleset: RuleSet, form: Form, *, lossy: bool) -> str:
 
 def _write(text: str, out: Path | None) -> None:
     if out is None:
-        click.echo(text, nl=not text.endswith("\n"))
+        say(text, nl=not text.endswith("\n"))
     else:
         out.write_text(text, encoding="utf-8")
 

@@ -15,6 +15,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
     stop_event,
 )
 from scheduler.commands.rules_in_force import note_other_rules
@@ -148,9 +149,9 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
             if as_json:
                 echo_json(await service.report(state))
             else:
-                click.echo(f"scan {name} requested. See: ferryman scan status {name}")
+                say(f"scan {name} requested. See: ferryman scan status {name}")
             if not await _runs_somewhere(service):
-                click.echo(
+                say(
                     "warning: no process is there that runs scans: start `ferryman up`, `ferryman front` or "
                     f"`ferryman scan serve`, or stay yourself: ferryman scan start {name} … --wait",
                     err=True,
@@ -159,7 +160,7 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
         try:
             report = await watch(service, name, quiet=as_json)
         except asyncio.CancelledError:
-            click.echo(
+            say(
                 f"scan {name} is not ended: it goes on where it was in `ferryman up`, `ferryman front` or "
                 "`ferryman scan serve`, or when the same command is given again; "
                 f"to end it: ferryman scan cancel {name}",
@@ -173,9 +174,7 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
     if report["phase"] != "done":
         return f"scan {name} {report['phase']}: {report['error'] or 'by an operator'}"
     if report["total"]["found"] == 0 and not options.allow_empty:
-        click.echo(
-            "warning: the inventory has no key; it opens no gate unless --allow-empty is given", err=True
-        )
+        say("warning: the inventory has no key; it opens no gate unless --allow-empty is given", err=True)
     failed = report["total"]["failed"]
     problems = [unread(report)] if report["unread"] else []
     if failed:
@@ -205,7 +204,7 @@ def status(name: str | None, *, config: Path | None, as_json: bool) -> None:
         echo_json(reports[0] if name is not None else reports)
         return
     if not reports:
-        click.echo("no scans yet: ferryman scan start NAME --bucket B --manifest FILE")
+        say("no scans yet: ferryman scan start NAME --bucket B --manifest FILE")
     for report in reports:
         show(report)
 
@@ -257,7 +256,7 @@ def _order(order: Order) -> click.Command:
         if as_json:
             echo_json({"name": name, "ordered": order})
         else:
-            click.echo(f"scan {name}: {order} ordered")
+            say(f"scan {name}: {order} ordered")
 
     run.__doc__ = f"{order.capitalize()} a scan."
     return click.command(order)(run)

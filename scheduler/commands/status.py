@@ -21,6 +21,7 @@ from scheduler.commands.command_line import (
 )
 from scheduler.config.quantity import duration, size
 from workers.telemetry import log
+from workers.telemetry.log import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,5 +178,5 @@ def _grid(columns: list[str], rows: list[list[str]]) -> RenderableType:
     for column in columns[1:]:
         found.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        found.add_row(*(Text(cell) for cell in row))
+        found.add_row(*(Text(printable(cell)) for cell in row))
     return found

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.commands.command_line import config_option, echo_json, failure, json_option, load, run_async
+from scheduler.commands.command_line import (
+    config_option,
+    echo_json,
+    failure,
+    json_option,
+    load,
+    run_async,
+    say,
+)
 from scheduler.config.quantity import duration
 from scheduler.misses.keys import checked_key
 from scheduler.misses.refusals import Refused
@@ -56,7 +64,7 @@ def add(
     if as_json:
         echo_json({"bucket": bucket, "added": len(wanted), "ttl_s": ttl_s})
     else:
-        click.echo(f"{len(wanted)} tombstone(s) in {bucket}, for {ttl}")
+        say(f"{len(wanted)} tombstone(s) in {bucket}, for {ttl}")
 
 
 @command.command(name="list")
@@ -77,8 +85,8 @@ def list_(bucket: str, limit: int, config: Path | None, as_json: bool) -> None:
         echo_json([{"key": key, "reason": reason, "left_s": round(left, 3)} for key, reason, left in rows])
         return
     for key, reason, left in rows:
-        click.echo(f"{duration(left):>8}  {reason:<12} {key}")
-    click.echo(f"{len(rows)} tombstone(s) in {bucket}", err=True)
+        say(f"{duration(left):>8}  {reason:<12} {key}")
+    say(f"{len(rows)} tombstone(s) in {bucket}", err=True)
 
 
 @command.command()
@@ -104,9 +112,9 @@ def remove(bucket: str, keys: tuple[str, ...], file: Any, config: Path | None, a
     if as_json:
         echo_json({"bucket": bucket, "removed": removed, "unknown": len(wanted) - removed})
     else:
-        click.echo(f"{removed} tombstone(s) removed from {bucket}")
+        say(f"{removed} tombstone(s) removed from {bucket}")
     if removed < len(wanted):
-        click.echo(f"{len(wanted) - removed} key(s) had none", err=True)
+        say(f"{len(wanted) - removed} key(s) had none", err=True)
         sys.exit(1)
 
 

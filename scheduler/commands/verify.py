@@ -13,6 +13,7 @@ from scheduler.commands.command_line import (
     json_option,
     load,
     run_async,
+    say,
 )
 from scheduler.commands.rules_in_force import note_other_rules
 
@@ -88,21 +89,21 @@ async def _verify(
 
 def _print(report: VerifyReport) -> None:
     verdict = "clean" if report.clean else "NOT clean"
-    click.echo(f"verify {report.name}: {verdict}. {report.checked} keys compared with the listing.")
+    say(f"verify {report.name}: {verdict}. {report.checked} keys compared with the listing.")
     if report.waived:
-        click.echo(f"  {report.waived} missing keys are waived failures")
+        say(f"  {report.waived} missing keys are waived failures")
     if report.mode != "listing":
-        click.echo(f"  {report.compared} objects ({report.compared_bytes} bytes) compared byte by byte")
+        say(f"  {report.compared} objects ({report.compared_bytes} bytes) compared byte by byte")
     if report.bad_per_million is not None:
-        click.echo(f"  at most {report.bad_per_million:.0f} bad objects per million, at 99 %")
+        say(f"  at most {report.bad_per_million:.0f} bad objects per million, at 99 %")
     for sentence in report.unproved:
-        click.echo(f"  not proved: {sentence}")
+        say(f"  not proved: {sentence}")
     for finding, number in sorted(report.counts.items()):
-        click.echo(f"  {number} {finding}: {report.remedies[finding]}")
+        say(f"  {number} {finding}: {report.remedies[finding]}")
     for problem in report.problems[:_SHOWN]:
-        click.echo(f"    {problem.finding}: {problem.key!r} {problem.detail}".rstrip())
+        say(f"    {problem.finding}: {problem.key!r} {problem.detail}".rstrip())
     if len(report.problems) > _SHOWN:
-        click.echo(f"    … and {len(report.problems) - _SHOWN} more: --json")
+        say(f"    … and {len(report.problems) - _SHOWN} more: --json")
     if report.extra:
         names = ", ".join(map(repr, report.extra_keys[:3])) + (", …" if report.extra > 3 else "")
-        click.echo(f"  {report.extra} only in the bucket (moved by misses, or written by users): {names}")
+        say(f"  {report.extra} only in the bucket (moved by misses, or written by users): {names}")

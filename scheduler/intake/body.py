@@ -229,8 +229,8 @@ class Splitter:
             try:
                 rows.append(Row(self._line, loads(line)))
             except orjson.JSONDecodeError as error:
-                # What some senders put around a record: a record separator, a mark, a comma.
-                bare = line.strip(b"\x1e \t\r\xef\xbb\xbf,")
+                # What some senders put around a record: a separator, a mark, a comma, the array it is in.
+                bare = line.strip(b"\x1e \t\r\xef\xbb\xbf,[]")
                 if not bare:
                     continue
                 try:

@@ -225,7 +225,7 @@ def test_the_page_moves_a_site(tmp_path):
 def test_a_lost_redis_and_a_changed_origin_are_made_good_as_the_page_says(tmp_path):
     """ "When Redis is lost", and the partial traffic of "The two ways"."""
     (configuration,) = [text for language, text in page() if language == "yaml"]
-    (inventory,) = [text for language, text in page() if text.startswith("(echo key,size,mtime")]
+    (inventory,) = [text for language, text in page() if "find . -type f" in text]
     ((_, way_back),) = page("When Redis is lost")
     replace = re.search(r"`(ferryman scan start site [^`]*--replace[^`]*)`", section(TWO_WAYS))[1]
     with contextlib.ExitStack() as stack:

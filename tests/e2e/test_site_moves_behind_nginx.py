@@ -159,7 +159,9 @@ def test_a_site_behind_nginx_moves_while_it_is_served_and_its_origin_goes(tmp_pa
         origin = stack.enter_context(running_origin())
         keys = [f"img/{n}.bin" for n in range(60)] + [f"docs/p {n}+1.html" for n in range(30)]
         origin.bodies.update({key: chance.randbytes(chance.randrange(200_000)) for key in keys})
-        (root / "urls.csv").write_text("".join(f"{key}\n" for key in ["key", *keys]))
+        (root / "files.find0").write_bytes(
+            "".join(f"{len(origin.bodies[key])} 0 {key}\0" for key in keys).encode()
+        )
         (root / "access.log").touch()
         (root / "config.yaml").write_text(page_configuration(root, origin.url), encoding="utf-8")
         listen = ("--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")

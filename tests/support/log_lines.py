@@ -201,8 +201,37 @@ def generic(event: Wanted) -> bytes:
 
 
 #: Format name to writer; `generic` needs the field map {target: where.uri}.
+def rgw(wanted: Wanted) -> bytes:
+    """As Ceph 16.2 writes it to `rgw_ops_log_file_path`."""
+    return orjson.dumps(
+        {
+            "bucket": wanted.bucket,
+            "time": iso(wanted.at).replace("Z", ".123456Z"),
+            "time_local": iso(wanted.at).replace("Z", ".123456+0000"),
+            "remote_addr": "192.0.2.7",
+            "user": "reader",
+            "operation": "get_obj",
+            "uri": (f"{wanted.method} /{wanted.bucket}".encode() + wanted.target + b" HTTP/1.1").decode(
+                "utf-8", "replace"
+            ),
+            "http_status": str(wanted.status),
+            "error_code": "NoSuchKey" if wanted.status == 404 else "",
+            "bytes_sent": 217,
+            "bytes_received": 0,
+            "object_size": 0,
+            "total_time": 3,
+            "user_agent": wanted.agent,
+            "referrer": wanted.referer,
+            "trans_id": "tx000005a9b7f3f0c-0067481f3b-1017-default",
+            "authentication_type": "Keystone",
+            "access_key_id": "READER",
+            "temp_url": False,
+        }
+    )
+
+
 WRITERS = {
     "nginx": nginx, "apache": apache, "apache-common": apache_common, "varnish": varnish, "traefik": traefik,
     "envoy": envoy, "haproxy": haproxy, "caddy": caddy, "traefik-json": traefik_json, "envoy-json": envoy_json,
-    "s3": s3, "cloudfront": cloudfront, "oss": oss, "cos": cos, "gcs": gcs, "json": generic,
+    "s3": s3, "cloudfront": cloudfront, "oss": oss, "cos": cos, "gcs": gcs, "rgw": rgw, "json": generic,
 }  # fmt: skip

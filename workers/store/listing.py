@@ -57,6 +57,16 @@ _PATHS: Final[dict[str | None, _Paths]] = {
 }
 
 
+#: References to what XML cannot hold: controls but tab, line feed and carriage return.
+_CONTROL_REFERENCE: Final = re.compile(
+    rb"&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));", re.IGNORECASE
+)
+_RAW_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+#: What stands for them here, from the area of private use; and how stores say that they lost a sign.
+_LOST: Final = "\uf8ff"
+_LOST_BYTES: Final = (_LOST.encode(), "\ufffd".encode())
+
+
 def _entry(*elements: str) -> re.Pattern[str]:
     """An entry with these elements in this order, others that we do not read between them."""
     other = (
@@ -134,7 +144,12 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
         StoreUnavailable: it is not a well-formed listing, or its columns do not match.
         StoreRejected: it says that there is more but not how to go on.
     """
+    if b"&#" in answer.body:
+        # XML cannot hold control characters: a store that writes them as references sends what none parses.
+        answer = replace(answer, body=_CONTROL_REFERENCE.sub(_LOST.encode(), answer.body))
     entries = _split(answer.body)
+    if entries is None:
+        answer = replace(answer, body=_RAW_CONTROL.sub(_LOST.encode(), answer.body))
     root = parse(answer if entries is None else replace(answer, body=entries[0]), what=what)
     name = etree.QName(root)
     if name.localname != "ListBucketResult":
@@ -150,12 +165,25 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
             keys = [decode(key) if "%" in key or "+" in key else key for key in keys]
         except UnicodeDecodeError:
             keys, columns, unreadable = _readable(keys, columns, decode)
+    elif any(mark in answer.body for mark in _LOST_BYTES):
+        keys, columns, unreadable = _readable(keys, columns, _not_lost)
     sizes, etags, times = columns
     return ListPage(
         objects=ListedColumns(keys, list(map(int, sizes)), etags, times),
         continuation=_continuation(root, last, decode, what),
         unreadable=tuple(unreadable),
     )
+
+
+def _not_lost(key: str) -> str:
+    """A key as it is, where the store did not encode it.
+
+    Raises:
+        UnicodeDecodeError: a sign of it was replaced on the way, so that several keys would be one.
+    """
+    if _LOST in key or "\ufffd" in key:
+        raise UnicodeDecodeError("xml", key.encode(), 0, 1, "a sign that XML cannot hold")
+    return key
 
 
 def _readable(

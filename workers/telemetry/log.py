@@ -78,6 +78,7 @@ def configure(*, form: Format = "auto", level: str = "info", stream: TextIO | No
     if form == "json":
         render: Any = structlog.processors.JSONRenderer(serializer=_dumps)
     else:
+        shared = [*shared, _printable_values]
         render = structlog.dev.ConsoleRenderer(
             colors=stream.isatty(),
             pad_event_to=24,
@@ -193,3 +194,16 @@ def scrub(text: str) -> str:
 
 def _dumps(value: Any, **_: Any) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+
+
+#: What a terminal would obey instead of show: controls but tab and line feed, and overrides of direction.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: what it would obey in the keys and messages of strangers is escaped."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _printable_values(_: Any, __: str, event: Any) -> Any:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -16,6 +16,7 @@ from scheduler.logs.formats import (
     haproxy,
     nginx,
     oss,
+    rgw,
     s3_access,
     traefik,
     varnish,
@@ -35,13 +36,13 @@ FORMATS: dict[str, LineFormat] = {
     for one in (
         cloudfront.STANDARD, gcs.USAGE, s3_access.S3, oss.OSS, cos.COS, traefik.COMMON, envoy.DEFAULT,
         haproxy.HTTP, varnish.NCSA, nginx.COMBINED, apache.COMBINED, apache.COMMON, caddy.JSON, traefik.JSON,
-        envoy.JSON, generic_json.DEFAULT,
+        rgw.OPS_LOG, envoy.JSON, generic_json.DEFAULT,
     )
 }  # fmt: skip
 _ALIASES = {
     "combined": "nginx", "nginx-combined": "nginx", "apache-combined": "apache", "common": "apache-common",
     "clf": "apache-common", "traefik-common": "traefik", "caddy-json": "caddy", "ncsa": "varnish",
-    "aws-s3": "s3", "generic-json": "json",
+    "aws-s3": "s3", "generic-json": "json", "ceph-rgw": "rgw", "rgw-ops-log": "rgw",
 }  # fmt: skip
 
 

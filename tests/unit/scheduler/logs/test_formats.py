@@ -63,7 +63,7 @@ def test_a_line_says_when_which_status_and_which_bucket(name):
     assert record.method == "GET"
     if name != "cos":
         assert record.query == "v=1&w=%20"
-    assert record.bucket == ("site" if name in {"s3", "oss", "cos", "gcs"} else "")
+    assert record.bucket == ("site" if name in {"s3", "oss", "cos", "gcs", "rgw"} else "")
 
 
 @pytest.mark.parametrize("name", sorted(set(WRITERS) - {"cos"}))
@@ -372,3 +372,19 @@ def test_the_longest_key_is_taken(path):
 def test_a_name_that_the_logger_had_to_replace_is_refused_and_never_guessed():
     line = WRITERS["caddy"](Wanted(target="/a\ufffd".encode()))
     assert event_of("caddy", line) == Refused(reason="not_utf8", detail="b'/a\\xff' is not UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"[", b","), (b"", b","), (b",", b""), (b"", b"]"), (b"[", b"]")]
+)
+def test_a_record_of_rgws_socket_is_read_whatever_the_array_puts_around_it(before, after):
+    """Seen with Ceph 16.2: `[{...},` and then `{...},`, without an end."""
+    line = before + WRITERS["rgw"](Wanted(key="a b.txt", target=b"/a%20b.txt")) + after
+    event = event_of("rgw", line)
+    assert (event.bucket, event.key) == ("site", "a b.txt")
+    assert detect(line + b"\n").format.name == "rgw"
+
+
+def test_what_is_left_of_rgws_array_is_no_record():
+    assert FORMATS["rgw"].is_comment(b"[")
+    assert FORMATS["rgw"].is_comment(b"]\r")

@@ -180,3 +180,21 @@ async def test_a_store_that_knows_only_v1_is_listed_by_marker(kind):
 async def test_a_listing_that_goes_round_in_circles_ends_with_an_error_that_names_it(kind, what):
     with pytest.raises(StoreRejected, match=what):
         await listed(Store(kind))
+
+
+@pytest.mark.parametrize("lost", ["a&#x1;b", "a&#27;b", "a&#X0B;b", "a\ufffdb"])
+@pytest.mark.parametrize("unusual", ["", "<Contents><Size>1</Size><Key>other</Key></Contents>"])
+def test_a_key_that_xml_cannot_hold_is_unreadable_and_ends_no_listing(lost, unusual):
+    """A store without encoding-type; any visitor may cause such a key at an origin that knows every name."""
+    got = page(
+        f"<ListBucketResult>{ENTRY.format('kept&#10;')}{ENTRY.format(lost)}{unusual}</ListBucketResult>"
+    )
+    assert "kept\n" in [one.key for one in got.objects]
+    assert len(got.objects) == 1 + bool(unusual)
+    assert len(got.unreadable) == 1
+
+
+def test_a_raw_control_character_ends_no_listing_either():
+    unusual = "<Contents><Size>1</Size><Key>b\x01c</Key></Contents>"
+    got = page(f"<ListBucketResult>{ENTRY.format('a')}{unusual}</ListBucketResult>")
+    assert ([one.key for one in got.objects], len(got.unreadable)) == (["a"], 1)

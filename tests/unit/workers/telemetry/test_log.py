@@ -164,3 +164,15 @@ def test_children_are_told_how_to_log(monkeypatch):
     structlog.get_logger().info("quiet")
     structlog.get_logger().warning("loud")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+def test_a_terminal_gets_nothing_to_obey_from_a_key_or_a_message():
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    log.configure(form="console", stream=stream)
+    evil = "a\x1b[2Jb\x07\u202egpj\x9b31m\r"
+    structlog.get_logger().warning("told", key=evil)
+    shown = stream.getvalue()
+    assert "a\\x1b[2Jb\\x07\\u202egpj\\x9b31m\\r" in shown
+    assert not set(evil) & {"\x1b", "\x07", "\u202e", "\x9b", "\r"} & set(shown.replace("\x1b[", ""))
+    assert log.printable("tab\tand\nline, \u4e2d, e\u0301") == "tab\tand\nline, \u4e2d, e\u0301"
