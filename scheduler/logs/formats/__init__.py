@@ -12,6 +12,7 @@ __all__ = [
     "object_path",
     "prefilter",
     "record",
+    "rgw",
     "traefik",
     "values",
 ]
