@@ -291,7 +291,7 @@ Shown on Ceph RGW by `tests/contract/test_stores_alike.py`:
 * A user who may write and read but not list gets 403 for missing keys: doctor says so, and no miss is
   ever seen. One who may list but not delete leaves the self-test's small objects below
   `.ferryman/probe/`; nothing else changes.
-* `store.addressing: virtual`, `store.ca_file` for a private authority, `store.sse: AES256`, `aws:kms` and
+* `store.addressing: virtual`, `store.ca_file` for a private authority, `store.sse: aws:kms` and
   `customer`.
 * Buckets with versions and with object lock: one version an object, never a second one. A lock keeps the
   self-test's objects where the bucket has a default retention.

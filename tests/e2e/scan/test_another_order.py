@@ -23,13 +23,16 @@ KEYS = [f"{where}/n{number:04}" for where in ("fast", "slow", "slow-er") for num
 
 
 @contextlib.asynccontextmanager
-async def restarted(fleet, **store):
-    """The installation after a restart with other settings of the store."""
+async def restarted(fleet, *, collation=None, **store):
+    """The installation after a restart with other settings of the store, or another judged order."""
     record = fleet.settings.model_dump()
     record["store"] |= store
     settings = type(fleet.settings).model_validate(record)
     async with open_services(settings) as services:
         await make_ready(services, who="test")
+        if collation is not None:
+            found = await services.store.guarantees(fleet.bucket)
+            services.store.assume(fleet.bucket, replace(found, collation=collation))
         yield services
 
 
@@ -46,7 +49,7 @@ async def test_verify_after_another_order_was_judged_reads_the_file_in_its_own_a
     fleet.origin.bodies.update({key: key.encode() for key in KEYS})
     report = await fleet.scan("site", KEYS)
     assert report["total"]["stored"] == len(KEYS)
-    async with restarted(fleet, create_only="if-none-match") as services:
+    async with restarted(fleet, collation="none") as services:
         assert (await services.store.guarantees(fleet.bucket)).collation == "none"
         report = await verified(services, sample=50)
         assert (report.clean, report.counts, report.checked, report.compared) == (True, {}, 300, 50)
@@ -56,6 +59,14 @@ async def test_verify_after_another_order_was_judged_reads_the_file_in_its_own_a
         assert (report.clean, report.counts) == (False, {"missing": 50})
         assert {one.key for one in report.problems} == set(KEYS[150:200])
     assert not asked(fleet), "a key that cannot exist never leaves the process"
+
+
+async def test_what_the_configuration_says_of_create_only_changes_no_judgement_of_keys_and_order(idle_fleet):
+    found = await idle_fleet.services.store.guarantees(idle_fleet.bucket)
+    async with restarted(idle_fleet, create_only="check-then-write") as services:
+        said = await services.store.guarantees(idle_fleet.bucket)
+        assert (said.create_only, said.proven) == ("check-then-write", False)
+        assert (said.collation, said.unrepresentable) == (found.collation, found.unrepresentable)
 
 
 async def test_a_scan_that_goes_on_under_another_judged_order_keeps_its_own(idle_fleet, monkeypatch):
@@ -81,7 +92,7 @@ async def test_a_scan_that_goes_on_under_another_judged_order_keeps_its_own(idle
         await fleet.scans.coordinate("site")
     monkeypatch.undo()
     await fleet.start_worker()
-    async with restarted(fleet, create_only="if-none-match") as services:
+    async with restarted(fleet, collation="none") as services:
         assert await ScanService(services).coordinate("site")
         state = await ScanService(services).states.get("site")
         report = await ScanService(services).report(state)
