@@ -73,7 +73,7 @@ def main() -> int:
     for name in names:
         heading, script, _ = RUNS[name]
         given = [*arguments(name, args.objects), *args.further]
-        if args.no_peers and script == "move.py":
+        if args.no_peers and script in {"move.py", "scan.py"}:
             given = [*(one for one in given if one != "--juicefs"), "--no-peers"]
         line = " ".join([f"bench/{script}", *given])
         print(f"\n## {heading}\n\n`{line}`\n", flush=True)

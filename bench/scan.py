@@ -270,6 +270,7 @@ def find_rclone() -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--no-peers", action="store_true", dest="alone", help="of diff and move")
     what = parser.add_subparsers(dest="what", help="without: diff, then move")
     one = what.add_parser("diff")
     one.add_argument("--keys", type=int, nargs="+", default=[1_000_000, 5_000_000])
@@ -288,8 +289,9 @@ def main() -> None:
         return
     print(describe())
     if arguments.what is None:
-        diff(one.parse_args([]))
-        move(two.parse_args([]))
+        further = ["--no-peers"] if arguments.alone else []
+        diff(one.parse_args(further))
+        move(two.parse_args(further))
         return
     (diff if arguments.what == "diff" else move)(arguments)
 

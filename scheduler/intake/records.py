@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from scheduler.logs.formats import caddy, envoy, generic_json, rgw, traefik
+from scheduler.logs.formats import caddy, cdn_json, envoy, generic_json, rgw, traefik
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.record import LogRecord, parse
@@ -35,7 +35,14 @@ _DEPTH = 4
 #: What shippers call the raw line.
 _RAW = ("message", "log")
 #: Programs whose access log is an object of its own shape.
-_PROGRAMS = (caddy.JSON, traefik.JSON, rgw.OPS_LOG, envoy.JSON)
+_PROGRAMS = (
+    caddy.JSON,
+    traefik.JSON,
+    rgw.OPS_LOG,
+    cdn_json.FASTLY,
+    cdn_json.CLOUDFRONT,
+    envoy.JSON,
+)
 #: CloudEvents attributes that are required (1.0).
 _CLOUD_REQUIRED = ("id", "source", "type")
 

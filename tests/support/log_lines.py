@@ -201,6 +201,72 @@ def generic(event: Wanted) -> bytes:
 
 
 #: Format name to writer; `generic` needs the field map {target: where.uri}.
+def alb(wanted: Wanted) -> bytes:
+    stamp = iso(wanted.at).replace("Z", ".186641Z").encode()
+    url = b"https://" + wanted.host.encode() + b":443" + wanted.target
+    return (
+        b"h2 "
+        + stamp
+        + b" app/my-loadbalancer/50dc6c495c0c9188 10.0.1.252:48160 10.0.0.66:9000 0.000 0.002 0.000 "
+        + str(wanted.status).encode()
+        + b" "
+        + str(wanted.status).encode()
+        + b' 5 257 "'
+        + wanted.method.encode()
+        + b" "
+        + url
+        + b' HTTP/2.0" "'
+        + wanted.agent.replace('"', "\\x22").encode()
+        + b'" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/t/73e2 '
+        b'"Root=1-58337281-1d84f3d73c47ec4e58577259" "'
+        + wanted.host.encode()
+        + b'" "arn:aws:acm:us-east-2:123456789012:certificate/c" 1 '
+        + stamp
+        + b' "waf,forward" "-" "-" "10.0.0.66:9000" "'
+        + str(wanted.status).encode()
+        + b'" "-" "-" TID_123'
+    )
+
+
+def alibaba_cdn(wanted: Wanted) -> bytes:
+    return (
+        f'[{clf(wanted.at)}] 10.10.10.10 - 1542 "{wanted.referer or "-"}" "{wanted.method} http://{wanted.host}'.encode()
+        + wanted.target
+        + f'" {wanted.status} 191 2830 MISS "{wanted.agent}" "text/html"'.encode()
+    )
+
+
+def tencent_cdn(wanted: Wanted) -> bytes:
+    local = time.strftime("%Y%m%d%H%M%S", time.gmtime(wanted.at + 8 * 3600))
+    return (
+        f"{local} 203.0.113.9 {wanted.host} ".encode()
+        + wanted.target
+        + f' 514 1050 1 {wanted.status} {wanted.referer or "NULL"} 12 "{wanted.agent}" "(null)" {wanted.method} '
+        "HTTP/1.1 miss 52130".encode()
+    )
+
+
+def fastly(wanted: Wanted) -> bytes:
+    return orjson.dumps({
+        "timestamp": iso(wanted.at), "client_ip": "203.0.113.9", "geo_country": "germany", "geo_city": "berlin",
+        "host": wanted.host, "url": wanted.target.decode("utf-8", "replace"), "request_method": wanted.method,
+        "request_protocol": "HTTP/1.1", "request_referer": wanted.referer, "request_user_agent": wanted.agent,
+        "response_state": "MISS", "response_status": wanted.status, "response_reason": "Not Found",
+        "response_body_size": 12, "fastly_server": "cache-ams21052-AMS", "fastly_is_edge": True,
+    })  # fmt: skip
+
+
+def cloudfront_json(wanted: Wanted) -> bytes:
+    path, _, query = wanted.target.decode("utf-8", "replace").partition("?")
+    return orjson.dumps({
+        "timestamp": f"{wanted.at}.123", "c-ip": "203.0.113.9", "time-to-first-byte": "0.01",
+        "sc-status": str(wanted.status), "sc-bytes": "512", "cs-method": wanted.method, "cs-protocol": "https",
+        "cs-host": "d111111abcdef8.cloudfront.net", "cs-uri-stem": path, "x-edge-location": "FRA56-P1",
+        "x-edge-request-id": "k6wg", "x-host-header": wanted.host, "cs-user-agent": wanted.agent,
+        "cs-referer": wanted.referer or "-", "cs-uri-query": query or "-",
+    })  # fmt: skip
+
+
 def rgw(wanted: Wanted) -> bytes:
     """As Ceph 16.2 writes it to `rgw_ops_log_file_path`."""
     return orjson.dumps(
@@ -234,4 +300,6 @@ WRITERS = {
     "nginx": nginx, "apache": apache, "apache-common": apache_common, "varnish": varnish, "traefik": traefik,
     "envoy": envoy, "haproxy": haproxy, "caddy": caddy, "traefik-json": traefik_json, "envoy-json": envoy_json,
     "s3": s3, "cloudfront": cloudfront, "oss": oss, "cos": cos, "gcs": gcs, "rgw": rgw, "json": generic,
+    "alb": alb, "alibaba-cdn": alibaba_cdn, "tencent-cdn": tencent_cdn, "fastly": fastly,
+    "cloudfront-json": cloudfront_json,
 }  # fmt: skip

@@ -6,6 +6,7 @@
 __all__ = [
     "caddy",
     "catalog",
+    "cdn_json",
     "detect",
     "envoy",
     "generic_json",

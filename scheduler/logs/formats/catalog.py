@@ -6,8 +6,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from scheduler.logs.formats import (
+    alb,
     apache,
     caddy,
+    cdn_json,
+    cdn_offline,
     cloudfront,
     cos,
     envoy,
@@ -34,15 +37,17 @@ AUTO = "auto"
 FORMATS: dict[str, LineFormat] = {
     one.name: one
     for one in (
-        cloudfront.STANDARD, gcs.USAGE, s3_access.S3, oss.OSS, cos.COS, traefik.COMMON, envoy.DEFAULT,
-        haproxy.HTTP, varnish.NCSA, nginx.COMBINED, apache.COMBINED, apache.COMMON, caddy.JSON, traefik.JSON,
-        rgw.OPS_LOG, envoy.JSON, generic_json.DEFAULT,
+        cloudfront.STANDARD, alb.ALB, cdn_offline.ALIBABA, cdn_offline.TENCENT, gcs.USAGE, s3_access.S3,
+        oss.OSS, cos.COS, traefik.COMMON, envoy.DEFAULT, haproxy.HTTP, varnish.NCSA, nginx.COMBINED,
+        apache.COMBINED, apache.COMMON, caddy.JSON, traefik.JSON, rgw.OPS_LOG, cdn_json.FASTLY,
+        cdn_json.CLOUDFRONT, envoy.JSON, generic_json.DEFAULT,
     )
 }  # fmt: skip
 _ALIASES = {
     "combined": "nginx", "nginx-combined": "nginx", "apache-combined": "apache", "common": "apache-common",
     "clf": "apache-common", "traefik-common": "traefik", "caddy-json": "caddy", "ncsa": "varnish",
-    "aws-s3": "s3", "generic-json": "json", "ceph-rgw": "rgw", "rgw-ops-log": "rgw",
+    "aws-s3": "s3", "generic-json": "json", "ceph-rgw": "rgw", "rgw-ops-log": "rgw", "aws-alb": "alb",
+    "aliyun-cdn": "alibaba-cdn",
 }  # fmt: skip
 
 

@@ -388,3 +388,39 @@ def test_a_record_of_rgws_socket_is_read_whatever_the_array_puts_around_it(befor
 def test_what_is_left_of_rgws_array_is_no_record():
     assert FORMATS["rgw"].is_comment(b"[")
     assert FORMATS["rgw"].is_comment(b"]\r")
+
+
+# As the vendors' own documentation shows them.
+ALB_LINE = (
+    b"http 2018-07-02T22:23:00.186641Z app/my-loadbalancer/50dc6c495c0c9188 192.168.131.39:2817 10.0.0.1:80 "
+    b'0.000 0.001 0.000 404 404 34 366 "GET http://www.example.com:80/img/a%20b.png?x=1 HTTP/1.1" "curl/7.46.0" '
+    b"- - arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-targets/73e2d6bc24d8a067 "
+    b'"Root=1-58337262-36d228ad5d99923122bbe354" "-" "-" 0 2018-07-02T22:22:48.364000Z "forward" "-" "-" '
+    b'"10.0.0.1:80" "404" "-" "-"'
+)
+ALIBABA_LINE = (
+    b'[9/Jun/2015:01:58:09 +0800] 10.10.10.10 - 1542 "-" "GET http://www.aliyun.com/index.html" 404 191 2830 '
+    b'MISS "Mozilla/5.0 (compatible; AhrefsBot/5.0; +http://example.com/robot/)" "text/html"'
+)
+TENCENT_LINE = (
+    b"20210913163000 10.10.10.10 www.test.com /path/1.jpg 514 1050 1 404 NULL 12 "
+    b'"Mozilla/5.0" "(null)" GET HTTP/1.1 hit 52130'
+)
+REAL_LINES = [
+    ("alb", ALB_LINE, ("www.example.com", "img/a b.png", 1530570180)),
+    ("alibaba-cdn", ALIBABA_LINE, ("www.aliyun.com", "index.html", 1433786289)),
+    ("tencent-cdn", TENCENT_LINE, ("www.test.com", "path/1.jpg", 1631521800)),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "said"), REAL_LINES, ids=[name for name, *_ in REAL_LINES])
+def test_a_line_of_the_vendors_documentation_is_read_and_recognised(name, line, said):
+    assert detect(line + b"\n").format.name == name
+    record = parse(FORMATS[name], line)
+    assert (record.host, int(record.at)) == (said[0], said[2])
+    assert event_of(name, line).key == said[1]
+
+
+def test_a_request_that_an_alb_could_not_read_is_no_miss():
+    line = ALB_LINE.replace(b"GET http://www.example.com:80/img/a%20b.png?x=1 HTTP/1.1", b"- http://x:80- -")
+    assert parse(FORMATS["alb"], line) is None

@@ -1,0 +1,55 @@
+"""Every benchmark runs, with counts so small that its figures say nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
+
+BENCH = Path(__file__).parents[2] / "bench"
+#: Script and arguments of a run of seconds.
+TINY = {
+    "move": ("move.py", "--count", "40", "--no-peers"),
+    "large": ("move.py", "--count", "1", "--size", "9000000", "--no-peers"),
+    "origin": ("origin_get.py", "--objects", "40", "--rounds", "1", "--limit", "1000"),
+    "store": ("store_put.py", "--count", "40"),
+    "rules": ("rules.py", "--requests", "200"),
+    "control": ("control.py",),
+    "logs": ("logs.py", "--lines", "3000", "--events", "200", "--rounds", "1"),
+    "gateway": ("gateway.py", "--seconds", "0.5", "--rounds", "1", "--objects", "30", "--idle", "20"),
+    "scan diff": ("scan.py", "diff", "--keys", "2000", "--no-peers"),
+    "scan move": ("scan.py", "move", "--count", "60", "--no-peers"),
+}
+
+
+def ran(*command):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH.parent), str(BENCH)])}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_benchmark_runs_and_prints_figures(name):
+    script, *arguments = TINY[name]
+    done = ran(BENCH / script, *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert any(sign.isdigit() for sign in done.stdout)
+
+
+def test_every_run_of_make_bench_is_tried_here_and_its_arguments_are_known():
+    sys.path.insert(0, str(BENCH))
+    try:
+        from run import RUNS
+    finally:
+        sys.path.remove(str(BENCH))
+    tried = {name.partition(" ")[0] for name in TINY} | {"flat"}  # the same script and way as move
+    assert set(RUNS) == tried
+    for _, script, arguments in RUNS.values():
+        told = ran(BENCH / script, *(one for one in arguments if one != "--juicefs"), "--help")
+        assert told.returncode == 0, told.stderr
