@@ -31,8 +31,9 @@ def _ali(record: LogRecord, found: re.Match[bytes]) -> LogRecord:
 # [time] client proxy ms "referer" "METHOD URL" status request_bytes response_bytes HIT "agent" "type" …
 ALIBABA = RegexFormat(
     "alibaba-cdn",
-    rb'\[(?P<time>[^\]]*+)\] \S+ \S+ \d+ "(?P<referer>[^"]*+)" "(?P<method>[A-Z]+) (?P<url>https?://[^"]*+)" '
-    rb'(?P<status>\d{3}) \d+ \d+ \w+ "(?P<agent>(?:[^"\\]|\\.)*+)"(?: .*)?',
+    rb'\[(?P<time>[^\]]*+)\] \S+ \S+ \d+ "(?P<referer>(?:[^"\\]|\\.)*+)" '
+    rb'"(?P<method>[A-Z]+) (?P<url>https?://[^"]*+)" (?P<status>\d{3}) '
+    rb'\d+ \d+ \w+ "(?P<agent>(?:[^"\\]|\\.)*+)"(?: .*)?',
     before=b'" ',
     after=b" ",
     unescape=unescape_none,
@@ -45,14 +46,16 @@ def _tencent(record: LogRecord, found: re.Match[bytes]) -> LogRecord | None:
         local = datetime.strptime(found["local"].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return replace(record, at=(local - _BEIJING).timestamp())
+    referer = "" if record.referer == "NULL" else record.referer
+    return replace(record, at=(local - _BEIJING).timestamp(), referer=referer)
 
 
 # time client domain path bytes province isp status referer ms "agent" "range" method protocol hit port
 TENCENT = RegexFormat(
     "tencent-cdn",
     rb"(?P<local>\d{14}) \S+ (?P<host>[^\s/]+) (?P<target>/\S*+) \d+ -?\d+ -?\d+ (?P<status>\d{3}) "
-    rb'(?P<referer>\S+) \d+ "(?P<agent>[^"]*+)" "?[^"]*?"? (?P<method>[A-Z]+) HTTPS?/\S+ \w+(?: \S+)*',
+    rb'(?P<referer>\S+) \d+ "(?P<agent>(?:[^"\\]|\\.)*+)" "?[^"]*?"? '
+    rb"(?P<method>[A-Z]+) HTTPS?/\S+ \w+(?: \S+)*",
     before=b" ",
     after=b" ",
     unescape=unescape_none,

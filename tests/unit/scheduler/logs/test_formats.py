@@ -424,3 +424,11 @@ def test_a_line_of_the_vendors_documentation_is_read_and_recognised(name, line, 
 def test_a_request_that_an_alb_could_not_read_is_no_miss():
     line = ALB_LINE.replace(b"GET http://www.example.com:80/img/a%20b.png?x=1 HTTP/1.1", b"- http://x:80- -")
     assert parse(FORMATS["alb"], line) is None
+
+
+def test_a_quote_in_a_referer_or_agent_hides_no_line_of_the_cdns():
+    odd = ALIBABA_LINE.replace(b'1542 "-"', rb'1542 "http://x/?q=\"a\""')
+    assert parse(FORMATS["alibaba-cdn"], odd).path == b"/index.html"
+    odd = TENCENT_LINE.replace(b'"Mozilla/5.0"', rb'"a \"quoted\" agent"')
+    assert parse(FORMATS["tencent-cdn"], odd).path == b"/path/1.jpg"
+    assert parse(FORMATS["tencent-cdn"], TENCENT_LINE).referer == ""
