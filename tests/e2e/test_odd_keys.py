@@ -118,3 +118,14 @@ def test_an_absent_key_of_such_a_kind_is_absent_and_no_failure(up):
     assert up.post_event("site", "nobody\\has")[0] == 202
     asyncio.run(asyncio.sleep(2))
     assert not {"nobody//has", "nobody\\has"} & set(listed(up))
+
+
+def test_a_key_with_a_slash_behind_an_object_that_has_others_below_is_not_that_object(up, origin):
+    """SeaweedFS answers HEAD `k/` with the record of `k` once something lies below it."""
+    origin.bodies.update({"um": b"the object", "um/x": b"below it", "um/": b"a page of its own"})
+    for key in ("um", "um/x"):
+        assert up.get(path(key))[2] == origin.bodies[key]
+    until(lambda: up.stored("site", "um"), "um is stored")
+    for _ in range(2):
+        status, _, body = up.get(path("um/"))
+        assert (status, body) == (200, origin.bodies["um/"])

@@ -58,7 +58,9 @@ _KINDS: tuple[tuple[KeyKind, re.Pattern[str]], ...] = (
     ("versions_segment", re.compile(r"\.versions(?:/|$)")),
 )
 #: Of these kinds the store gives one key the object of another.
-_CONFUSED = frozenset({"double_slash", "trailing_slash", "dot_segment", "backslash"})
+_CONFUSED = frozenset(
+    {"double_slash", "trailing_slash", "dot_segment", "backslash", "uploads_segment", "versions_segment"}
+)
 
 _KEY_WORDS: dict[str, str] = {
     "double_slash": "keys with `//` collapse into the key with `/`",
@@ -137,13 +139,13 @@ class StoreGuarantees:
         """Whether an object that was given for such a key is that key's own.
 
         `theirs` is the digest of the key in its provenance (S9). What was not written by us is only believed
-        of keys that end with `/`, and there not when it is a directory that the store shows as an object.
+        of keys that end with `/`, and there only when it is empty and no directory shown as an object.
         """
         if theirs is not None:
             return theirs == sha256(key.encode()).hexdigest()
         if self._kinds(key) != ["trailing_slash"]:
             return False
-        return bool(size) or content_type != "application/x-directory"
+        return not size and content_type != "application/x-directory"
 
     def _kinds(self, key: str) -> list[KeyKind]:
         """Of the kinds that this store cannot hold distinctly, those that the key is of."""
