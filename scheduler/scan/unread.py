@@ -24,11 +24,8 @@ async def list_unread(ledger: Ledger, state: ScanState, walk: Walk) -> None:
     """List what a walk could not read since it was asked last; a place that was waived stays so."""
     if walk.unread:
         places, walk.unread = walk.unread, []
-        waivers = await ledger.failures.waivers(state.options.bucket)
-        accepted = {waiver.key for waiver in waivers if waiver.failure.reason == UNREAD_PLACE}
-        listed = [one for one in places if one.place not in accepted]
-        walk.accepted += len(places) - len(listed)
-        await ledger.failures.add([refusal(state, one.place, UNREAD_PLACE, one.reason) for one in listed])
+        failures = [refusal(state, one.place, UNREAD_PLACE, one.reason) for one in places]
+        walk.accepted += len(places) - await ledger.failures.add(failures)
 
 
 async def forget_read(ledger: Ledger, state: ScanState) -> None:

@@ -161,6 +161,23 @@ async def test_a_failure_listed_twice_is_one_and_keeps_its_first_time(ledger):
     ]
 
 
+async def test_what_is_waived_stays_so_while_it_fails_for_the_same_reason(ledger):
+    def failure(key, reason):
+        return Failure(bucket=B, key=key, reason=reason, message="m", rule="r")
+
+    failures = ledger.failures
+    assert await failures.add([failure("a//b", "key_not_representable"), failure("c", "soft_404")]) == 2
+    assert await failures.waive(B, ["a//b"], reason="nobody wants it", by="ann") == 1
+    again = [failure("a//b", "key_not_representable"), failure("c", "soft_404"), failure("d", "soft_404")]
+    assert await failures.add(again) == 2
+    assert {one.key async for one in failures.iterate(B)} == {"c", "d"}
+    assert await failures.add([failure("a//b", "origin_denied")]) == 1, "this was not accepted"
+    found = await failures.get(B, "a//b")
+    assert found is not None
+    assert found.reason == "origin_denied"
+    assert [waiver.by for waiver in await failures.waivers(B)] == ["ann"]
+
+
 async def test_a_scan_batch_told_twice_is_counted_once(ledger):
     assert await ledger.outcomes.open_batch("run", 0, size=3, group="img/")
     assert (await ledger.outcomes.totals("run"))["img/"] == {"pending": 3}

@@ -129,3 +129,17 @@ def test_a_key_with_a_slash_behind_an_object_that_has_others_below_is_not_that_o
     for _ in range(2):
         status, _, body = up.get(path("um/"))
         assert (status, body) == (200, origin.bodies["um/"])
+
+
+def test_a_waived_key_of_such_a_kind_is_not_listed_by_the_next_visit_or_event(up, origin):
+    origin.bodies["w//accepted"] = b"accepted"
+    assert up.get(path("w//accepted"))[2] == b"accepted"
+    until(lambda: "w//accepted" in listed(up), "the key is listed")
+    chosen = {"bucket": "site", "keys": ["w//accepted"], "because": "nobody links to it"}
+    assert json.loads(up.ask("/v1/failures/waive", token=up.token, order=chosen)[2]) == {"waived": 1}
+    origin.bodies["w//marker"] = b"comes after it"
+    for key in ("w//accepted", "w//marker"):
+        assert up.get(path(key))[2] == origin.bodies[key]
+        assert up.post_event("site", key)[0] == 202
+    until(lambda: "w//marker" in listed(up), "what came later is listed")
+    assert "w//accepted" not in listed(up)

@@ -145,18 +145,18 @@ class Up:
         return fetch(urllib.request.Request(self.gateway + path), timeout_s)
 
     def post_event(self, bucket: str, key: str) -> tuple[int, dict[str, object]]:
-        request = urllib.request.Request(
-            f"{self.admin}/v1/miss-events",
-            data=json.dumps({"bucket": bucket, "key": key}).encode(),
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
-        )
-        status, _, body = fetch(request, PATIENCE_S)
+        status, _, body = self.ask("/v1/miss-events", token=self.token, order={"bucket": bucket, "key": key})
         return status, json.loads(body or b"{}")
 
-    def ask(self, path: str, *, token: str | None) -> tuple[int, dict[str, str], bytes]:
-        """A GET at the admin side."""
+    def ask(
+        self, path: str, *, token: str | None, order: dict[str, object] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """A GET at the admin side, or a POST of an order."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return fetch(urllib.request.Request(self.admin + path, headers=headers), PATIENCE_S)
+        data = None
+        if order is not None:
+            headers["Content-Type"], data = "application/json", json.dumps(order).encode()
+        return fetch(urllib.request.Request(self.admin + path, data=data, headers=headers), PATIENCE_S)
 
     def restarted(self, part: str) -> bool:
         """Whether a part was started again."""

@@ -1,7 +1,7 @@
 """The list of what could not be moved, in Redis: one record a key, until it is retried or waived.
 
 Owns failures and waivers. Recording the same failure twice changes nothing but its last time, so delivery at
-least once is harmless.
+least once is harmless; a waiver holds for its key and reason, however often that fails again.
 
 Key schema (ledger database)::
 
@@ -103,21 +103,30 @@ class Failures:
     def _waivers(self, bucket: str) -> str:
         return f"{self._ns}:waivers:{bucket}"
 
-    async def add(self, failures: Sequence[Failure]) -> None:
-        """List failures; a key listed before keeps its first time."""
+    async def add(self, failures: Sequence[Failure]) -> int:
+        """List failures; a key listed before keeps its first time. How many were listed.
+
+        What somebody has waived stays waived while it fails for the same reason; another reason is listed.
+        """
         if not failures:
-            return
+            return 0
         async with self._redis.pipeline(transaction=False) as pipe:
             for failure in failures:
                 pipe.hget(self._failures(failure.bucket), failure.key)
-            known = await pipe.execute()
+                pipe.hget(self._waivers(failure.bucket), failure.key)
+            rows = await pipe.execute()
         now = time.time()
+        listed = 0
         async with self._redis.pipeline(transaction=False) as pipe:
-            for failure, old in zip(failures, known, strict=True):
+            for failure, old, waived in zip(failures, rows[::2], rows[1::2], strict=True):
+                if waived and _WAIVER.validate_json(waived).failure.reason == failure.reason:
+                    continue
                 first = _FAILURE.validate_json(old).first_at if old else failure.first_at or now
                 record = replace(failure, first_at=first, last_at=failure.last_at or now)
                 pipe.hset(self._failures(failure.bucket), failure.key, orjson.dumps(failure_to_json(record)))
+                listed += 1
             await pipe.execute()
+        return listed
 
     async def get(self, bucket: str, key: str) -> Failure | None:
         """The failure of one key, or None."""
@@ -176,7 +185,7 @@ class Failures:
         return done
 
     async def waive(self, bucket: str, keys: Sequence[str], *, reason: str, by: str) -> int:
-        """Accept failures for good; how many were listed and are now waived."""
+        """Accept failures for good, each for its reason; how many were listed and are now waived."""
         done = 0
         for key in keys:
             failure = await self.get(bucket, key)

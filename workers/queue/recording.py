@@ -48,9 +48,9 @@ class Again:
     busy: bool = False
 
 
-#: Reasons to skip that say nothing about the key: what was listed of it before stays.
 #: Reasons of items that an origin has and the store does not get.
 _THERE = frozenset({"too_large", "private", "no_store", "vary"})
+#: Reasons to skip that say nothing about the key: what was listed of it before stays.
 _NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
 
 #: What became of an item in this run of its message.
