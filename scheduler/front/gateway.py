@@ -25,6 +25,7 @@ from scheduler.front.http.target import Target
 from scheduler.front.miss.answer import CutShort, send_unavailable
 from scheduler.front.miss.head import serve_head_miss
 from scheduler.front.miss.mirror import serve_mirror
+from scheduler.front.miss.miss import Miss
 from scheduler.front.miss.proxy import serve_proxy
 from scheduler.front.miss.redirect import serve_redirect
 from scheduler.front.miss.source import pull_whole
@@ -411,24 +412,24 @@ class Gateway:
             self.parts.stats.answered("dry_retired", target.bucket, rule.name)
             await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
             return
+        miss = Miss(
+            parts=self.parts,
+            request=request,
+            answer=answer,
+            target=target,
+            rule=rule,
+            plan=fetch,
+            item=item,
+        )
         match rule.type:
             case RuleType.REDIRECT:
-                await serve_redirect(self.parts, answer, target, rule, fetch, item)
+                await serve_redirect(miss)
             case RuleType.PROXY:
-                await serve_proxy(self.parts, request, answer, target, rule, fetch, item)
+                await serve_proxy(miss)
             case RuleType.MIRROR if request.method == "HEAD":
-                await serve_head_miss(self.parts, request, answer, target, rule, fetch, item)
+                await serve_head_miss(miss)
             case RuleType.MIRROR:
-                await serve_mirror(
-                    self.parts,
-                    request,
-                    answer,
-                    target,
-                    rule,
-                    fetch,
-                    item,
-                    looked_at=looked_at,
-                )
+                await serve_mirror(miss, looked_at=looked_at)
             case _:
                 assert_never(rule.type)
 

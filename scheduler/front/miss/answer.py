@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, assert_never
 import structlog
 
 from scheduler.front.http import s3_error
-from scheduler.front.http.object_headers import raw, sendable, with_set
+from scheduler.front.http.object_headers import from_origin, raw, sendable, with_set
 from scheduler.front.pull.fill import Failed, InStore, NotFound, PassedOn
 from workers.errors import BudgetExhausted, OriginError, OriginsExhausted, StoreError
+from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.object_headers import RawHeaders
     from scheduler.front.http.target import Target
+    from scheduler.front.miss.miss import Miss
     from scheduler.rules.model import Rule
     from workers.errors import TransferError
-    from workers.origin.fetch.fetcher import OriginAnswer
+    from workers.origin.fetch.fetcher import Fetched, OriginAnswer
 
 log = structlog.get_logger()
 
@@ -60,56 +62,90 @@ def is_transparent(rule: Rule, status: int) -> bool:
     return 400 <= status <= 599 if shown == "all" else status in shown
 
 
-async def send_opening(
-    answer: Answer, target: Target, rule: Rule, opening: NotFound | PassedOn | Failed | InStore
-) -> str:
-    """Answer for an opening without a body; what it was, for the counters."""
+async def send_opening(miss: Miss, opening: NotFound | PassedOn | Failed | InStore) -> None:
+    """Answer for an opening without a body, and count it."""
     match opening:
         case NotFound():
-            await send_not_found(answer, target, rule, opening)
-            return "absent"
+            await send_not_found(miss, opening.answer)
         case PassedOn():
             headers = [] if opening.location is None else [(b"location", raw(opening.location))]
-            await answer.whole(opening.status, sendable(headers))
-            return "passed_redirect"
+            await miss.answer.whole(opening.status, sendable(headers))
+            miss.answered("passed_redirect")
         case Failed():
-            return await send_failed(answer, target, rule, opening)
+            await _send_failed(miss, opening)
         case InStore():  # stored, and gone again before we read it
-            await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
-            return "absent"
+            await send_not_found(miss)
         case _:
             assert_never(opening)
 
 
-async def send_not_found(answer: Answer, target: Target, rule: Rule, opening: NotFound) -> None:
-    """A5, or A6 with the origin's own page."""
-    kept = opening.answer
-    if kept is not None and is_transparent(rule, kept.status):
-        await _send_kept(answer, kept, rule)
+def passed_on(miss: Miss, fetched: Fetched) -> RawHeaders:
+    """Of an origin's answer that is no pull, the headers that go to the client."""
+    meta = object_meta(
+        fetched.headers, miss.plan, key=miss.target.key, url=fetched.url, attempt="", fetched_at=""
+    )
+    return from_origin(
+        fetched.headers,
+        meta,
+        user_meta=miss.plan.store.user_meta,
+        set_headers=miss.rule.answer.return_headers,
+    )
+
+
+async def send_not_found(miss: Miss, kept: OriginAnswer | None = None) -> None:
+    """A5, or A6 with the origin's own page `kept`."""
+    if kept is not None and is_transparent(miss.rule, kept.status):
+        await _send_kept(miss.answer, kept, miss.rule)
     else:
-        await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
+        await miss.answer.error(s3_error.NO_SUCH_KEY, resource=miss.target.resource)
+    miss.answered("absent")
 
 
-async def send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed) -> str:
+async def was_absent(miss: Miss) -> bool:
+    """Whether the key is known to be at no origin; then that was the answer (A5, A30)."""
+    target = miss.target
+    known = miss.parts.absent.find(target.bucket, target.key, rule=miss.rule.name, epoch=miss.plan.epoch)
+    if known is None:
+        return False
+    await send_not_found(miss, known.answer)
+    return True
+
+
+async def was_refused(miss: Miss) -> bool:
+    """Whether this client asks for more misses than one may; then that was the answer."""
+    wait_s = miss.parts.admission.ask(miss.request.client.address)
+    if wait_s is None:
+        return False
+    await refuse(miss, retry_after_s=wait_s)
+    return True
+
+
+async def refuse(miss: Miss, *, retry_after_s: float) -> None:
+    """Nothing is asked for this client now."""
+    await send_slow_down(miss.answer, miss.target, retry_after_s=retry_after_s)
+    miss.answered("refused")
+
+
+async def _send_failed(miss: Miss, failed: Failed) -> None:
     """A9 to A11, A14, A25, and a store that does not answer; and one line that tells the operator why."""
-    what = await _send_failed(answer, target, rule, failed)
+    miss.answered(await _send_cause(miss, failed))
     cause = root(failed.error)
     if not isinstance(cause, BudgetExhausted):
         log.info(
             "miss_failed",
-            key=target.key,
-            answered=answer.status,
+            key=miss.target.key,
+            answered=miss.answer.status,
             origin=cause.origin if isinstance(cause, OriginError) else "",
             origin_status=cause.status if isinstance(cause, OriginError | StoreError) else None,
             reason=cause.reason,
             error=str(failed.error),
         )
-    return what
 
 
-async def _send_failed(answer: Answer, target: Target, rule: Rule, failed: Failed) -> str:
-    error = failed.error
-    cause = root(error)
+async def _send_cause(miss: Miss, failed: Failed) -> str:
+    """Answer a failure; what it was, for the counters."""
+    answer, target, rule = miss.answer, miss.target, miss.rule
+    cause = root(failed.error)
     if isinstance(cause, BudgetExhausted):
         await send_slow_down(answer, target, retry_after_s=cause.retry_after_s or 1.0)
         return "budget"

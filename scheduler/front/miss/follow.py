@@ -14,16 +14,13 @@ from scheduler.front.http import s3_error
 from scheduler.front.http.conditional import precondition_holds
 from scheduler.front.http.object_headers import raw
 from scheduler.front.http.range_header import resolve
-from scheduler.front.miss.answer import keeps_error_body, send_opening, send_slow_down, send_unavailable
+from scheduler.front.miss.answer import keeps_error_body, send_opening, send_unavailable, was_refused
 from scheduler.front.pull.fill import Fill, InStore, Opened, is_for_one
 from scheduler.front.pull.spool import BodyUnavailable
 
 if TYPE_CHECKING:
-    from scheduler.front.http.answer import Answer
     from scheduler.front.http.range_header import RangeSpec
-    from scheduler.front.http.request import Request
-    from scheduler.front.http.target import Target
-    from scheduler.front.parts import Parts
+    from scheduler.front.miss.miss import Miss
     from scheduler.front.pull.fill import Seat
     from scheduler.rules.model import Rule
     from workers.plan import FetchItem, FetchPlan
@@ -43,73 +40,44 @@ def new_fill(rule: Rule, plan: FetchPlan, item: FetchItem, *, looked_at: float) 
     )
 
 
-async def follow(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    fill: Fill,
-    spec: RangeSpec | None,
-    *,
-    plan: FetchPlan,
-    item: FetchItem,
-    may_leave: bool = False,
-) -> bool:
+async def follow(miss: Miss, fill: Fill, spec: RangeSpec | None, *, may_leave: bool = False) -> bool:
     """Give this client what a running fill brings, or what the origin has for it alone (F61).
 
-    `plan` and `item` are those of this very request. False: nothing was sent, because the range begins far
-    beyond what has arrived (only with `may_leave`).
+    False: nothing was sent, because the range begins far beyond what has arrived (only with `may_leave`).
     """
+    parts, target = miss.parts, miss.target
     seat = fill.join()
     try:
         opening = await asyncio.shield(fill.opening)
-        if fill.plan.headers != plan.headers and is_for_one(opening, fill.plan):
+        if fill.plan.headers != miss.plan.headers and is_for_one(opening, fill.plan):
             seat.leave()
-            wait_s = parts.admission.ask(request.client.address)
-            if wait_s is not None:
-                parts.stats.answered("refused", target.bucket, rule.name)
-                await send_slow_down(answer, target, retry_after_s=wait_s)
+            if await was_refused(miss):
                 return True
-            own = new_fill(rule, plan, item, looked_at=fill.looked_at)
+            own = new_fill(miss.rule, miss.plan, miss.item, looked_at=fill.looked_at)
             parts.herd.start(own, parts.pump.run_alone, shared=False)
-            return await follow(parts, request, answer, target, rule, own, spec, plan=plan, item=item)
+            return await follow(miss, own, spec)
         if isinstance(opening, InStore):
-            status = await serve_hit(parts, request, answer, target)
+            status = await serve_hit(parts, miss.request, miss.answer, target)
             if status is None:
                 return True
             if status >= 500:
-                parts.stats.answered("store_failed", target.bucket, rule.name)
-                await send_unavailable(answer, target)
+                miss.answered("store_failed")
+                await send_unavailable(miss.answer, target)
                 return True
         if not isinstance(opening, Opened):
-            parts.stats.answered(await send_opening(answer, target, rule, opening), target.bucket, rule.name)
+            await send_opening(miss, opening)
             return True
-        if not precondition_holds(request.by_name, opening.validators):
-            parts.stats.answered("origin", target.bucket, rule.name)
-            await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
+        if not precondition_holds(miss.request.by_name, opening.validators):
+            miss.answered("origin")
+            await miss.answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
             return True
-        return await _send_body(
-            parts, request, answer, target, rule, fill, opening, spec, seat, plan, item, may_leave=may_leave
-        )
+        return await _send_body(miss, fill, opening, spec, seat, may_leave=may_leave)
     finally:
         seat.leave()
 
 
 async def _send_body(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    fill: Fill,
-    opened: Opened,
-    spec: RangeSpec | None,
-    seat: Seat,
-    plan: FetchPlan,
-    item: FetchItem,
-    *,
-    may_leave: bool,
+    miss: Miss, fill: Fill, opened: Opened, spec: RangeSpec | None, seat: Seat, *, may_leave: bool
 ) -> bool:
     """The body of a fill, or the part of it that was asked for (A1, A2, A16, A17)."""
     status, headers, length = 200, list(opened.headers), opened.length
@@ -117,10 +85,10 @@ async def _send_body(
     if spec is not None and opened.length is not None:
         part = resolve(spec, opened.length)
         if part is None:
-            parts.stats.answered("origin", target.bucket, rule.name)
-            await answer.error(
+            miss.answered("origin")
+            await miss.answer.error(
                 s3_error.INVALID_RANGE,
-                resource=target.resource,
+                resource=miss.target.resource,
                 headers=[(b"content-range", b"bytes */%d" % opened.length)],
             )
             return True
@@ -133,15 +101,14 @@ async def _send_body(
     except BodyUnavailable:
         # Its beginning is gone from memory and disk: the store will have it, or another pull of our own.
         seat.take()
-        parts.herd.forget(fill)
-        again = parts.herd.start(new_fill(rule, plan, replace(item), looked_at=0.0))
-        return await follow(
-            parts, request, answer, target, rule, again, spec, plan=plan, item=item, may_leave=may_leave
-        )
+        herd = miss.parts.herd
+        herd.forget(fill)
+        again = herd.start(new_fill(miss.rule, miss.plan, replace(miss.item), looked_at=0.0))
+        return await follow(miss, again, spec, may_leave=may_leave)
     seat.take()
-    parts.stats.origin_served(request, target, rule.name)
+    miss.origin_served()
     try:
-        await answer.stream(status, headers, reader.chunks(), length=length)
+        await miss.answer.stream(status, headers, reader.chunks(), length=length)
     finally:
         reader.close()
     return True

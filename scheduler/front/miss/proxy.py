@@ -9,69 +9,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.front.http import s3_error
-from scheduler.front.miss.answer import send_not_found, send_slow_down
-from scheduler.front.pull.fill import NotFound
+from scheduler.front.miss.answer import refuse, send_not_found, send_slow_down, was_absent, was_refused
 from scheduler.front.pull.jobs import Queued
 from scheduler.rules.planning import origin_url
 
 if TYPE_CHECKING:
-    from scheduler.front.http.answer import Answer
-    from scheduler.front.http.request import Request
-    from scheduler.front.http.target import Target
+    from scheduler.front.miss.miss import Miss
     from scheduler.front.parts import Parts
-    from scheduler.rules.model import Rule
-    from workers.plan import FetchItem, FetchPlan, Origin
+    from workers.plan import FetchPlan, Origin
 
 #: Seconds after which a client may find the object in the store (A29).
 RETRY_S = 2.0
 
 
-async def serve_proxy(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    plan: FetchPlan,
-    item: FetchItem,
-) -> None:
-    """Answer a GET of a missing key under a Proxy rule; `plan` is the one of a queued pull (H9)."""
-    bucket, name = target.bucket, rule.name
-    known = parts.absent.find(bucket, target.key, rule=name, epoch=plan.epoch)
-    if known is not None:
-        parts.stats.answered("absent", bucket, name)
-        await send_not_found(answer, target, rule, NotFound(answer=known.answer))
+async def serve_proxy(miss: Miss) -> None:
+    """Answer a GET of a missing key under a Proxy rule; its plan is the one of a queued pull (H9)."""
+    if await was_absent(miss) or await was_refused(miss):
         return
-    wait_s = parts.admission.ask(request.client.address)
-    if wait_s is not None:
-        parts.stats.answered("refused", bucket, name)
-        await send_slow_down(answer, target, retry_after_s=wait_s)
-        return
-    match await parts.jobs.ask(plan, item):
+    match await miss.parts.jobs.ask(miss.plan, miss.item):
         case Queued.ABSENT | Queued.TOMBSTONE:
-            parts.stats.answered("absent", bucket, name)
-            await send_not_found(answer, target, rule, NotFound())
+            await send_not_found(miss)
             return
         case Queued.FULL:
-            parts.stats.answered("refused", bucket, name)
-            await send_slow_down(answer, target, retry_after_s=RETRY_S)
+            await refuse(miss, retry_after_s=RETRY_S)
             return
         case Queued.ACCEPTED | Queued.DUPLICATE | Queued.UNKNOWN:
             pass
-    reply = rule.answer.proxy_reply
-    origin = picked(parts, plan)
+    reply, answer, target = miss.rule.answer.proxy_reply, miss.answer, miss.target
+    origin = picked(miss.parts, miss.plan)
     if reply == "not_found":
-        parts.stats.answered("proxied", bucket, name)
+        miss.answered("proxied")
         await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
     elif reply == "retry" or origin.credential is not None:  # A31: a redirect would lead to 403
-        parts.stats.answered("proxied", bucket, name)
+        miss.answered("proxied")
         await send_slow_down(answer, target, retry_after_s=RETRY_S)
     else:
-        parts.stats.origin_served(request, target, name)
+        miss.origin_served()
         await answer.whole(
-            rule.answer.redirect_code,
+            miss.rule.answer.redirect_code,
             [
-                (b"location", origin_url(origin, item).encode("ascii")),
+                (b"location", origin_url(origin, miss.item).encode("ascii")),
                 (b"cache-control", b"no-store"),
             ],
         )

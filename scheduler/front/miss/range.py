@@ -16,9 +16,9 @@ import structlog
 from scheduler.front.http import s3_error
 from scheduler.front.http.answer import Interrupted
 from scheduler.front.http.conditional import precondition_holds
-from scheduler.front.http.object_headers import from_origin, origin_validators, raw
+from scheduler.front.http.object_headers import origin_validators, raw
 from scheduler.front.http.range_header import header_value, is_answer, parse_content_range
-from scheduler.front.miss.answer import keeps_error_body, root, send_not_found, send_opening
+from scheduler.front.miss.answer import keeps_error_body, passed_on, root, send_not_found, send_opening
 from scheduler.front.miss.follow import follow, new_fill
 from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue, is_for_one
 from scheduler.front.pull.pump import worth_queueing
@@ -26,19 +26,13 @@ from workers.answers import Absent, PassedRedirect
 from workers.errors import OriginError, OriginPartial, OriginsExhausted, TransferError
 from workers.origin.fetch.sharing import withheld
 from workers.plan import Lane
-from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from scheduler.front.http.answer import Answer
     from scheduler.front.http.range_header import RangeSpec
-    from scheduler.front.http.request import Request
-    from scheduler.front.http.target import Target
-    from scheduler.front.parts import Parts
-    from scheduler.rules.model import Rule
+    from scheduler.front.miss.miss import Miss
     from workers.origin.fetch.fetcher import Fetched, FetchSession
-    from workers.plan import FetchItem, FetchPlan
 
 log = structlog.get_logger()
 
@@ -48,29 +42,18 @@ NO_RANGES_S = 60.0
 WAIT_S = 10.0
 
 
-async def serve_range_miss(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    plan: FetchPlan,
-    item: FetchItem,
-    spec: RangeSpec,
-    *,
-    looked_at: float,
-) -> None:
+async def serve_range_miss(miss: Miss, spec: RangeSpec, *, looked_at: float) -> None:
     """Answer a GET with a single range that no running fill can serve soon."""
-    name = (target.bucket, target.key)
+    parts, name = miss.parts, (miss.target.bucket, miss.target.key)
     first = parts.ranges_opening.get(name)
     if first is not None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
                 await first.wait()
         fill = parts.herd.running(*name)
-        until = parts.no_ranges.get((target.bucket, rule.name), 0.0)
+        until = parts.no_ranges.get((miss.target.bucket, miss.rule.name), 0.0)
         if fill is not None and until > asyncio.get_running_loop().time():
-            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
+            await follow(miss, fill, spec)
             return
         first = parts.ranges_opening.get(name)
     opening = asyncio.Event()
@@ -84,30 +67,24 @@ async def serve_range_miss(
             del parts.ranges_opening[name]
 
     try:
-        await _ask(parts, request, answer, target, rule, plan, item, spec, found_out, looked_at)
+        await _ask(miss, spec, found_out, looked_at)
     finally:
         found_out()
 
 
-async def _ask(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    plan: FetchPlan,
-    item: FetchItem,
-    spec: RangeSpec,
-    found_out: Callable[[], None],
-    looked_at: float,
-) -> None:
+async def _ask(miss: Miss, spec: RangeSpec, found_out: Callable[[], None], looked_at: float) -> None:
+    parts, target, rule, plan = miss.parts, miss.target, miss.rule, miss.plan
     if await parts.claims.withheld(plan, target.key):
-        parts.stats.answered("absent", target.bucket, rule.name)
-        await send_not_found(answer, target, rule, NotFound())
+        await send_not_found(miss)
         return
+
+    def knows_no_ranges() -> None:
+        loop = asyncio.get_running_loop()
+        parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+
     async with contextlib.AsyncExitStack() as stack:
         session = parts.fetcher.session(
-            plan, item, lane=Lane.HOT, range_header=header_value(spec), keep_error_body=True
+            plan, miss.item, lane=Lane.HOT, range_header=header_value(spec), keep_error_body=True
         )
         await stack.enter_async_context(session)
 
@@ -115,13 +92,12 @@ async def _ask(
             # What this origin says of ranges is worth nothing, so the whole object is, as if it knew none.
             log.info("wrong_range", bucket=target.bucket, key=target.key, got=got)
             await stack.aclose()
-            loop = asyncio.get_running_loop()
-            parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+            knows_no_ranges()
             fill = parts.herd.running(target.bucket, target.key)
             if fill is None:
-                fill = parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
+                fill = parts.herd.start(new_fill(rule, plan, miss.item, looked_at=looked_at))
             found_out()
-            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
+            await follow(miss, fill, spec)
 
         try:
             opened = await session.open()
@@ -130,11 +106,10 @@ async def _ask(
             if isinstance(cause, OriginPartial) and cause.status == 200:
                 await whole_instead("a part under status 200")
                 return
-            await _failed(parts, answer, target, rule, plan, item, error)
+            await _failed(miss, error)
             return
         if isinstance(opened, Absent):
             kept = opened.answer if keeps_error_body(rule) else None
-            not_found = NotFound(answer=kept)
             if not is_for_one(NotFound(answer=opened.answer), plan):
                 parts.absent.remember(
                     target.bucket,
@@ -145,54 +120,39 @@ async def _ask(
                     answer=kept,
                 )
                 await parts.claims.mark_absent(plan, target.key)
-            parts.stats.answered(
-                await send_opening(answer, target, rule, not_found), target.bucket, rule.name
-            )
+            await send_not_found(miss, kept)
             return
         if isinstance(opened, PassedRedirect):
-            passed = PassedOn(status=opened.status, location=opened.location)
-            parts.stats.answered(await send_opening(answer, target, rule, passed), target.bucket, rule.name)
+            await send_opening(miss, PassedOn(status=opened.status, location=opened.location))
             return
         if opened.status == 200:
             # A16, A17: this very answer is the pull.
-            loop = asyncio.get_running_loop()
-            parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+            knows_no_ranges()
             fill = parts.herd.running(target.bucket, target.key)
             if fill is None:
                 stack.pop_all()
                 owned: FetchSession = session
-                fill = new_fill(rule, plan, item, looked_at=looked_at)
+                fill = new_fill(rule, plan, miss.item, looked_at=looked_at)
                 parts.herd.start(fill, lambda fill: parts.pump.run_opened(fill, owned, opened))
             found_out()
-            await follow(parts, request, answer, target, rule, fill, spec, plan=plan, item=item)
+            await follow(miss, fill, spec)
             return
         if not is_answer(spec, opened.content_range):
             await whole_instead(opened.content_range)  # another part than was asked for
             return
         found_out()
         if plan.store.private or withheld(opened.headers, plan) is None:
-            pull_in_background(parts, rule, plan, item, looked_at)
-        await _send_part(parts, request, answer, target, rule, plan, opened)
+            pull_in_background(miss, looked_at)
+        await _send_part(miss, opened)
 
 
-async def _send_part(
-    parts: Parts,
-    request: Request,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    plan: FetchPlan,
-    opened: Fetched,
-) -> None:
+async def _send_part(miss: Miss, opened: Fetched) -> None:
     """A15: the origin's 206, as it stands."""
-    parts.stats.origin_served(request, target, rule.name)
-    if not precondition_holds(request.by_name, origin_validators(opened.headers)):
-        await answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
+    miss.origin_served()
+    if not precondition_holds(miss.request.by_name, origin_validators(opened.headers)):
+        await miss.answer.error(s3_error.PRECONDITION_FAILED, resource=miss.target.resource)
         return
-    meta = object_meta(opened.headers, plan, key=target.key, url=opened.url, attempt="", fetched_at="")
-    headers = from_origin(
-        opened.headers, meta, user_meta=plan.store.user_meta, set_headers=rule.answer.return_headers
-    )
+    headers = passed_on(miss, opened)
     length = opened.length
     if opened.content_range is not None:
         headers.append((b"content-range", raw(opened.content_range)))
@@ -201,47 +161,39 @@ async def _send_part(
             length = part[0].length
     try:
         async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", opened.chunks())) as chunks:
-            await answer.stream(206, headers, chunks, length=length)
+            await miss.answer.stream(206, headers, chunks, length=length)
     except OriginError as error:
         raise Interrupted(error.reason) from error
 
 
-async def _failed(
-    parts: Parts,
-    answer: Answer,
-    target: Target,
-    rule: Rule,
-    plan: FetchPlan,
-    item: FetchItem,
-    error: TransferError,
-) -> None:
+async def _failed(miss: Miss, error: TransferError) -> None:
+    plan = miss.plan
     kept = error.answer if isinstance(error, OriginsExhausted) else None
     wrong_range = kept is not None and kept.status == 416
     asynchronous = kept is not None and kept.status == plan.async_status
     if plan.store.save and (wrong_range or asynchronous or worth_queueing(error)):
-        parts.jobs.offer(for_queue(plan), item)
+        miss.parts.jobs.offer(for_queue(plan), miss.item)
     if kept is not None and wrong_range:
         # A18: the range is wrong, the object is there.
-        parts.stats.answered("origin", target.bucket, rule.name)
+        miss.answered("origin")
         content_range = kept.header("content-range") or ""
         parsed = parse_content_range(content_range)
         headers = [] if parsed is None or parsed[0] is not None else [(b"content-range", raw(content_range))]
-        await answer.error(s3_error.INVALID_RANGE, resource=target.resource, headers=headers)
+        await miss.answer.error(s3_error.INVALID_RANGE, resource=miss.target.resource, headers=headers)
         return
-    if isinstance(root(error), OriginError) and not keeps_error_body(rule):
+    if isinstance(root(error), OriginError) and not keeps_error_body(miss.rule):
         kept = None
-    parts.stats.answered(
-        await send_opening(answer, target, rule, Failed(error=error, answer=kept)), target.bucket, rule.name
-    )
+    await send_opening(miss, Failed(error=error, answer=kept))
 
 
-def pull_in_background(parts: Parts, rule: Rule, plan: FetchPlan, item: FetchItem, looked_at: float) -> None:
+def pull_in_background(miss: Miss, looked_at: float) -> None:
     """The whole object once: by a worker, or by ourselves when the queue does not take it (A15, A26)."""
-    if not plan.store.save or parts.herd.running(plan.bucket, item.key) is not None:
+    herd, rule, plan, item = miss.parts.herd, miss.rule, miss.plan, miss.item
+    if not plan.store.save or herd.running(plan.bucket, item.key) is not None:
         return
 
     def ourselves() -> None:
-        if parts.herd.running(plan.bucket, item.key) is None:
-            parts.herd.start(new_fill(rule, plan, item, looked_at=looked_at))
+        if herd.running(plan.bucket, item.key) is None:
+            herd.start(new_fill(rule, plan, item, looked_at=looked_at))
 
-    parts.jobs.offer(for_queue(plan), item, refused=ourselves)
+    miss.parts.jobs.offer(for_queue(plan), item, refused=ourselves)

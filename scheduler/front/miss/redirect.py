@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 from scheduler.rules.planning import location
 
 if TYPE_CHECKING:
-    from scheduler.front.http.answer import Answer
-    from scheduler.front.http.target import Target
-    from scheduler.front.parts import Parts
-    from scheduler.rules.model import Rule
-    from workers.plan import FetchItem, FetchPlan
+    from scheduler.front.miss.miss import Miss
 
 
-async def serve_redirect(
-    parts: Parts, answer: Answer, target: Target, rule: Rule, plan: FetchPlan, item: FetchItem
-) -> None:
+async def serve_redirect(miss: Miss) -> None:
     """Send the client to the origin."""
-    parts.stats.answered("redirect", target.bucket, rule.name)
-    await answer.whole(rule.answer.redirect_code, [(b"location", location(plan, item).encode("ascii"))])
+    miss.answered("redirect")
+    target = location(miss.plan, miss.item)
+    await miss.answer.whole(miss.rule.answer.redirect_code, [(b"location", target.encode("ascii"))])
