@@ -19,7 +19,7 @@ from support.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreRejected, StoreUnavailable
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.guarantees import CreateOnly
-from workers.store.known_stores import MOTO, RCLONE, SEAWEEDFS, recognised
+from workers.store.known_stores import MOTO, SEAWEEDFS, recognised
 from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
 from workers.store.probe.trial import versions_of
@@ -234,15 +234,20 @@ async def test_p13_p15_keys_like_others_are_held_or_listed_as_not_representable(
     assert await read(store, bucket, kept) == (None if hidden else b"kept")
 
 
-async def test_p15_empty_directory_marker_is_held_everywhere(store, known, bucket):
-    """U35, P15: `photos/` without a body."""
-    if known is RCLONE:
-        pytest.skip("a marker becomes a file there, and nothing can lie below it: `keys` in its row")
-    assert (await put(store, bucket, "photos/", b"")).created
+async def test_p15_empty_directory_marker_is_held_or_refused_before_it_hides_another_key(
+    store, known, bucket
+):
+    """U35, P15: `photos/` without a body; a store of paths would make a file `photos` of it."""
+    if "directory_marker" in known.guarantees.unrepresentable:
+        with pytest.raises(KeyNotRepresentable):
+            await put(store, bucket, "photos/", b"")
+    else:
+        assert (await put(store, bucket, "photos/", b"")).created
+        info = await store.head(bucket, "photos/")
+        assert info is not None
+        assert info.size == 0
+    assert await store.head(bucket, "photos") is None
     assert (await put(store, bucket, "photos/1.png", b"one")).created
-    info = await store.head(bucket, "photos/")
-    assert info is not None
-    assert info.size == 0
 
 
 async def test_listing_comes_in_pages_with_sizes_and_etags(store, bucket):

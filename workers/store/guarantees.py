@@ -37,6 +37,7 @@ _HEADERS = {
 KeyKind = Literal[
     "double_slash",
     "trailing_slash",
+    "directory_marker",
     "dot_segment",
     "below_object",
     "backslash",
@@ -52,19 +53,19 @@ _ODD = re.compile(
 _KINDS: tuple[tuple[KeyKind, re.Pattern[str]], ...] = (
     ("double_slash", re.compile(r"//|^/")),
     ("trailing_slash", re.compile(r"/$")),
+    ("directory_marker", re.compile(r"/$")),
     ("dot_segment", re.compile(r"(?:^|/)\.\.?(?:/|$)")),
     ("backslash", re.compile(r"\\")),
     ("uploads_segment", re.compile(r"(?:^|/)\.uploads(?:/|$)")),
     ("versions_segment", re.compile(r"\.versions(?:/|$)")),
 )
 #: Of these kinds the store gives one key the object of another.
-_CONFUSED = frozenset(
-    {"double_slash", "trailing_slash", "dot_segment", "backslash", "uploads_segment", "versions_segment"}
-)
+_CONFUSED = frozenset(kind for kind, _ in _KINDS)
 
 _KEY_WORDS: dict[str, str] = {
     "double_slash": "keys with `//` collapse into the key with `/`",
     "trailing_slash": "an object whose key ends with `/` loses its body",
+    "directory_marker": "an empty object whose key ends with `/` becomes the one without it",
     "dot_segment": "keys with a `.` or `..` segment are refused or moved",
     "below_object": "`a` and `a/b` cannot both exist",
     "backslash": "keys with `\\` collapse into the key with `/`",
@@ -120,7 +121,7 @@ class StoreGuarantees:
     def refuses(self, key: str, size: int | None) -> str | None:
         """Why this key cannot be held distinctly, or None when nothing is known against it.
 
-        `size` is the body's length in bytes, None when unknown: an empty object may end with `/` everywhere.
+        `size` is the body's length in bytes, None when unknown: most stores take an empty object that ends with `/`.
         """
         if not self.unrepresentable or _ODD.search(key) is None:
             return None

@@ -217,7 +217,9 @@ RCLONE: Final = KnownStore(
         object_tags=True,
         collation="bytes",
         start_after=True,
-        unrepresentable=frozenset({"below_object", "dot_segment", "double_slash", "trailing_slash"}),
+        unrepresentable=frozenset(
+            {"below_object", "directory_marker", "dot_segment", "double_slash", "trailing_slash"}
+        ),
         proven=True,
     ),
     deviations=(
@@ -235,7 +237,8 @@ RCLONE: Final = KnownStore(
         ),
         Deviation(
             point="keys",
-            keys="`a//b`, `/a`; `a` beside `a/b` (500); `a/` beside `a`; `.` and `..` segments",
+            keys="`a//b`, `/a`; `a` beside `a/b` (500); `a/`, also empty (it is the file `a`); `.` and "
+            "`..` segments",
             what="cannot be held distinctly: they are paths of a file system",
             remedy="listed as `key_not_representable`; look for them with a dry scan before the move",
         ),

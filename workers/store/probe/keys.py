@@ -57,6 +57,8 @@ async def unrepresentable(trial: Trial) -> frozenset[KeyKind]:
     await trial.put("m", b"plain")
     if await trial.put_odd("m/", b"slash") >= 300 or await _bodies(trial, "m", "m/") != [b"plain", b"slash"]:
         found.add("trailing_slash")
+    if await trial.put_odd("e/f/", b"") >= 300 or await _bodies(trial, "e/f/", "e/f") != [b"", None]:
+        found.add("directory_marker")
     await trial.put("b/a/b", b"plain")
     if await trial.put_odd("b/a\\b", b"back") >= 300 or await _bodies(trial, "b/a/b", "b/a\\b") != [
         b"plain",

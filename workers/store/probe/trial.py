@@ -1,7 +1,7 @@
 """The requests of one probe: everything happens under `.ferryman/probe/<token>/`, and is removed afterwards.
 
-Owns what was written and its removal. What the answers prove is judged beside it, in `probe_writes`,
-`probe_keys` and `probe_parts`.
+Owns what was written and its removal. What the answers prove is judged beside it, in `writes`, `keys` and
+`parts`.
 """
 
 from __future__ import annotations
