@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.machine.processes import GRACE_S
+from support.real import skip_or_fail
 from workers.settings import LimitSettings
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
@@ -40,7 +41,7 @@ def test_a_unit_is_hardened_and_may_drain(path):
 def test_systemd_finds_little_that_a_unit_leaves_open(path, tmp_path):
     """Exposure of at most 2.0 of 10, by systemd's own count."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+        skip_or_fail("systemd-analyze is not installed")
     unit = tmp_path / path.name.replace("@.", "@hot.")
     shutil.copy(path, unit)
     done = subprocess.run(
@@ -52,7 +53,7 @@ def test_systemd_finds_little_that_a_unit_leaves_open(path, tmp_path):
 
 def test_systemd_accepts_the_units(tmp_path):
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+        skip_or_fail("systemd-analyze is not installed")
     ferryman = Path(sys.executable).parent / "ferryman"
     for path in UNITS:
         text = path.read_text(encoding="utf-8").replace("/opt/ferryman/.venv/bin/ferryman", str(ferryman))

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from scheduler import cli
 from scheduler.examples import EXAMPLES
+from support.real import skip_or_fail
 
 #: Where the console script of this very installation is.
 BIN = Path(sys.executable).parent
@@ -141,7 +142,7 @@ def test_the_script_for_another_shell_is_what_that_shell_can_read(shell, tmp_pat
     script = CliRunner().invoke(cli.cli, ["completion", shell]).output
     assert "_FERRYMAN_COMPLETE" in script
     if shutil.which(shell) is None:
-        pytest.skip(f"needs {shell}")
+        skip_or_fail(f"{shell} is not installed")
     path = tmp_path / "script"
     path.write_text(script)
     subprocess.run([shell, "-n", str(path)], check=True)
