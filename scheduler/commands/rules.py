@@ -65,7 +65,7 @@ def check(
     found = _read(file, settings, bucket, as_json=as_json)
     warnings: list[dict[str, Any]] = []
     for name, (ruleset, notes) in found.items():
-        warnings += [{"bucket": name, **_problem_data(note)} for note in notes]
+        warnings += [{"bucket": name, **note.to_json()} for note in notes]
         if not no_resolve:
             warnings += [
                 {
@@ -253,7 +253,7 @@ def _read(file: Path, settings: Settings | None, bucket: str | None, *, as_json:
     except DocumentError as error:
         if not as_json:
             raise
-        problems = [_problem_data(problem) for problem in error.problems]
+        problems = [problem.to_json() for problem in error.problems]
         echo_json({"ok": False, "file": file_name(file), "problems": problems, "more": error.more})
         raise SystemExit(2) from error
 
@@ -316,15 +316,6 @@ def _write(text: str, out: Path | None) -> None:
         say(text, nl=not text.endswith("\n"))
     else:
         out.write_text(text, encoding="utf-8")
-
-
-def _problem_data(problem: Any) -> dict[str, Any]:
-    return {
-        "path": problem.path,
-        "line": problem.line,
-        "kind": problem.kind.value,
-        "message": problem.message,
-    }
 
 
 def _summary(ruleset: RuleSet) -> dict[str, Any]:

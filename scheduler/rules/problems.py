@@ -70,6 +70,10 @@ class Problem:
         place = f"line {self.line}: " if self.line else ""
         return f"{place}{self._told}"
 
+    def to_json(self) -> dict[str, str | int]:
+        """As plain values, for the API and `--json`; `line` is 0 where there is none."""
+        return {"path": self.path, "line": self.line, "kind": self.kind.value, "message": self.message}
+
     def of_file(self, name: str) -> str:
         """The same as `name:line: …`, as compilers and the settings write it."""
         place = f"{name}:{self.line}" if self.line else name

@@ -84,7 +84,7 @@ def _answering(
         except _Refused as refused:
             return _error(refused.status, refused.error)
         except DocumentError as error:
-            problems = [problem_data(problem) for problem in error.problems]
+            problems = [problem.to_json() for problem in error.problems]
             details = {"problems": problems, "more": error.more}
             return _error(error.http_status, {"code": error.code, "message": str(error), **details})
         except NotExpressible as error:
@@ -136,7 +136,7 @@ class _RulesApi:
         expected = _if_match(request)
         options = read_options(self.services.settings, bucket, owner="api")
         ruleset, warnings = await off_the_loop(_read, await _body(request), options)
-        told = {"warnings": [problem_data(warning) for warning in warnings]}
+        told = {"warnings": [warning.to_json() for warning in warnings]}
         if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
             return JSONResponse({"bucket": bucket, "valid": True, **document.to_data(ruleset), **told})
         self._check_owner(bucket)
@@ -219,16 +219,6 @@ def _read(body: bytes, options: ReadOptions) -> tuple[RuleSet, tuple[Problem, ..
     if root == "WebsiteConfiguration":
         return oss_xml.parse(body, options)
     return cos_xml.parse(body, options)
-
-
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem or warning as plain values; `line` is 0 where there is none."""
-    return {
-        "path": problem.path,
-        "line": problem.line,
-        "kind": problem.kind.value,
-        "message": problem.message,
-    }
 
 
 def change_data(change: Change) -> dict[str, Any]:

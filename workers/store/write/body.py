@@ -6,6 +6,7 @@ Owns how an aiohttp request body is written. A stalled store is noticed by progr
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.payload import Payload
@@ -30,8 +31,9 @@ class _Replayable(Payload):
         self._size = n_bytes
         self._idle_s = idle_s
 
+    @abstractmethod
     def _slices(self) -> Iterator[bytes | memoryview]:
-        raise NotImplementedError
+        """The body from its beginning."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._slices()).decode(encoding, errors)
