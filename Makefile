@@ -46,7 +46,7 @@ lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .

@@ -60,7 +60,9 @@ BREACHES = [
 
 @pytest.fixture(scope="module")
 def graph():
-    return grimp.build_graph(*CONFIG["session_options"]["root_packages"], include_external_packages=True)
+    return grimp.build_graph(
+        *CONFIG["session_options"]["root_packages"], include_external_packages=True, cache_dir=None
+    )
 
 
 def contract(number: int):

@@ -121,7 +121,8 @@ class StoreGuarantees:
     def refuses(self, key: str, size: int | None) -> str | None:
         """Why this key cannot be held distinctly, or None when nothing is known against it.
 
-        `size` is the body's length in bytes, None when unknown: most stores take an empty object that ends with `/`.
+        `size` is the body's length in bytes, None when unknown. Most stores hold an empty object
+        under a key that ends with `/`.
         """
         if not self.unrepresentable or _ODD.search(key) is None:
             return None
