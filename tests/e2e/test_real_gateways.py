@@ -56,7 +56,7 @@ KEYS = {key for key in NAMES.values() if key is not None}
 
 
 def program(name: str) -> str:
-    from conftest import skip_or_fail
+    from support.real import skip_or_fail
 
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import skip_or_fail
 from support.installation import (
     PATIENCE_S,
     Up,
@@ -33,6 +32,7 @@ from support.installation import (
     until,
 )
 from support.processes import die_with_parent, free_ports
+from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 

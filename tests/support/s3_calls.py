@@ -10,8 +10,15 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import botocore.exceptions
+import pytest
 
 from workers.store.wire.signing import Credentials, Signer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY_ID = "CLIENT-KEY"
 SECRET = "client-secret"
@@ -167,3 +174,15 @@ def _unchunked(data: bytes) -> bytes:
         out += data[:n]
         data = data[n + 2 :]
     return out
+
+
+def refusal(call: Callable[..., object], *args: Any, **kwargs: Any) -> tuple[int, str, str]:
+    """Status, code and message of what boto3 was refused."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(*args, **kwargs)
+    error = caught.value.response
+    return (
+        error["ResponseMetadata"]["HTTPStatusCode"],
+        error["Error"]["Code"],
+        error["Error"].get("Message", ""),
+    )

@@ -14,9 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from conftest import skip_or_fail
 from support.gateway import until
 from support.processes import free_ports
+from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

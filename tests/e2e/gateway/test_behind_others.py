@@ -20,9 +20,9 @@ import boto3
 import pytest
 from yarl import URL
 
-from conftest import skip_or_fail
 from support.gateway import until
 from support.processes import free_ports
+from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

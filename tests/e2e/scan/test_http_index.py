@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from conftest import skip_or_fail
 from scheduler.scan.inventory.manifest import ManifestBroken
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
 from support.installation import running_origin
 from support.processes import free_ports
+from support.real import skip_or_fail
 
 NAMES = [
     "a b.txt", "a+b.txt", "a%20b.txt", "100%.txt", "q?1#2.txt", "中é.txt", "quote'\"&<>.txt", "semi;c.txt",

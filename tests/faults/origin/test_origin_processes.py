@@ -23,7 +23,7 @@ from workers.settings import BudgetSettings, OriginSettings
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 A, B = "a.example", "b.example"
 PLAN = FetchPlan(
     bucket="site", rule="r", groups=(OriginGroup(primary=Origin(host=A)), OriginGroup(primary=Origin(host=B)))

@@ -12,7 +12,7 @@ import pytest
 from support.fake_s3 import FakeS3, running_fake_s3
 
 MIB = 1024 * 1024
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[2]
 
 
 async def load(concurrency: int, mib_each: int, budget_mib: int) -> dict:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
+from support.fake_s3 import FakeS3, running_fake_s3
 from support.scripted import CLOSE, RESET, scripted
-from support.stores import store_at
+from support.store_faults import BUCKET, LARGE, Once
+from support.stores import read, store_at
 from workers.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from support.fake_s3 import Fault, Request
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "x"\r\n\r\nok'
 NONE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone"
@@ -82,3 +88,35 @@ async def test_a_broken_answer_is_an_error_of_the_store_and_never_a_short_body(a
     async with scripted([answer, CLOSE]) as told, store_at(f"http://{told.host}", max_retries=0) as store:
         with pytest.raises(StoreError):
             await body_of(store)
+
+
+@pytest.mark.parametrize("fault", [(500, "InternalError"), "truncate", "cut"])
+async def test_p31_listing_that_fails_on_page_three_raises(fault):
+    """P31: an error is never taken for the end."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        for number in range(3500):
+            fake.place(f"k{number:05}", b"")
+        pages = [page async for page in store.list(BUCKET)]
+        assert [len(page.objects) for page in pages] == [1000, 1000, 1000, 500]
+        third = pages[1].continuation
+
+        def broken(request: Request) -> Fault | None:
+            return fault if request.query.get("continuation-token") == third else None
+
+        fake.fault = broken
+        seen = 0
+        with pytest.raises(StoreUnavailable):
+            async for page in store.list(BUCKET):
+                seen += len(page.objects)
+        assert seen == 2000
+        fake.fault = None
+        resumed = [page async for page in store.list(BUCKET, continuation=third)]
+        assert sum(len(page.objects) for page in resumed) == 1500
+
+
+async def test_body_that_breaks_off_is_no_whole_body():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        fake.place("k", LARGE)
+        fake.fault = Once("get", "truncate", times=100)
+        with pytest.raises(StoreUnavailable):
+            await read(store, BUCKET, "k")
