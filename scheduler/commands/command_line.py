@@ -18,7 +18,7 @@ import click
 import orjson
 
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, StoreDenied
-from workers.telemetry.log import printable
+from workers.telemetry.log import json_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -197,8 +197,7 @@ def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 def echo_json(value: Any) -> None:
     """Print one JSON document, keys in order, with a line end."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
-    click.echo(text.decode())
+    click.echo(json_text(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def guarded(command: Callable[..., T]) -> Callable[..., T]:

@@ -220,7 +220,7 @@ async def _dry(settings: Settings, specs: list[InputSpec], *, as_json: bool) -> 
         if as_json:
             found.append({"do": kind, "bucket": one.bucket, "key": one.key})
         else:
-            say(f"{kind:<6} {one.bucket}/{one.key}")
+            say(f"{kind:<6} {one.bucket}/{log.one_line(one.key)}")
 
     def leave(one: MissEvent) -> str:
         """What the rules of the configuration say; of others only those in force could tell."""
@@ -237,7 +237,7 @@ async def _dry(settings: Settings, specs: list[InputSpec], *, as_json: bool) -> 
         if reason and as_json:
             left.append({"bucket": one.bucket, "key": one.key, "reason": reason})
         elif reason:
-            say(f"leave  {one.bucket}/{one.key}: {reason}", err=True)
+            say(f"leave  {one.bucket}/{log.one_line(one.key)}: {reason}", err=True)
         return reason
 
     stop = stop_event()

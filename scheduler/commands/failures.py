@@ -14,7 +14,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-import orjson
 
 from scheduler.commands.command_line import (
     EXIT_FAILED,
@@ -30,6 +29,8 @@ from scheduler.commands.command_line import (
 from scheduler.dispatch.failures import Selection, retry, selected
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
 from workers.ledger.failures import failure_to_json
+from workers.plan import unlistable
+from workers.telemetry.log import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,7 +143,7 @@ def list_(limit: int, config: Path | None, as_json: bool, **filters: Any) -> Non
     now = time.time()
     for row in rows[:limit]:
         what = f"{row.reason:<22} {row.rule:<16} {row.tries:>3}x"
-        say(f"{_ago(now - row.last_at):>6}  {what}  {row.bucket}/{row.key}")
+        say(f"{_ago(now - row.last_at):>6}  {what}  {row.bucket}/{one_line(row.key)}")
     if len(rows) > limit:
         say(f"… and {len(rows) - limit} more; --limit shows them, `export` writes all", err=True)
     summary = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -168,7 +169,7 @@ def show(bucket: str, key: str, config: Path | None, as_json: bool) -> None:
     if as_json:
         echo_json(failure_to_json(found))
         return
-    say(f"key      {found.bucket}/{found.key}")
+    say(f"key      {found.bucket}/{one_line(found.key)}")
     say(f"reason   {found.reason}")
     say(f"message  {found.message}")
     say(f"rule     {found.rule}" + (f"   scan {found.scan}" if found.scan else ""))
@@ -195,18 +196,24 @@ def show(bucket: str, key: str, config: Path | None, as_json: bool) -> None:
 def export(form: str, output: TextIO, config: Path | None, as_json: bool, **filters: Any) -> None:
     """Write the chosen failures to a file, every one of them; --json writes one array."""
     rows = _read(config, filters)
+    shown = printable if output.isatty() else str
     if as_json:
-        output.write(f"{orjson.dumps([failure_to_json(row) for row in rows]).decode()}\n")
+        output.write(f"{json_text([failure_to_json(row) for row in rows])}\n")
     elif form == "ndjson":
-        output.writelines(f"{orjson.dumps(failure_to_json(row)).decode()}\n" for row in rows)
+        output.writelines(f"{json_text(failure_to_json(row))}\n" for row in rows)
     elif form == "keys":
-        output.writelines(f"{row.key}\n" for row in rows)
+        named = [row for row in rows if unlistable(row.key) is None]
+        output.writelines(f"{shown(row.key)}\n" for row in named)
+        if len(named) < len(rows):
+            left = len(rows) - len(named)
+            say(f"{left} key(s) have control characters, which no line can name: see ndjson", err=True)
+        rows = named
     else:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_COLUMNS)
         table.writerows([getattr(row, column) for column in _COLUMNS] for row in rows)
-        output.write(text.getvalue())
+        output.write(shown(text.getvalue()))
     say(f"{len(rows)} failure(s) written", err=True)
 
 
@@ -245,7 +252,7 @@ def retry_(everything: bool, config: Path | None, as_json: bool, **filters: Any)
     else:
         say(f"{retried} sent to the queue, {len(kept)} kept in the list")
         for bucket, key, why in kept:
-            say(f"  {bucket}/{key}: {why}", err=True)
+            say(f"  {bucket}/{one_line(key)}: {why}", err=True)
     if kept:
         raise SystemExit(EXIT_FAILED)
 

@@ -21,6 +21,7 @@ from scheduler.config.quantity import duration
 from scheduler.misses.keys import checked_key
 from scheduler.misses.refusals import Refused
 from workers.errors import BrokerUnavailable, ConfigError
+from workers.telemetry.log import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -85,7 +86,7 @@ def list_(bucket: str, limit: int, config: Path | None, as_json: bool) -> None:
         echo_json([{"key": key, "reason": reason, "left_s": round(left, 3)} for key, reason, left in rows])
         return
     for key, reason, left in rows:
-        say(f"{duration(left):>8}  {reason:<12} {key}")
+        say(f"{duration(left):>8}  {reason:<12} {one_line(key)}")
     say(f"{len(rows)} tombstone(s) in {bucket}", err=True)
 
 

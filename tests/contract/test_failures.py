@@ -220,6 +220,31 @@ async def test_commands_list_show_export_and_waive(services, tmp_path):
     assert (waiver.key, waiver.reason, waiver.by) == ("img/2", "gone for good", "ann")
 
 
+async def test_a_key_with_control_characters_is_one_row_and_no_line_of_an_export(services, tmp_path):
+    """Exported as a line, `img/a` LF `other` would come back as two keys that nobody chose."""
+    import asyncio
+
+    await services.ledger.failures.add(
+        [failed("img/a\nother\x1b[2J", "key_not_representable"), failed("b\x85")]
+    )
+
+    async def run(*arguments: str):
+        return await asyncio.to_thread(invoke, services, tmp_path, *arguments)
+
+    shown = (await run("list")).stdout.splitlines()
+    assert sorted(line.rpartition("site/")[2] for line in shown) == ["b\\x85", "img/a\\nother\\x1b[2J"]
+    keys = await run("export", "--format", "keys")
+    assert keys.stdout == "b\x85\n"
+    assert "1 key(s) have control characters" in keys.stderr
+    assert "1 failure(s) written" in keys.stderr
+    lines = (await run("export")).stdout
+    assert "\x85" not in lines
+    assert {json.loads(line)["key"] for line in lines.splitlines()} == {"img/a\nother\x1b[2J", "b\x85"}
+    whole = (await run("list", "--json")).stdout
+    assert {row["key"] for row in json.loads(whole)["failures"]} == {"img/a\nother\x1b[2J", "b\x85"}
+    assert "\x85" not in whole
+
+
 async def test_api_lists_shows_retries_and_waives(services):
     await services.ledger.failures.add([failed("img/a b"), failed("img/2", "origin_status"), failed("old/1")])
     transport = httpx.ASGITransport(app=Starlette(routes=routes(services)))

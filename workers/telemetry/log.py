@@ -193,16 +193,32 @@ def scrub(text: str) -> str:
 
 
 def _dumps(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+    return json_text(value, option=orjson.OPT_NON_STR_KEYS)
 
 
 #: What a terminal would obey instead of show: controls but tab and line feed, and overrides of direction.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+#: Of these, what JSON may hold raw: outside of its strings there is none.
+_OBEYED_IN_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
     """A text for a terminal: what it would obey in the keys and messages of strangers is escaped."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """As `printable`, for a name in a row of a list: tab and line feed are escaped, too."""
+    return printable(text).replace("\t", "\\t").replace("\n", "\\n")
+
+
+def json_text(value: Any, *, option: int = 0) -> str:
+    """A JSON document that a terminal may show: what it would obey stands as an escape, which means the same.
+
+    `option` as `orjson.dumps` takes it; what JSON has no form for is written as its text.
+    """
+    text = orjson.dumps(value, default=str, option=option).decode("utf-8", "replace")
+    return _OBEYED_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _printable_values(_: Any, __: str, event: Any) -> Any:

@@ -176,3 +176,14 @@ def test_a_terminal_gets_nothing_to_obey_from_a_key_or_a_message():
     assert "a\\x1b[2Jb\\x07\\u202egpj\\x9b31m\\r" in shown
     assert not set(evil) & {"\x1b", "\x07", "\u202e", "\x9b", "\r"} & set(shown.replace("\x1b[", ""))
     assert log.printable("tab\tand\nline, \u4e2d, e\u0301") == "tab\tand\nline, \u4e2d, e\u0301"
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey_and_means_the_same():
+    stream = io.StringIO()
+    log.configure(form="json", stream=stream)
+    evil = "a\x1b[2Jb\x7f\x85\u202egpj\x9b31m\u2066\r\n\t, \u4e2d"
+    structlog.get_logger().warning("told", key=evil)
+    line = stream.getvalue().removesuffix("\n")
+    assert json.loads(line)["key"] == evil
+    assert {char for char in evil if char in line} == set("a[2Jbgpj31m, \u4e2d")
+    assert log.one_line(evil) == "a\\x1b[2Jb\\x7f\\x85\\u202egpj\\x9b31m\\u2066\\r\\n\\t, \u4e2d"
