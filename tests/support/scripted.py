@@ -1,7 +1,8 @@
 """A raw server that says exactly the bytes it was told, one step a request, over as many connections as come.
 
 A step is the bytes of an answer, or a list of such with pauses between them (seconds, as floats). After a
-step the connection is kept, unless the step ends with `CLOSE` (an orderly end) or `RESET`.
+step the connection is kept, unless the step ends with `CLOSE` (an orderly end) or `RESET`. A request
+beyond the last step finds its connection closed.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Scripted:
             length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
             body = await reader.readexactly(length)
         self.seen.append((number, head + body))
+        if not self.script:
+            return False
         step = self.script.pop(0)
         for piece in step if isinstance(step, list) else [step]:
             if isinstance(piece, float):
