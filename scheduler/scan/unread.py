@@ -25,7 +25,8 @@ async def list_unread(ledger: Ledger, state: ScanState, walk: Walk) -> None:
     if walk.unread:
         places, walk.unread = walk.unread, []
         failures = [refusal(state, one.place, UNREAD_PLACE, one.reason) for one in places]
-        walk.accepted += len(places) - await ledger.failures.add(failures)
+        listed = await ledger.failures.add(failures)
+        walk.accepted += len(places) - listed
 
 
 async def forget_read(ledger: Ledger, state: ScanState) -> None:
