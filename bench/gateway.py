@@ -39,7 +39,7 @@ from scheduler.front.server import serve_gateway
 from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
 from support.gateway import gateway_settings
-from support.seaweed import running_seaweed
+from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from scheduler.config.settings import Settings
-    from support.seaweed import Seaweed
+    from support.store.seaweed import Seaweed
 
 SIZE = 16 * 1024
 BUCKET = "bench"

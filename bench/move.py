@@ -30,7 +30,7 @@ from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 from scheduler.config.settings import Settings
 from scheduler.machine.processes import LaneSize, worker_children
 from scheduler.machine.supervise import Supervisor
-from support.seaweed import running_seaweed
+from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 from workers.ledger.ledger import Ledger
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup

@@ -40,7 +40,7 @@ from scheduler.machine.startup import make_ready
 from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import open_services
 from scheduler.scan.service import ScanService, scan_options
-from support.seaweed import running_seaweed
+from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 from workers.plan import Lane
 from workers.store.guarantees import StoreGuarantees

@@ -24,7 +24,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from support.seaweed import running_seaweed
+from support.store.seaweed import running_seaweed
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.settings import LimitSettings, StoreSettings
 from workers.store.client import ObjectStore

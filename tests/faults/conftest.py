@@ -1,5 +1,5 @@
 """Fixtures of the fault tests: the misbehaving origin."""
 
-from support.chaos import chaos, chaos_thread
+from support.origin.chaos import chaos, chaos_thread
 
 __all__ = ["chaos", "chaos_thread"]

@@ -14,7 +14,7 @@ from scheduler.doctor import redis, store
 from scheduler.doctor.examine import examine
 from scheduler.doctor.model import Finding, Level
 from support.certificates import Authority
-from support.fake_s3 import FakeS3, running_fake_s3
+from support.store.fake_s3 import FakeS3, running_fake_s3
 from support.valkey import running_valkey
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from scheduler.runtime import Services
-    from support.seaweed import Seaweed
+    from support.store.seaweed import Seaweed
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from support.chaos import ChaosOrigin
 from support.gateway import running_gateway
+from support.origin.chaos import ChaosOrigin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

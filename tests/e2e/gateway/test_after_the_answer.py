@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.scripted import scripted
+from support.origin.scripted import scripted
 
 BODY = bytes(range(256)) * 1000
 #: Nothing listens there.

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from support.scripted import scripted
+from support.origin.scripted import scripted
 
 pytestmark = pytest.mark.real
 

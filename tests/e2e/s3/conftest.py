@@ -9,9 +9,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from support.chaos import ChaosOrigin
 from support.gateway import running_gateway
-from support.s3_calls import KEY_ID, SECRET, S3Caller
+from support.origin.chaos import ChaosOrigin
+from support.store.s3_calls import KEY_ID, SECRET, S3Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

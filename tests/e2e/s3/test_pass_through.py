@@ -11,7 +11,7 @@ import pytest
 import requests
 from boto3.s3.transfer import TransferConfig
 
-from support.s3_calls import KEY_ID, SECRET, refusal
+from support.store.s3_calls import KEY_ID, SECRET, refusal
 from workers.store.wire.signing import Credentials
 
 pytestmark = pytest.mark.real

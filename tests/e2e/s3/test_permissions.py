@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from support.s3_calls import refusal
+from support.store.s3_calls import refusal
 
 pytestmark = pytest.mark.real
 BODY = b"written by a client"

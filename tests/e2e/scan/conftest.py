@@ -16,7 +16,7 @@ from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
 from support.installation import Origin, running_origin
-from support.known import access_of, stores
+from support.store.known import access_of, stores
 from workers.ledger.ledger import connect
 from workers.plan import Lane
 from workers.store.known_stores import SEAWEEDFS

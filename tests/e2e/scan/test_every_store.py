@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scheduler.scan.gate.finalize import finalize
 from scheduler.scan.verify.verify import Verifier
-from support.stores import MIB
+from support.store.stores import MIB
 
 
 async def verified(fleet, **options):

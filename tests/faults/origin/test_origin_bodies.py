@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.chaos import ChaosOrigin
-from support.fetching import MemoryStore, plan_for, rig
+from support.origin.chaos import ChaosOrigin
+from support.origin.fetching import MemoryStore, plan_for, rig
 from workers.answers import first_header
 from workers.errors import (
     DigestMismatch,

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from support.chaos import ChaosOrigin
-from support.fetching import QUICK, plan_for, rig
+from support.origin.chaos import ChaosOrigin
+from support.origin.fetching import QUICK, plan_for, rig
 from workers.errors import (
     BudgetExhausted,
     OriginMalformed,

@@ -5,8 +5,8 @@ import socket
 import pytest
 from pydantic import SecretStr
 
-from support.chaos import ChaosOrigin
-from support.fetching import QUICK, FakeResolver, plan_for, rig
+from support.origin.chaos import ChaosOrigin
+from support.origin.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import (
     AddressRefused,
     CredentialMissing,

@@ -5,8 +5,8 @@ import ssl
 import pytest
 
 from support.certificates import Authority
-from support.chaos import ChaosOrigin
-from support.fetching import QUICK, FakeResolver, plan_for, rig
+from support.origin.chaos import ChaosOrigin
+from support.origin.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import OriginsExhausted, OriginUnreachable, RedirectRefused
 from workers.origin.fetch.inspect import inspect_origin, is_well
 from workers.plan import FetchPlan, Origin, OriginGroup, RedirectPolicy

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fetching import MemoryStore, plan_for, rig
-from support.scripted import CLOSE, RESET, scripted
+from support.origin.fetching import MemoryStore, plan_for, rig
+from support.origin.scripted import CLOSE, RESET, scripted
 from workers.errors import OriginMalformed, OriginNoLength, OriginsExhausted, OriginStatus, OriginTruncated
 from workers.plan import FetchItem, Lane, Stored, Timeouts
 from workers.queue.retry import root_cause

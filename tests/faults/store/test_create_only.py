@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support.fake_s3 import FakeS3, running_fake_s3
-from support.store_faults import BUCKET, LARGE, SMALL, Once, assert_nothing_left, chunks_of
-from support.stores import MIB, put, store_at
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.store_faults import BUCKET, LARGE, SMALL, Once, assert_nothing_left, chunks_of
+from support.store.stores import MIB, put, store_at
 from workers.errors import (
     KeyNotRepresentable,
     StoreUnavailable,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fake_s3 import FakeS3, running_fake_s3
-from support.store_faults import BUCKET, LARGE, SMALL, Once, assert_nothing_left, chunks_of, user
-from support.stores import MIB, meta_of, put, store_at
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.store_faults import BUCKET, LARGE, SMALL, Once, assert_nothing_left, chunks_of, user
+from support.store.stores import MIB, meta_of, put, store_at
 from workers.errors import (
     KeyNotRepresentable,
     StoreCorrupted,
@@ -22,7 +22,7 @@ from workers.errors import (
 from workers.settings import LimitSettings
 
 if TYPE_CHECKING:
-    from support.fake_s3 import Fault, Request
+    from support.store.fake_s3 import Fault, Request
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_s3 import FakeS3, running_fake_s3
+from support.store.fake_s3 import FakeS3, running_fake_s3
 
 MIB = 1024 * 1024
 TESTS = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[2]
 async def load(concurrency: int, mib_each: int, budget_mib: int) -> dict:
     async with running_fake_s3(FakeS3(discard=True)) as fake:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "support.upload_load", fake.endpoint, str(concurrency), str(mib_each),
+            sys.executable, "-m", "support.store.upload_load", fake.endpoint, str(concurrency), str(mib_each),
             str(budget_mib), cwd=TESTS, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, _ = await process.communicate()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fake_s3 import FakeS3, running_fake_s3
-from support.scripted import CLOSE, scripted
-from support.stores import MIB, meta_of, put, read, store_at
+from support.origin.scripted import CLOSE, scripted
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreError, StoreThrottled, StoreUnavailable
 from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.settings import LimitSettings
@@ -21,7 +21,7 @@ from workers.store.write.sweep import sweep
 from workers.transfer import move
 
 if TYPE_CHECKING:
-    from support.fake_s3 import Fault, Request
+    from support.store.fake_s3 import Fault, Request
 
 BUCKET = "site"
 LARGE = bytes(range(256)) * (12 * MIB // 256)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fake_s3 import FakeS3, running_fake_s3
-from support.scripted import CLOSE, RESET, scripted
-from support.store_faults import BUCKET, LARGE, Once
-from support.stores import read, store_at
+from support.origin.scripted import CLOSE, RESET, scripted
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.store_faults import BUCKET, LARGE, Once
+from support.store.stores import read, store_at
 from workers.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from support.fake_s3 import Fault, Request
+    from support.store.fake_s3 import Fault, Request
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "x"\r\n\r\nok'
 NONE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone"

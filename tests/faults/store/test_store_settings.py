@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from support.certificates import Authority
-from support.fake_s3 import FakeS3, running_fake_s3
-from support.stores import MIB, put, read, store_at
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.stores import MIB, put, read, store_at
 from workers.errors import ConfigError, StoreUnavailable
 from workers.settings import LimitSettings, StoreSettings
 from workers.store.client import ObjectStore

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from support.scripted import CLOSE, scripted
+from support.origin.scripted import CLOSE, scripted
 from workers.store.wire.lean import Wire
 
 

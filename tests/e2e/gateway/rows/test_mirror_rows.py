@@ -345,7 +345,7 @@ async def test_p04_a14_spool_sends_nothing_of_a_wrong_body(chaos, mirror, start)
 
 async def test_a14_spool_takes_the_next_candidate_after_a_wrong_digest(chaos, mirror, start):
     """A14, B6."""
-    from support.chaos import ChaosOrigin
+    from support.origin.chaos import ChaosOrigin
 
     async with ChaosOrigin() as other:
         chaos.put("/k", BODY)

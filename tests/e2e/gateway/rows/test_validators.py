@@ -76,7 +76,7 @@ async def test_a_weak_etag_continues_no_download(front, etag):
 
 
 async def test_an_origin_without_validators_leaves_the_store_s(chaos, mirror, start):
-    from support.scripted import scripted
+    from support.origin.scripted import scripted
 
     async with scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc") as origin:
         front = await start(mirror(origin={"hosts": [{"host": origin.host}]}))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from scheduler.chaos.catalogue import CATALOGUE
 from scheduler.chaos.content import generated_body
 from scheduler.commands.chaos_origin import command
-from support.chaos import ChaosOrigin
+from support.origin.chaos import ChaosOrigin
 
 
 async def wire(origin, target, *, method="GET", headers="", limit_s=2.0):

@@ -8,7 +8,7 @@ from scheduler.rules.model import HeaderTestKind, RuleType, SourceFormat
 from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.planning import plan
 from scheduler.rules.problems import ReadOptions
-from support.rule_documents import cos, cos_rule, one, oss, parse, s3, yml
+from support.rules.documents import cos, cos_rule, one, oss, parse, s3, yml
 
 HOST = "<HostName>o.example</HostName>"
 

@@ -17,7 +17,7 @@ from scheduler.rules.model import (
     RuleType,
 )
 from scheduler.rules.problems import ReadOptions
-from support.rule_documents import HOST, cos, field, one, oss, parse, yml
+from support.rules.documents import HOST, cos, field, one, oss, parse, yml
 from workers.plan import Timeouts
 from workers.settings import BudgetSettings
 

@@ -10,7 +10,7 @@ import pytest
 from scheduler.rules.header_policy import never_passed, refused_in_new
 from scheduler.rules.matching import RequestFacts
 from scheduler.rules.planning import plan
-from support.rule_documents import one, parse, yml
+from support.rules.documents import one, parse, yml
 from workers.origin.wire.headers import request_headers, went_through
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scheduler.rules.problems import DocumentError, ReadOptions
-from support.rule_documents import cos, cos_rule, parse
+from support.rules.documents import cos, cos_rule, parse
 
 MEGABYTE = 1024 * 1024
 #: Seconds of processor time: far above what is needed, far below what a gateway would notice as an attack.

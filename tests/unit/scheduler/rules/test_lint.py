@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scheduler.rules.lint import lint_hosts, lint_rules
-from support.rule_documents import parse
+from support.rules.documents import parse
 
 
 def _rules(*rules: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.planning import client_path, location, origin_url, plan
-from support.rule_documents import cos, one, oss, parse, yml
+from support.rules.documents import cos, one, oss, parse, yml
 from workers.store.metadata import tag_value
 
 HTTP = {"request": {"protocol": "http"}}

@@ -30,7 +30,7 @@ from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.planning import PlanRefused, origin_url, plan
 from scheduler.rules.problems import ReadOptions
 from scheduler.rules.yaml import document
-from support.rule_strategies import cos_rules, only, oss_rules, yaml_rules
+from support.rules.strategies import cos_rules, only, oss_rules, yaml_rules
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scheduler.rules.problems import DocumentError, Problem, ReadOptions
-from support.rule_documents import HOST, cos, cos_rule, oss, oss_rule, parse, s3, yml
+from support.rules.documents import HOST, cos, cos_rule, oss, oss_rule, parse, s3, yml
 
 
 def problems(text: str, options: ReadOptions | None = None) -> tuple[Problem, ...]:

@@ -13,7 +13,7 @@ from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import NotExpressible, ReadOptions
 from scheduler.rules.xml_tree import normalise
 from scheduler.rules.yaml import document
-from support.rule_documents import cos, oss, parse, s3, yml
+from support.rules.documents import cos, oss, parse, s3, yml
 
 DATA = Path(__file__).parents[3] / "data" / "rules"
 BUCKET_HOST = "examplebucket-1250000000.cos.ap-shanghai.myqcloud.com"

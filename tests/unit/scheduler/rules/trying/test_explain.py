@@ -11,7 +11,7 @@ from scheduler.misses.event import MissEvent
 from scheduler.rules.matching import RequestFacts
 from scheduler.rules.trying.explain import Explanation, explain
 from scheduler.rules.trying.replay import decide, replay
-from support.rule_documents import parse
+from support.rules.documents import parse
 
 if TYPE_CHECKING:
     from scheduler.rules.model import RuleSet

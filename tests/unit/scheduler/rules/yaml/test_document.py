@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.rules.problems import DocumentError, ReadOptions
 from scheduler.rules.yaml import document
-from support.rule_documents import one
+from support.rules.documents import one
 
 RULE = {"name": "a", "prefix": "\U0001f600/", "origins": ["http://o.example"]}
 

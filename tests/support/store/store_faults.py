@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.stores import MIB
+from support.store.stores import MIB
 
 if TYPE_CHECKING:
-    from support.fake_s3 import FakeS3, Fault, Request
+    from support.store.fake_s3 import FakeS3, Fault, Request
 
 BUCKET = "site"
 #: Three parts of 5 MiB, the last one short; every byte counts.

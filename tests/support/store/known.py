@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.stores import store_at
+from support.store.stores import store_at
 from workers.store.known_stores import CEPH, KNOWN, MOTO, RCLONE, SEAWEEDFS
 
 if TYPE_CHECKING:

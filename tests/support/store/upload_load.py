@@ -1,6 +1,6 @@
 """A process that uploads many large objects of unknown length at once and says what memory that took.
 
-python -m support.upload_load ENDPOINT CONCURRENCY MIB_EACH BUDGET_MIB
+python -m support.store.upload_load ENDPOINT CONCURRENCY MIB_EACH BUDGET_MIB
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from support.stores import MIB, meta_of
+from support.store.stores import MIB, meta_of
 from workers.settings import LimitSettings, StoreSettings
 from workers.store.client import ObjectStore
 from workers.store.guarantees import StoreGuarantees

@@ -20,7 +20,7 @@ from workers.store.model import Commit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from support.chaos import ChaosOrigin
+    from support.origin.chaos import ChaosOrigin
 
 #: Short enough for tests, long enough for a busy machine.
 QUICK = Timeouts(connect_s=2.0, first_byte_s=2.0, idle_s=0.4)
