@@ -29,7 +29,8 @@ translated where they are met. A failure carries fields, not only text::
         │   ├── StoreDenied         401, 403
         │   ├── StoreRejected       any other refusal, with its S3 code
         │   ├── StoreCorrupted      the store's answer after the commit is not what was sent
-        │   └── KeyNotRepresentable the store cannot hold this key distinctly (S17)
+        │   ├── KeyNotRepresentable the store cannot hold this key distinctly (S17)
+        │   └── ControlCharacter    such a key is stored by no way in, whatever the store could
         ├── ObjectTooLarge          over `max_object_bytes` (L12)
         └── BudgetExhausted         no slot in the origin's budget in time (A25)
 
@@ -289,6 +290,13 @@ class KeyNotRepresentable(StoreError):
     """This store cannot hold the key distinctly from another one (S17)."""
 
     reason = "key_not_representable"
+    retryable = False
+
+
+class ControlCharacter(StoreError):
+    """The key has a control character: no list, log or manifest could name it."""
+
+    reason = "control_character"
     retryable = False
 
 

@@ -268,9 +268,13 @@ def unlistable(key: str) -> str | None:
     """Why a key is never stored, on whichever way it came; None for nearly all.
 
     No list, log or manifest can name a key with control characters, and some stores list no other beside it:
-    such keys are served from the origin and listed as `key_not_representable` (S17).
+    such keys are served from the origin and listed as `control_character`, as by scans, events and logs.
     """
-    return None if _CONTROLS.search(key) is None else "keys with control characters are not stored"
+    return (
+        None
+        if key.isprintable() or _CONTROLS.search(key) is None
+        else "keys with control characters are not stored"
+    )
 
 
 def origin_url(origin: Origin, item: FetchItem) -> str:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
 from workers.errors import (
-    KeyNotRepresentable,
+    ControlCharacter,
     ObjectTooLarge,
     OriginError,
     OriginNoLength,
@@ -151,7 +151,7 @@ async def _store(
     refusal = unlistable(item.key)
     if refusal is not None:
         lease.release()
-        raise KeyNotRepresentable(f"{plan.bucket}/{item.key!r}: {refusal}")
+        raise ControlCharacter(f"{plan.bucket}/{item.key!r}: {refusal}")
     reason = None if plan.store.private else withheld(answer.headers, plan)
     if reason is not None:
         lease.release()

@@ -20,7 +20,7 @@ from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
 from workers.errors import BrokerUnavailable, QueueFull, described
 from workers.ledger.claims import ClaimState, asker
-from workers.plan import Batch, Lane
+from workers.plan import Batch, Lane, unlistable
 from workers.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def key_problem(key: str) -> str | None:
         return "empty_key"
     if len(key) * 4 > MAX_KEY_BYTES and len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         return "key_too_long"
-    if not key.isprintable() and any(char < " " or char == "\x7f" for char in key):
+    if unlistable(key) is not None:
         return "control_character"
     try:
         key.encode()

@@ -1,18 +1,17 @@
 """Which object a record names: decoding exactly once, and what is no key. PURE.
 
-Source: SEMANTICS.md 3.1 and L8. Stricter than the gateway in one point: control characters are refused, since
-no browser sends them and a log line that shows one is mostly damaged.
+Source: SEMANTICS.md 3.1 and L8. Control characters are refused here already: no such key is stored, whichever
+way it comes (`workers.plan.unlistable`).
 """
 
 from __future__ import annotations
 
-import re
 from urllib.parse import unquote_to_bytes
 
 from scheduler.misses.refusals import Refused
+from workers.plan import unlistable
 
 MAX_KEY_BYTES = 1024
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def key_of_path(path: bytes, *, decoded: bool = False) -> str | Refused:
@@ -30,7 +29,7 @@ def checked_key(text: str) -> str | Refused:
     key = text.lstrip("/")
     if not key:
         return Refused(reason="empty_key", detail="the record names no object")
-    if _CONTROL.search(key) is not None:
+    if unlistable(key) is not None:
         return Refused(reason="control_character", detail=f"{key[:200]!r} has a control character")
     if len(key) > MAX_KEY_BYTES // 4:
         try:

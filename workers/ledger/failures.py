@@ -19,7 +19,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from workers.answers import Attempt  # noqa: TC001  # pydantic reads the annotations
-from workers.errors import KeyNotRepresentable
+from workers.errors import ControlCharacter, KeyNotRepresentable
 from workers.plan import FetchItem  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Reason of a record whose key is a place that a scan's inventory could not be read at.
 UNREAD_PLACE = "unread_place"
 #: Reasons of failures that do not end because the store has the name.
-_NO_KEYS = frozenset({UNREAD_PLACE, KeyNotRepresentable.reason})
+_NO_KEYS = frozenset({UNREAD_PLACE, KeyNotRepresentable.reason, ControlCharacter.reason})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

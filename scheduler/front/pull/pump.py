@@ -24,8 +24,8 @@ from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, P
 from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
     BudgetExhausted,
+    ControlCharacter,
     DigestMismatch,
-    KeyNotRepresentable,
     OriginError,
     OriginNoLength,
     OriginsExhausted,
@@ -342,7 +342,7 @@ class Pump:
         try:
             refusal = unlistable(fill.key)
             if refusal is not None:
-                return KeyNotRepresentable(f"{fill.bucket}/{fill.key!r}: {refusal}")
+                return ControlCharacter(f"{fill.bucket}/{fill.key!r}: {refusal}")
             limit = self._limit(fill.plan.store.max_object_bytes)
             async with self._store.upload(
                 fill.bucket, fill.key, meta, attempt=fill.attempt, size=length

@@ -15,6 +15,8 @@ REMEDIES: Final[dict[str, str]] = {
     "origin.allow_networks, or "
     "mend the rule.",
     "budget_exhausted": "The origin's budget was spent for too long. Raise it, or slow the scan; then retry.",
+    "control_character": "No list, log or manifest can name such a key, so it is served from the origin and "
+    "stored by no way in. Rename it at the origin, or waive it.",
     "credential_missing": "The rule names a credential that config.yaml does not have. Add it, retry.",
     "digest_mismatch": "The bytes are not what the origin's own digest says. Mend the object at the origin, "
     "retry.",
