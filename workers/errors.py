@@ -30,6 +30,7 @@ translated where they are met. A failure carries fields, not only text::
         │   ├── StoreRejected       any other refusal, with its S3 code
         │   ├── StoreCorrupted      the store's answer after the commit is not what was sent
         │   ├── KeyNotRepresentable the store cannot hold this key distinctly (S17)
+        │   ├── TombstonesUnknown   nobody can say now whether the key was deleted (S15)
         │   └── ControlCharacter    such a key is stored by no way in, whatever the store could
         ├── ObjectTooLarge          over `max_object_bytes` (L12)
         └── BudgetExhausted         no slot in the origin's budget in time (A25)
@@ -291,6 +292,12 @@ class KeyNotRepresentable(StoreError):
 
     reason = "key_not_representable"
     retryable = False
+
+
+class TombstonesUnknown(StoreError):
+    """The ledger does not answer, and the bucket has keys that were deleted: this may be one (S15)."""
+
+    reason = "tombstones_unknown"
 
 
 class ControlCharacter(StoreError):

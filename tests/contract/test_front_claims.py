@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import fakeredis
@@ -81,10 +82,39 @@ async def test_what_a_rule_found_absent_is_not_so_for_another_rule_or_another_ve
         await claims.release("b", ["a"], owner="front")
         (claimed,) = await claims.claim_many("b", ["a"], lane=Lane.HOT, owner="d", rules=[rule])
         assert (claimed is ClaimState.ABSENT) is (states[rule] is RunState.ABSENT)
-        assert await claims.withheld("b", "a", rule=rule) is (states[rule] is RunState.ABSENT)
+        assert await claims.standing("b", "a", rule=rule) is states[rule]
         await claims.forget("b", ["a"], lane=Lane.HOT, claim="d")
     assert [rule for rule, state in states.items() if state is RunState.ABSENT] == ["r 1", ""]
     many = [f"k{number}" for number in range(600)]
     await claims.mark_absent("b", ["k599"], ttl_s=10, rule="r 1")
     asked = await claims.claim_many("b", many, lane=Lane.HOT, owner="d", rules=[*["r 2"] * 599, "r 1"])
     assert asked == [*[ClaimState.CLAIMED] * 599, ClaimState.ABSENT]
+
+
+async def test_a_deleted_key_that_is_written_again_is_looked_for_by_whoever_saw_it_missing_before(claims):
+    await claims.bury("b", ["k", "other"], mark="m", ttl_s=10)
+    assert await claims.standing("b", "k") is RunState.TOMBSTONE
+    await claims.unbury("b", {"k": None, "other": "m2"}, mark="m", ttl_s=10)
+    assert await claims.standing("b", "k") is RunState.STORED
+    assert await claims.start_wanted([WantedKey("b", "k")], owner="front") == [RunState.STORED]
+    assert await claims.start("b", ["k"], owner="worker") == [RunState.STORED]
+    assert await claims.standing("b", "other") is RunState.TOMBSTONE
+
+
+async def test_lifting_a_tombstone_leaves_the_claim_of_a_pull_alone(claims):
+    await claims.start_wanted([WantedKey("b", "k")], owner="front")
+    await claims.bury("b", ["k"], mark="m", ttl_s=10)
+    await claims.unbury("b", {"k": None}, mark="m", ttl_s=10)
+    assert await claims.standing("b", "k") is RunState.BUSY
+
+
+async def test_every_process_hears_which_buckets_have_tombstones(claims):
+    assert not claims.may_have_tombstones("b")
+    other = Claims(claims._redis, namespace=claims._ns)
+    await other.bury("b", ["k"], mark="m", ttl_s=10)
+    await other.add_tombstones("c", ["k"], ttl_s=0.01, reason="deleted")
+    assert other.may_have_tombstones("b"), "at once where it was done"
+    await asyncio.sleep(0.02)
+    await claims.learn_tombstoned()
+    assert claims.may_have_tombstones("b")
+    assert not claims.may_have_tombstones("c"), "its last one has expired"

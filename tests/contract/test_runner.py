@@ -125,7 +125,7 @@ async def test_outcomes_are_recorded_and_claims_released(setup):
         "stored": 1, "already_present": 1, "absent_at_origin": 1, "skipped": 1, "bytes": 5,
     }  # fmt: skip
     assert not any([await setup.ledger.claims.is_running("site", key) for key in "abcd"])
-    assert await setup.ledger.claims.withheld("site", "c")
+    assert await setup.ledger.claims.standing("site", "c") is RunState.ABSENT
     assert setup.seen == ["stored", "already_present", "absent_at_origin", "skipped"]
 
 

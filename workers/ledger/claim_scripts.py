@@ -143,17 +143,20 @@ return out
 )
 
 UNBURY = """
--- KEYS: tombs; ARGV: expected value, ms, then for each key its new value ('' deletes)
-for i = 1, #KEYS do
+-- KEYS: tomb, claim of each key; ARGV: expected value, ms, mark for the claim, its ms, then for each key its
+-- new value ('' deletes: then whoever saw the store before that looks again)
+for i = 1, #KEYS, 2 do
   if redis.call('get', KEYS[i]) == ARGV[1] then
-    if ARGV[i + 2] == '' then
+    local new = ARGV[5 + (i - 1) / 2]
+    if new == '' then
       redis.call('del', KEYS[i])
+      redis.call('set', KEYS[i + 1], ARGV[3], 'px', ARGV[4], 'nx')
     else
-      redis.call('set', KEYS[i], ARGV[i + 2], 'px', ARGV[2])
+      redis.call('set', KEYS[i], new, 'px', ARGV[2])
     end
   end
 end
-return #KEYS
+return #KEYS / 2
 """
 
 RENEW = """

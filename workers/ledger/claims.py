@@ -13,17 +13,20 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                     running  lease   somebody moves it; renewed while bytes move. A worker's deduplicates all:
                                      its message returns when it dies. A front's (`FRONT`) has no message
                                      behind it, so one event a minute is queued to follow it
-                    stored   30 s    it has just reached the store; deduplicates nothing, but whoever
+                    stored   30 s    it has just reached the store, or was written where it had been
+                                     deleted; deduplicates nothing, but whoever
                                      starts on the key looks at the store before the origin. A claim made
                                      meanwhile ends with `|look`, which says the same
     ns:claim:id NUL `after`
                   string `1`, one minute: a message follows a front's pull
     ns:absent:id  string the rule that found none, and its epoch, for the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
+    ns:tombstoned zset   bucket -> unix seconds until which its tombstones may last
 """
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
 
     from workers.plan import FetchPlan
 
@@ -102,6 +106,8 @@ class Claims:
     def __init__(self, redis: Redis, *, namespace: str) -> None:
         self._redis = redis
         self._ns = namespace
+        #: Buckets that are known to have tombstones; see `learn_tombstoned`.
+        self._tombstoned: set[str] = set()
         self._claim = redis.register_script(claim_scripts.CLAIM)
         self._swap = redis.register_script(claim_scripts.SWAP)
         self._queued = redis.register_script(claim_scripts.QUEUED)
@@ -234,17 +240,25 @@ class Claims:
                 pipe.set(self._name("absent", bucket, key), rule or "1", px=max(1, int(ttl_s * 1000)))
             await pipe.execute()
 
-    async def withheld(self, bucket: str, key: str, *, rule: str = "") -> bool:
-        """Whether the key is not asked for by `rule`: lately absent there (L14), or deleted here (S15)."""
-        names = [self._name(kind, bucket, key) for kind in ("absent", "tomb")]
-        absent, tomb = await self._redis.mget(names)
-        return tomb is not None or (absent is not None and (not rule or absent in {"1", rule}))
+    async def standing(self, bucket: str, key: str, *, rule: str = "") -> RunState:
+        """What `start_wanted` would say for `rule`, without a claim: STARTED where nothing is in the way."""
+        names = [self._name(kind, bucket, key) for kind in ("absent", "tomb", "claim")]
+        absent, tomb, held = cast("list[str | None]", await self._redis.mget(names))
+        if tomb is not None:
+            return RunState.TOMBSTONE
+        if absent is not None and (not rule or absent in {"1", rule}):
+            return RunState.ABSENT
+        if held is not None and held.startswith("running|"):
+            return RunState.BUSY
+        return RunState.STORED if held is not None and held.startswith("stored|") else RunState.STARTED
 
     async def add_tombstones(self, bucket: str, keys: Sequence[str], *, ttl_s: float, reason: str) -> None:
         """Keys deleted at the store during the migration are not pulled until `ttl_s` has passed (S15)."""
         if not keys:
             return
+        self._tombstoned.add(bucket)
         async with self._redis.pipeline(transaction=False) as pipe:
+            self._note_tombstoned(pipe, bucket, ttl_s)
             for key in keys:
                 pipe.set(self._name("tomb", bucket, key), reason, px=max(1, int(ttl_s * 1000)))
             await pipe.execute()
@@ -264,26 +278,46 @@ class Claims:
         """
         before: dict[str, str | None] = {}
         running: list[str] = []
+        self._tombstoned.add(bucket)
         for at in range(0, len(keys), CHUNK):
             some = list(dict.fromkeys(keys[at : at + CHUNK]))
             async with self._redis.pipeline(transaction=True) as pipe:
+                self._note_tombstoned(pipe, bucket, ttl_s)
                 for key in some:
                     pipe.set(self._name("tomb", bucket, key), mark, px=max(1, int(ttl_s * 1000)), get=True)
                     pipe.get(self._name("claim", bucket, key))
-                answers = await pipe.execute()
+                _, *answers = await pipe.execute()
             for key, old, held in zip(some, answers[::2], answers[1::2], strict=True):
                 before.setdefault(key, None if old == mark else old)
                 if held is not None and held.startswith("running|"):
                     running.append(key)
         return before, running
 
+    def _note_tombstoned(self, pipe: Pipeline, bucket: str, ttl_s: float) -> None:
+        pipe.zadd(f"{self._ns}:tombstoned", {bucket: time.time() + ttl_s}, gt=True)
+
+    async def learn_tombstoned(self) -> None:
+        """Ask which buckets have tombstones: what `may_have_tombstones` says while the ledger is away."""
+        found = await self._redis.zrangebyscore(f"{self._ns}:tombstoned", time.time(), "+inf")
+        self._tombstoned = set(cast("list[str]", found))
+
+    def may_have_tombstones(self, bucket: str) -> bool:
+        """Whether a key of the bucket may have been deleted here, as far as this process has heard."""
+        return bucket in self._tombstoned
+
     async def unbury(self, bucket: str, before: Mapping[str, str | None], *, mark: str, ttl_s: float) -> None:
-        """Take tombstones of the value `mark` back for what stood there before; others are left alone."""
+        """Take tombstones of the value `mark` back for what stood there before; others are left alone.
+
+        A key without a tombstone counts as just stored: whoever saw the store without it looks again, and
+        does not take for missing what a write has brought in between.
+        """
         pairs = list(before.items())
         for at in range(0, len(pairs), CHUNK):
             some = pairs[at : at + CHUNK]
-            args: list[str | int] = [mark, max(1, int(ttl_s * 1000)), *(old or "" for _, old in some)]
-            await self._unbury([self._name("tomb", bucket, key) for key, _ in some], args)
+            args: list[str | int] = [mark, max(1, int(ttl_s * 1000)), "stored||written", STORED_MS]
+            args += [old or "" for _, old in some]
+            names = [self._name(kind, bucket, key) for key, _ in some for kind in ("tomb", "claim")]
+            await self._unbury(names, args)
 
     async def running(self, bucket: str, keys: Sequence[str]) -> list[str]:
         """Those of the keys that somebody moves now."""
@@ -292,6 +326,10 @@ class Claims:
         names = [self._name("claim", bucket, key) for key in keys]
         held = cast("list[str | None]", await self._redis.mget(names))
         return [key for key, value in zip(keys, held, strict=True) if value and value.startswith("running|")]
+
+    async def is_buried(self, bucket: str, key: str) -> bool:
+        """Whether the key has a tombstone."""
+        return bool(await self._redis.exists(self._name("tomb", bucket, key)))
 
     async def tombstone(self, bucket: str, key: str) -> str | None:
         """The reason of the key's tombstone, or None."""

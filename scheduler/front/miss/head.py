@@ -11,7 +11,7 @@ from scheduler.front.http.conditional import precondition_holds
 from scheduler.front.http.object_headers import origin_validators
 from scheduler.front.miss.answer import passed_on, send_not_found, send_opening, was_refused
 from scheduler.front.pull.fill import Failed, NotFound, PassedOn, is_for_one
-from workers.errors import OriginsExhausted, TransferError
+from workers.errors import OriginsExhausted, TombstonesUnknown, TransferError
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
 from workers.plan import Lane
 
@@ -31,8 +31,12 @@ async def serve_head_miss(miss: Miss) -> None:
         await _send(miss, list(opened.headers), opened.length, opened.validators)
         return
     known = parts.absent.find(target.bucket, target.key, rule=rule.name, epoch=plan.epoch, head=True)
-    if known is not None or await parts.claims.withheld(plan, target.key):
-        await send_not_found(miss)
+    try:
+        if known is not None or await parts.claims.withheld(plan, target.key):
+            await send_not_found(miss)
+            return
+    except TombstonesUnknown as error:
+        await send_opening(miss, Failed(error=error))
         return
     if await was_refused(miss):
         return

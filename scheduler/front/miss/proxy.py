@@ -33,6 +33,9 @@ async def serve_proxy(miss: Miss) -> None:
         case Queued.FULL:
             await refuse(miss, retry_after_s=RETRY_S)
             return
+        case Queued.UNKNOWN if miss.parts.claims.may_have_tombstones(miss.target.bucket):
+            await refuse(miss, retry_after_s=RETRY_S)
+            return
         case Queued.ACCEPTED | Queued.DUPLICATE | Queued.UNKNOWN:
             pass
     reply, answer, target = miss.rule.answer.proxy_reply, miss.answer, miss.target

@@ -20,10 +20,11 @@ from scheduler.front.http.object_headers import origin_validators, raw
 from scheduler.front.http.range_header import header_value, is_answer, parse_content_range
 from scheduler.front.miss.answer import keeps_error_body, passed_on, root, send_not_found, send_opening
 from scheduler.front.miss.follow import follow, new_fill
+from scheduler.front.pull.claim import Claimed
 from scheduler.front.pull.fill import Failed, NotFound, PassedOn, for_queue, is_for_one
 from scheduler.front.pull.pump import worth_queueing
 from workers.answers import Absent, PassedRedirect
-from workers.errors import OriginError, OriginPartial, OriginsExhausted, TransferError
+from workers.errors import OriginError, OriginPartial, OriginsExhausted, TombstonesUnknown, TransferError
 from workers.origin.fetch.sharing import withheld
 from workers.plan import Lane
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from scheduler.front.http.range_header import RangeSpec
     from scheduler.front.miss.miss import Miss
+    from scheduler.front.pull.fill import Fill
     from workers.origin.fetch.fetcher import Fetched, FetchSession
 
 log = structlog.get_logger()
@@ -74,13 +76,22 @@ async def serve_range_miss(miss: Miss, spec: RangeSpec, *, looked_at: float) -> 
 
 async def _ask(miss: Miss, spec: RangeSpec, found_out: Callable[[], None], looked_at: float) -> None:
     parts, target, rule, plan = miss.parts, miss.target, miss.rule, miss.plan
-    if await parts.claims.withheld(plan, target.key):
+    try:
+        standing = await parts.claims.standing(plan, target.key)
+    except TombstonesUnknown as error:
+        await _failed(miss, error)
+        return
+    if standing in {Claimed.TOMBSTONE, Claimed.ABSENT}:
         await send_not_found(miss)
         return
 
     def knows_no_ranges() -> None:
         loop = asyncio.get_running_loop()
         parts.no_ranges[target.bucket, rule.name] = loop.time() + NO_RANGES_S
+
+    def filling() -> Fill:
+        fill = parts.herd.running(target.bucket, target.key)
+        return fill or parts.herd.start(new_fill(rule, plan, miss.item, looked_at=looked_at))
 
     async with contextlib.AsyncExitStack() as stack:
         session = parts.fetcher.session(
@@ -93,12 +104,13 @@ async def _ask(miss: Miss, spec: RangeSpec, found_out: Callable[[], None], looke
             log.info("wrong_range", bucket=target.bucket, key=target.key, got=got)
             await stack.aclose()
             knows_no_ranges()
-            fill = parts.herd.running(target.bucket, target.key)
-            if fill is None:
-                fill = parts.herd.start(new_fill(rule, plan, miss.item, looked_at=looked_at))
             found_out()
-            await follow(miss, fill, spec)
+            await follow(miss, filling(), spec)
 
+        if standing is Claimed.STORED:  # since the store was looked at: the pull looks again
+            found_out()
+            await follow(miss, filling(), spec)
+            return
         try:
             opened = await session.open()
         except TransferError as error:

@@ -1,22 +1,23 @@
 """The herd of the other processes: who may pull a key, and waiting for whoever does.
 
 Owns the front's use of the ledger's claims. Redis may be slow or away at any moment: then every answer is
-"go on without" (A26), at once and for a while, and never an error for a client.
+"go on without" (A26), at once and for a while. Only where keys were deleted nobody goes on without: what is
+deleted stays deleted (S15), so such a bucket's misses wait for the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
 
 from scheduler.front.pull.gathered import Gathered
-from workers.errors import described
+from workers.background import end
+from workers.errors import TombstonesUnknown, described
 from workers.ledger.claims import RunState, WantedKey, asker
 from workers.queue.leases import LeaseKeeper
 from workers.telemetry import metrics
@@ -39,6 +40,8 @@ PAUSE_S = 2.0
 FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 0.5
 
+#: Seconds between two questions which buckets have tombstones.
+LEARN_S = 2.0
 #: Seconds that finished keys are collected before the ledger is told.
 FINISH_S = 0.005
 
@@ -68,8 +71,20 @@ class Claimed(Enum):
     TOMBSTONE = "tombstone"
     #: No origin had it lately.
     ABSENT = "absent"
-    #: The ledger does not answer.
+    #: The ledger does not answer, and nothing of this bucket was ever deleted.
     UNKNOWN = "unknown"
+    #: The ledger does not answer, and this key may have been deleted.
+    UNSURE = "unsure"
+
+
+_CLAIMED = {
+    RunState.STARTED: Claimed.MINE,
+    RunState.LOOK: Claimed.MINE,
+    RunState.BUSY: Claimed.BUSY,
+    RunState.STORED: Claimed.STORED,
+    RunState.ABSENT: Claimed.ABSENT,
+    RunState.TOMBSTONE: Claimed.TOMBSTONE,
+}
 
 
 class Waited(Enum):
@@ -80,6 +95,13 @@ class Waited(Enum):
     ENDED = "ended"
     #: It still runs.
     TOO_LONG = "too_long"
+
+
+def unsure(bucket: str, key: str) -> TombstonesUnknown:
+    """Why a miss of a bucket with tombstones waits for the ledger."""
+    return TombstonesUnknown(
+        f"{bucket}/{key}: keys of this bucket were deleted, and the ledger that knows which does not answer"
+    )
 
 
 class FrontClaims:
@@ -93,6 +115,7 @@ class FrontClaims:
         self._starts = Gathered(self._start)
         self._away_until = 0.0
         self._keeper: asyncio.Task[None] | None = None
+        self._learner: asyncio.Task[None] | None = None
         self._finished: dict[str, list[str]] = {}
         self._finisher: asyncio.Task[None] | None = None
         #: Calls that the ledger did not answer (A26).
@@ -101,37 +124,31 @@ class FrontClaims:
     def start(self) -> None:
         """Begin to renew what is held."""
         self._keeper = asyncio.create_task(self._leases.run(), name="front-leases")
+        self._learner = asyncio.create_task(self._learn(), name="front-tombstones")
 
     async def close(self) -> None:
         """Renew no more; tell what is finished."""
         if self._finisher is not None:
             await self._finisher
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+        await end(*(task for task in (self._keeper, self._learner) if task is not None))
+
+    async def _learn(self) -> None:
+        """Know which buckets have tombstones before the ledger is away."""
+        while True:
+            await self._ask(self._claims.learn_tombstoned)
+            await asyncio.sleep(LEARN_S)
 
     async def claim(self, plan: FetchPlan, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
         bucket = plan.bucket
         state = await self._starts.ask(WantedKey(bucket, key, heed_stored, asker(plan)))
         metrics.claimed("unknown" if state is None else _RESULTS[state])
-        match state:
-            case None:
-                return Claimed.UNKNOWN
-            case RunState.TOMBSTONE:
-                return Claimed.TOMBSTONE
-            case RunState.BUSY:
-                return Claimed.BUSY
-            case RunState.ABSENT:
-                return Claimed.ABSENT
-            case RunState.STORED:
-                return Claimed.STORED
-            case RunState.STARTED | RunState.LOOK:
-                self._leases.hold(bucket, [key])
-                return Claimed.MINE
-            case _:
-                assert_never(state)
+        if state is None:
+            return Claimed.UNSURE if self._claims.may_have_tombstones(bucket) else Claimed.UNKNOWN
+        claimed = _CLAIMED[state]
+        if claimed is Claimed.MINE:
+            self._leases.hold(bucket, [key])
+        return claimed
 
     async def _start(self, wanted: list[WantedKey]) -> list[RunState | None]:
         """The ledger's answers for all that asked together; None for each when there is none in time."""
@@ -167,9 +184,41 @@ class FrontClaims:
             lambda: self._claims.mark_absent(plan.bucket, [key], ttl_s=plan.absent_ttl_s, rule=asker(plan))
         )
 
+    async def standing(self, plan: FetchPlan, key: str) -> Claimed:
+        """As `claim`, for a request that stores nothing and takes no claim: MINE where nothing is in the way.
+
+        Raises:
+            TombstonesUnknown: the ledger does not answer, and the key may have been deleted.
+        """
+        state = await self._ask(lambda: self._claims.standing(plan.bucket, key, rule=asker(plan)))
+        if state is None:
+            if self._claims.may_have_tombstones(plan.bucket):
+                raise unsure(plan.bucket, key)
+            return Claimed.UNKNOWN
+        return _CLAIMED[state]
+
     async def withheld(self, plan: FetchPlan, key: str) -> bool:
-        """Whether a client gets 404 without an origin being asked; False when the ledger does not answer."""
-        return bool(await self._ask(lambda: self._claims.withheld(plan.bucket, key, rule=asker(plan))))
+        """Whether a client gets 404 without an origin being asked.
+
+        Raises:
+            TombstonesUnknown: as `standing`.
+        """
+        return await self.standing(plan, key) in {Claimed.TOMBSTONE, Claimed.ABSENT}
+
+    def may_have_tombstones(self, bucket: str) -> bool:
+        """Whether a miss of the bucket must not go on without the ledger."""
+        return self._claims.may_have_tombstones(bucket)
+
+    async def deleted_meanwhile(self, bucket: str, key: str) -> bool:
+        """Whether a key that was pulled without a claim has a tombstone by now; False when nobody can say.
+
+        Raises:
+            TombstonesUnknown: as `withheld`.
+        """
+        found = await self._ask(lambda: self._claims.is_buried(bucket, key))
+        if found is None and self._claims.may_have_tombstones(bucket):
+            raise unsure(bucket, key)
+        return bool(found)
 
     async def wait_for_other(self, store: ObjectStore, bucket: str, key: str, *, timeout_s: float) -> Waited:
         """Wait for another process's pull of the key to reach the store (A24).

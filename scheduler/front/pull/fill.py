@@ -112,6 +112,8 @@ class Fill:
     looked_at: float
     #: Keep the origin's own error answers.
     keep_error_body: bool = False
+    #: Loop time of its making.
+    began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     #: Set on answers from the origin (F41).
     return_headers: tuple[Header, ...] = ()
     #: Identity of this try in the stored object (S11).
@@ -124,6 +126,8 @@ class Fill:
     #: Of these, the ones that came before there was a body.
     waiting: int = 0
     task: asyncio.Task[None] | None = None
+    #: The ledger did not answer when the pull began: a delete knows nothing of it.
+    unclaimed: bool = False
     #: The object is in the store.
     committed: bool = False
     #: The answer is for one client, and is not stored (F61).

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, assert_never, cast
 import structlog
 
 from scheduler.front.http.object_headers import from_origin, origin_validators
-from scheduler.front.pull.claim import Claimed, Waited
+from scheduler.front.pull.claim import Claimed, Waited, unsure
 from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn, is_for_one
 from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
@@ -61,6 +61,8 @@ HELD_BACK_BYTES = 64 * 1024
 FRESH_S = 0.5
 #: Seconds that a store which does not answer may delay a pull that a client waits for.
 STORE_PATIENCE_S = 2.0
+#: Seconds for which a claim is ours whatever happened to this process meanwhile; leases last 30.
+SURE_S = 20.0
 #: Failures of an origin after which a later pull may well succeed (A11, A12, A13, A25).
 _WORTH_QUEUEING = (OriginUnreachable, OriginTimeout, OriginTruncated, DigestMismatch, BudgetExhausted)
 
@@ -140,7 +142,11 @@ class Pump:
                     await self._claims.release(fill.bucket, fill.key)
                     return None
                 return claimed
+            if claimed is Claimed.UNSURE:
+                fill.settle(Failed(error=unsure(fill.bucket, fill.key)))
+                return None
             if claimed is Claimed.UNKNOWN:
+                fill.unclaimed = True
                 return claimed
             try:
                 async with asyncio.timeout_at(until + STORE_PATIENCE_S):
@@ -190,6 +196,7 @@ class Pump:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_exit(session)
             claimed = await self._claims.claim(fill.plan, fill.key)
+            fill.unclaimed = claimed is Claimed.UNKNOWN
             save = fill.plan.store.save and claimed in {Claimed.MINE, Claimed.ABSENT, Claimed.UNKNOWN}
             reason = "stopping"
             try:
@@ -353,7 +360,11 @@ class Pump:
                         log.info("too_large", bucket=fill.bucket, key=fill.key, limit_bytes=limit)
                         return None
                     await upload.write(chunk)
-                return None if reader.failure is not None else await upload.commit()
+                if reader.failure is not None:
+                    return None
+                if await self._deleted_meanwhile(fill):
+                    return None
+                return await upload.commit()
         except BodyFailed:
             return None
         except StoreError as error:
@@ -367,6 +378,20 @@ class Pump:
             return StoreError(described(error))
         finally:
             reader.close()
+
+    async def _deleted_meanwhile(self, fill: Fill) -> bool:
+        """Whether a delete that could not know of this pull has come: it holds no claim, or did for too long.
+
+        Raises:
+            TombstonesUnknown: nobody can say, and keys of this bucket were deleted.
+        """
+        held_s = asyncio.get_running_loop().time() - fill.began_at
+        if not fill.unclaimed and held_s < SURE_S:
+            return False
+        found = await self._claims.deleted_meanwhile(fill.bucket, fill.key)
+        if found:
+            log.info("deleted_meanwhile", bucket=fill.bucket, key=fill.key)
+        return found
 
     def _committed(self, fill: Fill, result: Commit | StoreError | None) -> StoreError | None:
         if result is None:

@@ -219,7 +219,7 @@ async def test_a26_a_redis_that_is_away_is_no_error_for_a_client(chaos, mirror, 
     async def away_queue(*_, **__):
         raise BrokerUnavailable("away")
 
-    for name in ("start_wanted", "withheld", "release", "renew", "is_running", "mark_absent"):
+    for name in ("start_wanted", "standing", "release", "renew", "is_running", "mark_absent"):
         monkeypatch.setattr(front.services.ledger.claims, name, away)
     monkeypatch.setattr(front.services.dispatcher, "dispatch_planned", away_queue)
     assert (await front.get("/k")).body == BODY
@@ -227,6 +227,53 @@ async def test_a26_a_redis_that_is_away_is_no_error_for_a_client(chaos, mirror, 
     assert await front.stored("k") == BODY
     assert (await front.get("/none")).status == 404
     assert front.gateway.parts.claims.unanswered > 0
+
+
+@pytest.mark.parametrize("ask", ["whole", "range", "head"])
+async def test_s15_where_keys_were_deleted_a_miss_waits_for_a_redis_that_is_away(
+    chaos, mirror, start, monkeypatch, ask
+):
+    """Nobody else knows whether this key is one of them; the origin still has them all."""
+    chaos.put("/k", BODY)
+    front = await start(mirror(answer={"allow_head": True}))
+    await front.services.ledger.claims.add_tombstones(front.bucket, ["deleted"], ttl_s=60, reason="d")
+
+    async def away(*_, **__):
+        raise ConnectionError("away")
+
+    for name in ("start_wanted", "standing", "learn_tombstoned"):
+        monkeypatch.setattr(front.services.ledger.claims, name, away)
+    method, headers = ("HEAD" if ask == "head" else "GET"), ({"Range": "bytes=0-9"} if ask == "range" else {})
+    reply = await front.request(method, "/k", headers)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "2")
+    assert not chaos.count("/k")
+    monkeypatch.undo()
+    front.gateway.parts.claims._away_until = 0.0
+    reply = await front.request(method, "/k", headers)
+    assert reply.status == (206 if ask == "range" else 200)
+
+
+async def test_s15_a_pull_without_a_claim_does_not_bring_back_what_was_deleted_meanwhile(
+    chaos, mirror, start, monkeypatch
+):
+    """The delete could not know of it: whoever holds no claim looks at the tombstones before the commit."""
+    chaos.put("/k", BODY)
+    chaos.script("/k", "slow_body,step=100000,interval=0.3")
+    front = await start(mirror())
+    claims = front.services.ledger.claims
+
+    async def away(*_, **__):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(claims, "start_wanted", away)
+    pulling = asyncio.create_task(front.get("/k"))
+    await until_asked(chaos, "/k")
+    monkeypatch.undo()
+    front.gateway.parts.claims._away_until = 0.0
+    await claims.bury(front.bucket, ["k"], mark="m", ttl_s=60)
+    assert (await pulling).status == 200, "it was asked for before"
+    await front.idle()
+    assert await front.stored("k") is None
 
 
 @pytest.mark.parametrize("kind", ["mirror", "proxy"])
