@@ -1,13 +1,14 @@
 """Who signed this request? The vendors' signature schemes, verified against configured keys. Pure.
 
-Owns the choice of the scheme; each scheme is one file. Used for the rule documents (SEMANTICS.md W13), for
+Owns the choice of the scheme; each scheme is one file, and what two of them share is one more: `plain_hmac`
+(`aws_v2`, `oss_v1`), `scoped_hmac` (`aws_v4`, `oss_v4`). Used for the rule documents (SEMANTICS.md W13), for
 GET and HEAD of `access: signed` buckets, presigned URLs included, and for S3 calls. Knows no settings, no
 clock and no framework.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
 from scheduler.front.auth.aws_v4 import BodySignature, body_signature
@@ -17,16 +18,18 @@ from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: (does the request carry this scheme, check it); no two claim the same request by its header.
-_SCHEMES: Final[
-    tuple[tuple[Callable[[SignedRequest], bool], Callable[[SignedRequest, Keyring, float], Principal]], ...]
-] = (
-    (cos.claims, cos.verify),
-    (oss_v4.claims, oss_v4.verify),
-    (oss_v1.claims, oss_v1.verify),
-    (aws_v4.claims, aws_v4.verify),
-    (aws_v2.claims, aws_v2.verify),
-)
+
+class _Scheme(Protocol):
+    @property
+    def claims(self) -> Callable[[SignedRequest], bool]:
+        """Whether the request carries this scheme."""
+
+    @property
+    def verify(self) -> Callable[[SignedRequest, Keyring, float], Principal]: ...
+
+
+#: No two claim the same request by its header.
+_SCHEMES: Final[tuple[_Scheme, ...]] = (cos, oss_v4, oss_v1.SCHEME, aws_v4, aws_v2.SCHEME)
 _QUERY_MARKS: Final = (
     "q-sign-algorithm",
     "x-oss-signature-version",
@@ -51,9 +54,9 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
         )
     if bearer.claims(request):
         return bearer.verify(request, keys)
-    for claims, check in _SCHEMES:
-        if claims(request):
-            return check(request, keys, now)
+    for scheme in _SCHEMES:
+        if scheme.claims(request):
+            return scheme.verify(request, keys, now)
     if authorization:
         raise denied(
             "The Authorization header is of no known scheme; COS q-sign-algorithm=sha1, OSS V1 and V4, "

@@ -8,30 +8,13 @@ name a sub-resource.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
+from typing import TYPE_CHECKING
 
-from scheduler.front.auth.encoding import (
-    decode_query,
-    has_query,
-    http_time,
-    integer,
-    query_pairs,
-    query_value,
-)
-from scheduler.front.auth.model import (
-    Keyring,
-    Principal,
-    SignedRequest,
-    denied,
-    require_equal,
-    require_fresh,
-    require_open,
-    secret_of,
-)
+from scheduler.front.auth.encoding import decode_query, query_pairs
+from scheduler.front.auth.plain_hmac import PlainHmac
 
-SCHEME = "aws-v2"
+if TYPE_CHECKING:
+    from scheduler.front.auth.model import SignedRequest
 
 #: Parameters that belong to the resource, as botocore lists them; `origin` is ours (see `oss_v1`).
 # fmt: off
@@ -47,42 +30,9 @@ SUB_RESOURCES = frozenset({
 # fmt: on
 
 
-def claims(request: SignedRequest) -> bool:
-    """Whether the request carries a version 2 signature, in the header or in the query."""
-    return request.header("authorization").startswith("AWS ") or has_query(request.query, "AWSAccessKeyId")
-
-
-def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
-    """Check the signature and its time (`now` in Unix seconds).
-
-    Raises:
-        AuthError: InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied.
-    """
-    authorization = request.header("authorization")
-    if authorization:
-        key_id, _, signature = authorization.removeprefix("AWS ").strip().partition(":")
-        secret = secret_of(keys, key_id)
-        signed_at = http_time(request.header("x-amz-date") or request.header("date"))
-        if signed_at is None:
-            raise denied("An AWS signature needs a Date or x-amz-date header.")
-        require_fresh(signed_at, now)
-        # With x-amz-date the date line is empty: the header itself is signed below.
-        date = "" if request.header("x-amz-date") else request.header("date")
-    else:
-        key_id = query_value(request.query, "AWSAccessKeyId") or ""
-        signature = query_value(request.query, "Signature") or ""
-        date = query_value(request.query, "Expires") or ""
-        expires = integer(date)
-        secret = secret_of(keys, key_id)
-        if expires is None:
-            raise denied("Expires must be a Unix time in seconds.")
-        require_open(0, expires, now)
-    expected = hmac.digest(secret.encode(), _text(request, date), hashlib.sha1)
-    require_equal(base64.b64encode(expected), signature, what="AWS V2")
-    return Principal(key_id=key_id, scheme=SCHEME)
-
-
 def _text(request: SignedRequest, date: str) -> bytes:
+    if request.header("authorization") and request.header("x-amz-date"):
+        date = ""  # the header itself is signed below
     head = (
         request.method,
         request.header("content-md5"),
@@ -113,3 +63,13 @@ def _sub_resources(query: bytes) -> bytes:
             parts.append((name, name + equals + decode_query(value)))
     text = b"&".join(spelled for _, spelled in sorted(parts))
     return b"?" + text if text else b""
+
+
+SCHEME = PlainHmac(
+    scheme="aws-v2",
+    shown="AWS V2",
+    word="AWS",
+    id_parameter="AWSAccessKeyId",
+    date_header="x-amz-date",
+    text=_text,
+)

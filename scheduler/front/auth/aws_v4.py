@@ -17,10 +17,7 @@ from scheduler.front.auth.encoding import (
     compact_time,
     decode_query,
     encode,
-    fields,
-    has_query,
     http_time,
-    integer,
     query_pairs,
     query_value,
     respell_path,
@@ -32,26 +29,34 @@ from scheduler.front.auth.model import (
     SignedRequest,
     denied,
     listed_names,
-    require_equal,
-    require_fresh,
-    require_open,
     secret_of,
 )
+from scheduler.front.auth.scoped_hmac import Parameters, ScopedHmac
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEME = "aws-v4"
-ALGORITHM = "AWS4-HMAC-SHA256"
+    from scheduler.front.auth.scoped_hmac import Presented
+
+_SCHEME = ScopedHmac(
+    shown="AWS V4",
+    algorithm="AWS4-HMAC-SHA256",
+    key_prefix="AWS4",
+    date_header="x-amz-date",
+    listed_field="SignedHeaders",
+    parameters=Parameters(
+        algorithm="X-Amz-Algorithm",
+        credential="X-Amz-Credential",
+        signature="X-Amz-Signature",
+        listed="X-Amz-SignedHeaders",
+        date="X-Amz-Date",
+        expires="X-Amz-Expires",
+    ),
+    slash_in_id=True,
+)
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_MAX_EXPIRES_S = 7 * 24 * 3600
 
-
-def claims(request: SignedRequest) -> bool:
-    """Whether the request carries a version 4 signature, in the header or in the query."""
-    return request.header("authorization").startswith(ALGORITHM) or has_query(
-        request.query, "X-Amz-Algorithm"
-    )
+claims = _SCHEME.claims
 
 
 def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
@@ -62,50 +67,22 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
             InvalidArgument, XAmzContentSHA256Mismatch, and NotImplemented for chunk-signed bodies that were
             read whole.
     """
-    in_header = bool(request.header("authorization"))
-    if in_header:
-        given = fields(request.header("authorization").removeprefix(ALGORITHM), ",")
-        credential, signature = given.get("Credential", ""), given.get("Signature", "")
-        listed = given.get("SignedHeaders", "")
-        date = request.header("x-amz-date")
-        signed_at = compact_time(date) if date else http_time(request.header("date"))
-    else:
-        if query_value(request.query, "X-Amz-Algorithm") != ALGORITHM:
-            raise AuthError(400, "InvalidArgument", f"X-Amz-Algorithm must be {ALGORITHM}.")
-        credential = query_value(request.query, "X-Amz-Credential") or ""
-        signature = query_value(request.query, "X-Amz-Signature") or ""
-        listed = query_value(request.query, "X-Amz-SignedHeaders") or ""
-        date = query_value(request.query, "X-Amz-Date") or ""
-        signed_at = compact_time(date)
-    # A key id may itself contain a slash; the scope is the last four parts.
-    key_id, *parts = credential.rsplit("/", 4)
-    secret = secret_of(keys, key_id)
-    if signed_at is None or len(parts) != 4 or parts[2:] != ["s3", "aws4_request"]:
+    given = _SCHEME.read(request)
+    secret = secret_of(keys, given.key_id)
+    signed_at = _signed_at(request, given)
+    if signed_at is None or len(given.scope) != 4 or given.scope[2:] != ("s3", "aws4_request"):
         raise denied("The signature needs a date and Credential=id/date/region/s3/aws4_request.")
-    stamp = date or _compact(signed_at)
-    if parts[0] != stamp[:8]:
+    stamp = given.date or _compact(signed_at)
+    if given.scope[0] != stamp[:8]:
         raise denied("The date in Credential is not the date of the request.")
-    if "host" not in listed_names(listed):
+    if "host" not in listed_names(given.listed):
         raise denied("Host must be one of the signed headers.")
-    if in_header:
-        require_fresh(signed_at, now)
-    else:
-        expires = integer(query_value(request.query, "X-Amz-Expires"))
-        if expires is None or not 1 <= expires <= _MAX_EXPIRES_S:
-            raise AuthError(400, "InvalidArgument", f"X-Amz-Expires must be 1 to {_MAX_EXPIRES_S} seconds.")
-        require_open(signed_at, signed_at + expires, now)
+    _SCHEME.require_time(request, given, signed_at, now)
 
-    payload = _payload(request, in_header=in_header)
-    key = _signing_key(secret, parts)
-    wanted = ""
-    for path, query in _spellings(request):
-        text = _canonical(request, path, query, listed, payload)
-        to_sign = f"{ALGORITHM}\n{stamp}\n{'/'.join(parts)}\n{hashlib.sha256(text).hexdigest()}"
-        wanted = hmac.digest(key, to_sign.encode("latin-1"), hashlib.sha256).hex()
-        if hmac.compare_digest(wanted.encode(), signature.encode("latin-1", "replace")):
-            break
-    require_equal(wanted, signature, what="AWS V4")
-    return Principal(key_id=key_id, scheme=SCHEME)
+    payload = _payload(request, in_header=given.in_header)
+    texts = (_canonical(request, path, query, given.listed, payload) for path, query in _spellings(request))
+    _SCHEME.require_signed(given, texts, _SCHEME.signing_key(secret, given.scope), stamp)
+    return Principal(key_id=given.key_id, scheme="aws-v4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,33 +102,22 @@ class BodySignature:
 
 def body_signature(request: SignedRequest, keys: Keyring) -> BodySignature:
     """Of a request that `verify` has accepted, what its body is checked with."""
-    in_header = bool(request.header("authorization"))
-    if in_header:
-        given = fields(request.header("authorization").removeprefix(ALGORITHM), ",")
-        credential, signature = given["Credential"], given["Signature"]
-        listed = given["SignedHeaders"]
-        stamp = request.header("x-amz-date")
-    else:
-        credential = query_value(request.query, "X-Amz-Credential") or ""
-        signature = query_value(request.query, "X-Amz-Signature") or ""
-        listed = query_value(request.query, "X-Amz-SignedHeaders") or ""
-        stamp = query_value(request.query, "X-Amz-Date") or ""
-    key_id, *parts = credential.rsplit("/", 4)
+    given = _SCHEME.read(request)
     return BodySignature(
-        payload=_payload(request, in_header=in_header),
-        key=_signing_key(secret_of(keys, key_id), parts),
-        stamp=stamp or _compact(http_time(request.header("date")) or 0.0),
-        scope="/".join(parts),
-        signature=signature,
-        signed_headers=frozenset(listed_names(listed)),
+        payload=_payload(request, in_header=given.in_header),
+        key=_SCHEME.signing_key(secret_of(keys, given.key_id), given.scope),
+        stamp=given.date or _compact(_signed_at(request, given) or 0.0),
+        scope="/".join(given.scope),
+        signature=given.signature,
+        signed_headers=frozenset(listed_names(given.listed)),
     )
 
 
-def _signing_key(secret: str, parts: list[str]) -> bytes:
-    key = ("AWS4" + secret).encode()
-    for part in parts:
-        key = hmac.digest(key, part.encode("latin-1"), hashlib.sha256)
-    return key
+def _signed_at(request: SignedRequest, given: Presented) -> float | None:
+    """When it was signed, in Unix seconds; a signature in the header may go by Date."""
+    if given.in_header and not given.date:
+        return http_time(request.header("date"))
+    return compact_time(given.date)
 
 
 def _compact(seconds: float) -> str:

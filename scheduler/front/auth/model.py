@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: How far a client's clock may be off, in seconds.
 MAX_SKEW_S = 15 * 60
@@ -108,14 +108,23 @@ def secret_of(keys: Keyring, key_id: str) -> str:
     return secret
 
 
-def require_equal(expected: bytes | str, given: str, *, what: str) -> None:
+def require_equal(expected: bytes, given: str, *, what: str) -> None:
     """Compare a signature in constant time.
 
     Raises:
         AuthError: 403 SignatureDoesNotMatch.
     """
-    wanted = expected if isinstance(expected, bytes) else expected.encode("ascii")
-    if not hmac.compare_digest(wanted, given.encode("latin-1", "replace")):
+    require_one_of((expected,), given, what=what)
+
+
+def require_one_of(expected: Iterable[bytes], given: str, *, what: str) -> None:
+    """As `require_equal`, where a request may have been spelled in several ways before it was signed.
+
+    Raises:
+        AuthError: 403 SignatureDoesNotMatch.
+    """
+    signature = given.encode("latin-1", "replace")
+    if not any(hmac.compare_digest(one, signature) for one in expected):
         raise mismatch(what)
 
 

@@ -7,30 +7,13 @@ parameters that name a sub-resource.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
+from typing import TYPE_CHECKING
 
-from scheduler.front.auth.encoding import (
-    decode_query,
-    has_query,
-    http_time,
-    integer,
-    query_pairs,
-    query_value,
-)
-from scheduler.front.auth.model import (
-    Keyring,
-    Principal,
-    SignedRequest,
-    denied,
-    require_equal,
-    require_fresh,
-    require_open,
-    secret_of,
-)
+from scheduler.front.auth.encoding import decode_query, query_pairs
+from scheduler.front.auth.plain_hmac import PlainHmac
 
-SCHEME = "oss-v1"
+if TYPE_CHECKING:
+    from scheduler.front.auth.model import SignedRequest
 
 #: Parameters that belong to the resource, as the two Python SDKs and the manual list them; `origin` is ours,
 #: so that a signature for a bucket is none for its rules.
@@ -58,40 +41,6 @@ SUB_RESOURCES = frozenset({
 # fmt: on
 
 
-def claims(request: SignedRequest) -> bool:
-    """Whether the request carries an OSS version 1 signature, in the header or in the query."""
-    return request.header("authorization").startswith("OSS ") or has_query(request.query, "OSSAccessKeyId")
-
-
-def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
-    """Check the signature and its time (`now` in Unix seconds).
-
-    Raises:
-        AuthError: InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied.
-    """
-    authorization = request.header("authorization")
-    if authorization:
-        key_id, _, signature = authorization.removeprefix("OSS ").strip().partition(":")
-        date = request.header("x-oss-date") or request.header("date")
-        signed_at = http_time(date)
-        secret = secret_of(keys, key_id)
-        if signed_at is None:
-            raise denied("An OSS signature needs a Date or x-oss-date header.")
-        require_fresh(signed_at, now)
-    else:
-        key_id = query_value(request.query, "OSSAccessKeyId") or ""
-        signature = query_value(request.query, "Signature") or ""
-        date = query_value(request.query, "Expires") or ""
-        expires = integer(date)
-        secret = secret_of(keys, key_id)
-        if expires is None:
-            raise denied("Expires must be a Unix time in seconds.")
-        require_open(0, expires, now)
-    expected = hmac.digest(secret.encode(), _text(request, date), hashlib.sha1)
-    require_equal(base64.b64encode(expected), signature, what="OSS V1")
-    return Principal(key_id=key_id, scheme=SCHEME)
-
-
 def _text(request: SignedRequest, date: str) -> bytes:
     names = sorted({name for name, _ in request.headers if name.startswith("x-oss-")})
     headers = "".join(f"{name}:{request.header(name)}\n" for name in names)
@@ -107,3 +56,13 @@ def _sub_resources(query: bytes) -> bytes:
             found.append((decoded, decode_query(value)))
     text = b"&".join(name + b"=" + value if value else name for name, value in sorted(found))
     return b"?" + text if text else b""
+
+
+SCHEME = PlainHmac(
+    scheme="oss-v1",
+    shown="OSS V1",
+    word="OSS",
+    id_parameter="OSSAccessKeyId",
+    date_header="x-oss-date",
+    text=_text,
+)

@@ -10,45 +10,41 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from scheduler.front.auth.encoding import (
-    compact_time,
-    decode_query,
-    encode,
-    fields,
-    has_query,
-    integer,
-    query_pairs,
-    query_value,
-)
+from scheduler.front.auth.encoding import compact_time, decode_query, encode, query_pairs
 from scheduler.front.auth.model import (
-    AuthError,
     Keyring,
     Principal,
     SignedRequest,
     denied,
     listed_names,
     mismatch,
-    require_equal,
-    require_fresh,
-    require_open,
     secret_of,
 )
+from scheduler.front.auth.scoped_hmac import Parameters, ScopedHmac
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEME = "oss-v4"
-ALGORITHM = "OSS4-HMAC-SHA256"
+_SCHEME = ScopedHmac(
+    shown="OSS V4",
+    algorithm="OSS4-HMAC-SHA256",
+    key_prefix="aliyun_v4",
+    date_header="x-oss-date",
+    listed_field="AdditionalHeaders",
+    parameters=Parameters(
+        algorithm="x-oss-signature-version",
+        credential="x-oss-credential",
+        signature="x-oss-signature",
+        listed="x-oss-additional-headers",
+        date="x-oss-date",
+        expires="x-oss-expires",
+    ),
+    slash_in_id=False,
+)
 _TERMINATOR = "aliyun_v4_request"
-_MAX_EXPIRES_S = 7 * 24 * 3600
 _ALWAYS = ("content-md5", "content-type")
 
-
-def claims(request: SignedRequest) -> bool:
-    """Whether the request carries an OSS version 4 signature, in the header or in the query."""
-    return request.header("authorization").startswith(ALGORITHM) or has_query(
-        request.query, "x-oss-signature-version"
-    )
+claims = _SCHEME.claims
 
 
 def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
@@ -58,49 +54,21 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
         AuthError: InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied,
         InvalidArgument.
     """
-    in_header = bool(request.header("authorization"))
-    if in_header:
-        given = fields(request.header("authorization").removeprefix(ALGORITHM), ",")
-        credential, signature = given.get("Credential", ""), given.get("Signature", "")
-        additional = given.get("AdditionalHeaders", "")
-        date = request.header("x-oss-date")
-    else:
-        if query_value(request.query, "x-oss-signature-version") != ALGORITHM:
-            raise AuthError(400, "InvalidArgument", f"x-oss-signature-version must be {ALGORITHM}.")
-        credential = query_value(request.query, "x-oss-credential") or ""
-        signature = query_value(request.query, "x-oss-signature") or ""
-        additional = query_value(request.query, "x-oss-additional-headers") or ""
-        date = query_value(request.query, "x-oss-date") or ""
-    key_id, _, scope = credential.partition("/")
-    secret = secret_of(keys, key_id)
-    signed_at = compact_time(date)
-    parts = scope.split("/")
-    if signed_at is None or len(parts) != 4 or parts[0] != date[:8] or parts[3] != _TERMINATOR:
+    given = _SCHEME.read(request)
+    secret = secret_of(keys, given.key_id)
+    signed_at = compact_time(given.date)
+    scope = given.scope
+    if signed_at is None or len(scope) != 4 or scope[0] != given.date[:8] or scope[3] != _TERMINATOR:
         raise denied(
             f"The OSS V4 signature needs x-oss-date and Credential=id/date/region/product/{_TERMINATOR}."
         )
-    if in_header:
-        require_fresh(signed_at, now)
-    else:
-        expires = integer(query_value(request.query, "x-oss-expires"))
-        if expires is None or not 1 <= expires <= _MAX_EXPIRES_S:
-            raise AuthError(400, "InvalidArgument", f"x-oss-expires must be 1 to {_MAX_EXPIRES_S} seconds.")
-        require_open(signed_at, signed_at + expires, now)
+    _SCHEME.require_time(request, given, signed_at, now)
 
     payload = request.header("x-oss-content-sha256") or "UNSIGNED-PAYLOAD"
     _check_payload(payload, request.body)
-    key = ("aliyun_v4" + secret).encode()
-    for part in parts:
-        key = hmac.digest(key, part.encode("latin-1"), hashlib.sha256)
-    wanted = ""
-    for query in _queries(request.query):
-        text = _canonical(request, query, additional, payload)
-        to_sign = f"{ALGORITHM}\n{date}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
-        wanted = hmac.digest(key, to_sign.encode("latin-1"), hashlib.sha256).hex()
-        if hmac.compare_digest(wanted.encode(), signature.encode("latin-1", "replace")):
-            break
-    require_equal(wanted, signature, what="OSS V4")
-    return Principal(key_id=key_id, scheme=SCHEME)
+    texts = (_canonical(request, query, given.listed, payload) for query in _queries(request.query))
+    _SCHEME.require_signed(given, texts, _SCHEME.signing_key(secret, scope), given.date)
+    return Principal(key_id=given.key_id, scheme="oss-v4")
 
 
 def _check_payload(payload: str, body: bytes | None) -> None:

@@ -318,6 +318,15 @@ def test_an_expired_signature_is_refused_w13(name):
     assert "expired" in error.message
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_key_is_checked_before_the_time_and_the_time_before_the_signature_w13(name):
+    request, now = _made(name)
+    flipped, much_later = _flip_signature(request), now + 30 * 24 * 60 * MINUTE
+    assert _refused(flipped, much_later, Keyring(pairs={"another": "x"})).code == "InvalidAccessKeyId"
+    assert _refused(flipped, much_later).code in {"RequestTimeTooSkewed", "AccessDenied"}
+    assert _refused(flipped, now).code == "SignatureDoesNotMatch"
+
+
 @pytest.mark.parametrize("name", ["boto3 put_bucket_website"])
 def test_a_signed_hash_is_compared_with_the_body_w13(name):
     request, now = _made(name)
