@@ -265,16 +265,14 @@ def _count(number: int, what: str) -> str:
 async def _put(
     repository: RulesRepository, settings: Settings, file: Path, bucket: str | None
 ) -> dict[str, Any]:
-    from scheduler.rules.in_force.repository import OwnedByFile
+    from scheduler.rules.in_force.apply import require_api_owned
 
     ruleset, warnings = only_set(read_rules_file(file, settings, bucket))
     name = bucket or ruleset.bucket
     if not name:
         raise ConfigError("--bucket is needed: the document does not name one")
-    own = settings.buckets.get(name)
-    if own is not None and own.rules is not None:
-        raise OwnedByFile(f"the rules of bucket {name} stand in the configuration file; change them there")
-    if own is None and settings.buckets:
+    require_api_owned(settings, name)
+    if name not in settings.buckets and settings.buckets:
         listed = ", ".join(sorted(settings.buckets))
         raise ConfigError(f"bucket {name!r} is not in the configuration; there: {listed}")
     replaced = await repository.replace(

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scheduler.dispatch.failures import RetryServices, Selection, retry, selected
+from scheduler.front.admin.refused import Refused, answering
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.ledger.failures import failure_to_json
 
@@ -38,13 +39,6 @@ class FailureServices(RetryServices, Protocol):
 
     @property
     def settings(self) -> Settings: ...
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class Chosen(BaseModel):
@@ -99,23 +93,17 @@ def routes(services: FailureServices) -> list[Route]:
 def _answering(
     handler: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except _Refused as refused:
-            return _error(refused.status, refused.code, str(refused))
-        except QueueFull as error:
-            answer = _error(503, "queue_full", str(error))
-            answer.headers["Retry-After"] = "2"
-            return answer
-        except (BrokerUnavailable, RedisError, OSError) as error:
-            return _error(503, "broker_unavailable", str(error))
-
-    return answer
+    return answering(handler, _as_refused)
 
 
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+def _as_refused(error: Exception) -> Refused | None:
+    match error:
+        case QueueFull():
+            return Refused(503, "queue_full", str(error), headers={"Retry-After": "2"})
+        case BrokerUnavailable() | RedisError() | OSError():
+            return Refused(503, "broker_unavailable", str(error))
+        case _:
+            return None
 
 
 class _FailuresApi:
@@ -124,7 +112,7 @@ class _FailuresApi:
 
     def _known(self, bucket: str) -> str:
         if bucket not in self._services.settings.buckets:
-            raise _Refused(404, "unknown_bucket", f"bucket {bucket!r} is not configured")
+            raise Refused(404, "unknown_bucket", f"bucket {bucket!r} is not configured")
         return bucket
 
     async def list_all(self, request: Request) -> Response:
@@ -135,7 +123,7 @@ class _FailuresApi:
         }  # fmt: skip
         unknown = set(params) - allowed
         if unknown:
-            raise _Refused(400, "bad_parameter", f"{min(unknown)!r}; known: {', '.join(sorted(allowed))}")
+            raise Refused(400, "bad_parameter", f"{min(unknown)!r}; known: {', '.join(sorted(allowed))}")
         buckets = [self._known(name) for name in params.getlist("bucket")]
         limit = int(_number(params.get("limit"), "limit") or _DEFAULT_LIMIT)
         selection = Selection(
@@ -164,7 +152,7 @@ class _FailuresApi:
         bucket, key = self._known(request.path_params["bucket"]), request.path_params["key"]
         found = await self._services.ledger.failures.get(bucket, key)
         if found is None:
-            raise _Refused(404, "not_listed", f"{bucket}/{key} is not in the list of failures")
+            raise Refused(404, "not_listed", f"{bucket}/{key} is not in the list of failures")
         return JSONResponse(failure_to_json(found))
 
     async def retry(self, request: Request) -> Response:
@@ -192,22 +180,22 @@ class _FailuresApi:
 def _must_choose(chosen: Chosen) -> Selection:
     selection = chosen.selection()
     if selection.everything and not chosen.all:
-        raise _Refused(400, "nothing_chosen", "give keys or a filter, or all: true")
+        raise Refused(400, "nothing_chosen", "give keys or a filter, or all: true")
     return selection
 
 
 async def _order(request: Request, kind: type[Order]) -> Order:
     body = await request.body()
     if len(body) > _MAX_BODY_BYTES:
-        raise _Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
+        raise Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
     try:
         return kind.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:
-        raise _Refused(400, "bad_json", str(error)) from error
+        raise Refused(400, "bad_json", str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _Refused(400, "bad_value", f"{place}: {first['msg']}") from error
+        raise Refused(400, "bad_value", f"{place}: {first['msg']}") from error
 
 
 def _number(text: str | None, name: str) -> float | None:
@@ -216,7 +204,7 @@ def _number(text: str | None, name: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise _Refused(400, "bad_parameter", f"{name}: {text!r} is no number") from None
+        raise Refused(400, "bad_parameter", f"{name}: {text!r} is no number") from None
     if not 0 <= value < float("inf"):
-        raise _Refused(400, "bad_parameter", f"{name}: {text!r} is below zero or endless")
+        raise Refused(400, "bad_parameter", f"{name}: {text!r} is below zero or endless")
     return value

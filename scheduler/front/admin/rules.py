@@ -13,9 +13,10 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from scheduler.front.admin.refused import Refused, answering
 from scheduler.front.rules_api.vendor_xml import off_the_loop
 from scheduler.rules.cos import xml as cos_xml
-from scheduler.rules.in_force.apply import read_options
+from scheduler.rules.in_force.apply import read_options, require_api_owned
 from scheduler.rules.in_force.repository import OwnedByFile, UnknownVersion, VersionConflict
 from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, NotExpressible
@@ -41,6 +42,7 @@ _WRITERS: Final[dict[str, tuple[Callable[[RuleSet], str], str]]] = {
     "oss": (oss_xml.render, "application/xml"),
 }
 _MAX_ACTOR_CHARS: Final = 64
+_NOT_STORED: Final = {"cache-control": "no-store"}
 
 
 class RuleServices(Protocol):
@@ -51,13 +53,6 @@ class RuleServices(Protocol):
 
     @property
     def rules(self) -> RulesRepository: ...
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error = {"code": code, "message": message, **details}
 
 
 def routes(services: RuleServices) -> list[Route]:
@@ -76,28 +71,24 @@ def routes(services: RuleServices) -> list[Route]:
 def _answering(
     handler: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Turn the refusals of this module into JSON; all others are the application's."""
+    return answering(handler, _as_refused, headers=_NOT_STORED)
 
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except _Refused as refused:
-            return _error(refused.status, refused.error)
-        except DocumentError as error:
+
+def _as_refused(error: Exception) -> Refused | None:
+    match error:
+        case DocumentError():
             problems = [problem.to_json() for problem in error.problems]
-            details = {"problems": problems, "more": error.more}
-            return _error(error.http_status, {"code": error.code, "message": str(error), **details})
-        except NotExpressible as error:
-            fields = list(error.fields)
-            return _error(409, {"code": "not_expressible", "message": str(error), "fields": fields})
-        except OwnedByFile as error:
-            return _error(409, {"code": "owned_by_file", "message": str(error)})
-        except UnknownVersion as error:
-            return _error(404, {"code": "unknown_version", "message": str(error)})
-        except VersionConflict as error:
-            return _error(412, {"code": "version_conflict", "message": str(error), "version": error.version})
-
-    return answer
+            return Refused(error.http_status, error.code, str(error), problems=problems, more=error.more)
+        case NotExpressible():
+            return Refused(409, "not_expressible", str(error), fields=list(error.fields))
+        case OwnedByFile():
+            return Refused(409, "owned_by_file", str(error))
+        case UnknownVersion():
+            return Refused(404, "unknown_version", str(error))
+        case VersionConflict():
+            return Refused(412, "version_conflict", str(error), version=error.version)
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +114,7 @@ class _RulesApi:
                 {**_summary(ruleset), **document.to_data(ruleset)}, headers=_tag(ruleset.version)
             )
         if form not in _WRITERS:
-            raise _Refused(400, "invalid", f"as={form}: json, {', '.join(_WRITERS)} are known")
+            raise Refused(400, "invalid", f"as={form}: json, {', '.join(_WRITERS)} are known")
         write, media_type = _WRITERS[form]
         return Response(write(ruleset), media_type=media_type, headers=_tag(ruleset.version))
 
@@ -139,7 +130,7 @@ class _RulesApi:
         told = {"warnings": [warning.to_json() for warning in warnings]}
         if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
             return JSONResponse({"bucket": bucket, "valid": True, **document.to_data(ruleset), **told})
-        self._check_owner(bucket)
+        require_api_owned(self.services.settings, bucket)
         replaced = await self.services.rules.replace(
             bucket,
             ruleset.rules,
@@ -156,7 +147,7 @@ class _RulesApi:
     async def delete(self, request: Request) -> Response:
         """Withdraw all rules of a bucket; `deleted` is false when it had none."""
         bucket = self._bucket(request)
-        self._check_owner(bucket)
+        require_api_owned(self.services.settings, bucket)
         deleted = await self.services.rules.delete(
             bucket,
             owner="api",
@@ -175,7 +166,7 @@ class _RulesApi:
     async def rollback(self, request: Request) -> Response:
         """`{"version": N}`: put that version in force again, as a new one."""
         bucket = self._bucket(request)
-        self._check_owner(bucket)
+        require_api_owned(self.services.settings, bucket)
         version = await _version(request)
         replaced = await self.services.rules.rollback(bucket, version, who=_who(request))
         return JSONResponse(
@@ -185,14 +176,8 @@ class _RulesApi:
     def _bucket(self, request: Request) -> str:
         bucket: str = request.path_params["bucket"]
         if bucket not in self.services.settings.buckets:
-            raise _Refused(404, "no_such_bucket", f"bucket {bucket!r} is not in the configuration")
+            raise Refused(404, "no_such_bucket", f"bucket {bucket!r} is not in the configuration")
         return bucket
-
-    def _check_owner(self, bucket: str) -> None:
-        if self.services.settings.buckets[bucket].rules is not None:
-            raise OwnedByFile(
-                f"the rules of bucket {bucket} stand in the configuration file; change them there"
-            )
 
     async def _asked_for(self, bucket: str, version: str | None) -> RuleSet:
         if version is None:
@@ -204,7 +189,7 @@ class _RulesApi:
                 raise UnknownVersion(f"bucket {bucket}: no version {version} in the history")
             ruleset = past.ruleset
         if ruleset is None:
-            raise _Refused(404, "no_rules", f"bucket {bucket} has no rules")
+            raise Refused(404, "no_rules", f"bucket {bucket} has no rules")
         return ruleset
 
 
@@ -244,12 +229,8 @@ def _summary(ruleset: RuleSet) -> dict[str, Any]:
     }
 
 
-def _error(status: int, error: dict[str, Any]) -> Response:
-    return JSONResponse({"error": error}, status_code=status, headers={"cache-control": "no-store"})
-
-
 def _tag(version: int) -> dict[str, str]:
-    return {"etag": f'"{version}"', "cache-control": "no-store"}
+    return {"etag": f'"{version}"', **_NOT_STORED}
 
 
 def _if_match(request: Request) -> int | None:
@@ -258,7 +239,7 @@ def _if_match(request: Request) -> int | None:
         return None
     text = given.strip().removeprefix("W/").strip('"')
     if not (text.isascii() and text.isdecimal()):
-        raise _Refused(400, "invalid", f"If-Match: {given!r} is not the version of a rule set")
+        raise Refused(400, "invalid", f"If-Match: {given!r} is not the version of a rule set")
     return int(text)
 
 
@@ -268,7 +249,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > MAX_DOCUMENT_BYTES:
-            raise _Refused(413, "too_large", f"a rule document has at most {MAX_DOCUMENT_BYTES} bytes")
+            raise Refused(413, "too_large", f"a rule document has at most {MAX_DOCUMENT_BYTES} bytes")
         parts.append(part)
     return b"".join(parts)
 
@@ -277,10 +258,10 @@ async def _version(request: Request) -> int:
     try:
         wire = orjson.loads(await _body(request))
     except orjson.JSONDecodeError as error:
-        raise _Refused(400, "invalid", f"not JSON: {error}") from error
+        raise Refused(400, "invalid", f"not JSON: {error}") from error
     version = wire.get("version") if isinstance(wire, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise _Refused(400, "invalid", '`{"version": N}` is expected, N a version of the history')
+        raise Refused(400, "invalid", '`{"version": N}` is expected, N a version of the history')
     return version
 
 

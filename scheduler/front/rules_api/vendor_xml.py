@@ -23,7 +23,7 @@ from scheduler.front.auth.encoding import decode_query, query_pairs
 from scheduler.front.http import s3_error
 from scheduler.front.http.bucket_address import host_name
 from scheduler.rules.cos import xml as cos_xml
-from scheduler.rules.in_force.apply import read_options
+from scheduler.rules.in_force.apply import read_options, require_api_owned
 from scheduler.rules.in_force.repository import OwnedByFile
 from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, NotExpressible
@@ -206,7 +206,7 @@ async def _answer(request: WireRequest, services: WireServices) -> WireResponse:
     try:
         if request.method == "GET":
             return await _get(request, services, sub_resource)
-        _check_owner(services, bucket)
+        require_api_owned(services.settings, bucket)
         if request.method == "PUT":
             return await _put(request, services, sub_resource, who=principal.key_id, how=how)
         await services.rules.delete(bucket, owner="api", who=principal.key_id, how=how)
@@ -333,12 +333,6 @@ def _is_local(request: WireRequest) -> bool:
         and is_loopback(request.peer)
         and not any(name in _NOT_LOCAL for name, _ in request.headers)
     )
-
-
-def _check_owner(services: WireServices, bucket: str) -> None:
-    """W9, also before the file's rules have reached Redis."""
-    if services.settings.buckets[bucket].rules is not None:
-        raise OwnedByFile(f"the rules of bucket {bucket} stand in the configuration file; change them there")
 
 
 def _check_md5(request: WireRequest) -> None:

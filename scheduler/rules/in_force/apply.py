@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.rules.in_force.redis_sets import OwnedByFile
 from scheduler.rules.problems import DocumentError, Problem, ReadOptions
 from scheduler.rules.yaml import document
 from workers.errors import BrokerUnavailable
@@ -50,6 +51,17 @@ def read_options(settings: Settings, bucket: str, *, owner: Owner, request_host:
         credentials={name: found.access_key_id for name, found in settings.origin.credentials.items()},
         redirect_code_with_mirror=settings.compat.redirect_code_with_mirror,
     )
+
+
+def require_api_owned(settings: Settings, bucket: str) -> None:
+    """What the file says of a bucket counts before its rules have reached Redis, too.
+
+    Raises:
+        OwnedByFile: the file has rules for the bucket (SEMANTICS.md W9).
+    """
+    section = settings.buckets.get(bucket)
+    if section is not None and section.rules is not None:
+        raise OwnedByFile(bucket)
 
 
 def read_file_rules(settings: Settings) -> tuple[dict[str, RuleSet], tuple[Problem, ...]]:

@@ -82,6 +82,9 @@ return {'changed', version}
 class OwnedByFile(FerrymanError):
     """The bucket's rules stand in the configuration file; the API may only read them (SEMANTICS.md W9)."""
 
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"the rules of bucket {bucket} stand in the configuration file; change them there")
+
 
 class VersionConflict(FerrymanError):
     """The set in force is not the expected one; `version` is what it is."""
@@ -187,9 +190,7 @@ class RuleSets:
         )  # fmt: skip
         version = int(found)
         if outcome == "owned":
-            raise OwnedByFile(
-                f"the rules of bucket {new.bucket} stand in the configuration file; change them there"
-            )
+            raise OwnedByFile(new.bucket)
         if outcome == "conflict":
             raise VersionConflict(
                 f"bucket {new.bucket}: version {version} is in force, not {new.expected_version}",
