@@ -15,9 +15,12 @@ translated where they are met. A failure carries fields, not only text::
         │   ├── OriginTruncated     fewer bytes than promised, or no last chunk
         │   ├── OriginStatus        a final status that is no success
         │   │   └── OriginThrottled 429, or 503 with Retry-After
+        │   ├── OriginMalformed     no HTTP, a head beyond our bounds, or unreadable framing
+        │   ├── CredentialMissing   the rule names one that the configuration lacks
         │   ├── OriginNoLength      neither length nor chunked (SEMANTICS.md A3)
         │   ├── OriginPartial       an unasked 206 that does not cover all (A4)
         │   ├── DigestMismatch      bytes differ from a digest that the origin gave
+        │   │   └── ListingMismatch ... or from what a listing promised, which may be old
         │   ├── SoftNotFound        a look-alike of the origin's error page (F59)
         │   ├── RedirectRefused     loop, too many hops, downgrade, bad Location
         │   ├── AddressRefused      a connection the guard does not allow (B11)

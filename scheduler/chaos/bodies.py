@@ -29,6 +29,34 @@ def _chunked(ex: Exchange) -> list[tuple[str, str]]:
     return [*ex.item.headers, ("Transfer-Encoding", "chunked")]
 
 
+async def _labelled(ex: Exchange, body: bytes, *extra: tuple[str, str]) -> None:
+    """All of a body, with its length."""
+    await ex.head(200, [*_promise(ex, len(body)), *extra])
+    await ex.raw(body)
+
+
+async def _begin(ex: Exchange) -> None:
+    """The promise of the whole body, and its first `at` bytes."""
+    body = ex.item.body
+    await ex.head(200, _promise(ex, len(body)))
+    await ex.raw(body[: ex.number("at", len(body) // 2)])
+
+
+async def _in_chunks(ex: Exchange) -> None:
+    """The whole body in chunks of `chunk` bytes, without the last one."""
+    await ex.head(200, _chunked(ex))
+    body, step = ex.item.body, max(1, ex.number("chunk", 4096))
+    for start in range(0, len(body), step):
+        await ex.chunk(body[start : start + step])
+
+
+async def _until_closed(ex: Exchange, body: bytes) -> None:
+    """A body that nothing but the end of the connection ends."""
+    await ex.head(200, [*ex.item.headers, ("Connection", "close")], version=ex.text("version", "1.1"))
+    await ex.raw(body)
+    ex.hang_up()
+
+
 async def _resumed(ex: Exchange) -> bool:
     """Serve a continuing range as `resume` says; False leaves the request to the behaviour."""
     wanted, mode = requested_range(ex), ex.text("resume", "yes")
@@ -76,10 +104,7 @@ async def truncate(ex: Exchange) -> None:
     """See the summary."""
     if await _resumed(ex):
         return
-    body = ex.item.body
-    await ex.head(200, _promise(ex, len(body)))
-    if ex.request.method != "HEAD":
-        await ex.raw(body[: ex.number("at", len(body) // 2)])
+    await _begin(ex)
     ex.hang_up()
 
 
@@ -112,11 +137,8 @@ async def reset(ex: Exchange) -> None:
     """See the summary."""
     if await _resumed(ex):
         return
-    body = ex.item.body
-    at = ex.number("at", len(body) // 2)
-    if at >= 0:
-        await ex.head(200, _promise(ex, len(body)))
-        await ex.raw(body[:at])
+    if ex.number("at", 0) >= 0:
+        await _begin(ex)
         await asyncio.sleep(ex.seconds("after", 0.02))  # lets the bytes leave before the reset discards them
     ex.reset()
 
@@ -133,9 +155,7 @@ async def stall(ex: Exchange) -> None:
     """See the summary."""
     if await _resumed(ex):
         return
-    body = ex.item.body
-    await ex.head(200, _promise(ex, len(body)))
-    await ex.raw(body[: ex.number("at", len(body) // 2)])
+    await _begin(ex)
     await asyncio.sleep(ex.seconds("seconds", MAX_STALL_S))
     ex.hang_up()
 
@@ -173,13 +193,9 @@ async def wrong_length(ex: Exchange) -> None:
 @behaviour("chunked", "Whole body, properly chunked, no length.", chunk="bytes a chunk (4096)", size="bytes")
 async def chunked(ex: Exchange) -> None:
     """See the summary."""
-    await ex.head(200, _chunked(ex))
-    if ex.request.method == "HEAD":
-        return
-    body, step = ex.item.body, max(1, ex.number("chunk", 4096))
-    for start in range(0, len(body), step):
-        await ex.chunk(body[start : start + step])
-    await ex.raw(b"0\r\n\r\n", counted=False)
+    await _in_chunks(ex)
+    if ex.request.method != "HEAD":
+        await ex.raw(b"0\r\n\r\n", counted=False)
 
 
 @behaviour(
@@ -187,10 +203,7 @@ async def chunked(ex: Exchange) -> None:
 )
 async def no_last_chunk(ex: Exchange) -> None:
     """See the summary."""
-    await ex.head(200, _chunked(ex))
-    body, step = ex.item.body, max(1, ex.number("chunk", 4096))
-    for start in range(0, len(body), step):
-        await ex.chunk(body[start : start + step])
+    await _in_chunks(ex)
     ex.hang_up()
 
 
@@ -224,10 +237,7 @@ async def bad_chunk(ex: Exchange) -> None:
 )
 async def close(ex: Exchange) -> None:
     """See the summary."""
-    await ex.head(200, [*ex.item.headers, ("Connection", "close")], version=ex.text("version", "1.1"))
-    if ex.request.method != "HEAD":
-        await ex.raw(ex.item.body)
-    ex.hang_up()
+    await _until_closed(ex, ex.item.body)
 
 
 @behaviour(
@@ -237,9 +247,7 @@ async def close(ex: Exchange) -> None:
 )
 async def close_cut(ex: Exchange) -> None:
     """See the summary."""
-    await ex.head(200, [*ex.item.headers, ("Connection", "close")])
-    await ex.raw(ex.item.body[: len(ex.item.body) // 2])
-    ex.hang_up()
+    await _until_closed(ex, ex.item.body[: len(ex.item.body) // 2])
 
 
 @behaviour(
@@ -266,8 +274,7 @@ async def endless(ex: Exchange) -> None:
 async def gzip_unasked(ex: Exchange) -> None:
     """See the summary."""
     body = gzip.compress(ex.item.body, mtime=0)
-    await ex.head(200, [*_promise(ex, len(body)), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")])
-    await ex.raw(body)
+    await _labelled(ex, body, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
 
 
 @behaviour(
@@ -277,17 +284,13 @@ async def gzip_unasked(ex: Exchange) -> None:
 )
 async def gzip_mislabelled(ex: Exchange) -> None:
     """See the summary."""
-    body = ex.item.body
-    await ex.head(200, [*_promise(ex, len(body)), ("Content-Encoding", ex.text("encoding", "gzip"))])
-    await ex.raw(body)
+    await _labelled(ex, ex.item.body, ("Content-Encoding", ex.text("encoding", "gzip")))
 
 
 @behaviour("gzip_unlabelled", "Body is gzipped but nothing says so.", size="bytes before compression")
 async def gzip_unlabelled(ex: Exchange) -> None:
     """See the summary."""
-    body = gzip.compress(ex.item.body, mtime=0)
-    await ex.head(200, _promise(ex, len(body)))
-    await ex.raw(body)
+    await _labelled(ex, gzip.compress(ex.item.body, mtime=0))
 
 
 @behaviour(

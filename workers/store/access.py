@@ -22,9 +22,10 @@ from workers.store.model import StoreAnswer
 from workers.store.wire.answers import failure, object_info
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.passed import PassedAnswer
-from workers.store.wire.response import StoreResponse, ends_visibly
+from workers.store.wire.response import StoreResponse
 from workers.store.wire.signing import EMPTY_SHA256, sha256_hex
 from workers.store.wire.standing_headers import creation_headers, customer_headers, owner_headers
+from workers.store.wire.streamed import Whole, ends_visibly
 from workers.store.wire.transport import TRANSLATED, Transport, unavailable
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class StoreAccess:
             answer = await self.transport.once(
                 method, bucket, key, headers=sent, query=query, body=body, payload_sha256=payload_sha256
             )
-            return PassedAnswer(answer.status, [*answer.headers.items()], what=what, body=answer.body)
+            return PassedAnswer(answer.status, [*answer.headers.items()], Whole(answer.body), what=what)
         if isinstance(body, bytes):
             sent["content-length"] = str(len(body))
         elif length is not None:
@@ -194,7 +195,7 @@ class StoreAccess:
         if method != "HEAD" and opened.status not in {204, 304} and not ends_visibly(opened):
             opened.close()
             raise StoreUnavailable(f"{what}: neither length nor chunked", status=opened.status)
-        return PassedAnswer(opened.status, [*opened.headers.items()], what=what, opened=opened)
+        return PassedAnswer(opened.status, [*opened.headers.items()], opened, what=what)
 
     def presign_get(
         self,

@@ -1,8 +1,8 @@
 """Requests to the store: addressed, signed, sent, answered.
 
 Must not know what an object means. Read `transport`, then `lean` (short exchanges), `signing`, `addressing`,
-`answers` (status to error), `checksums`, `response` (a body on its way out), `passed` (an answer that goes
-on as it is), `credentials`, `standing_headers`.
+`answers` (status to error), `checksums`, `streamed` (a body on its way out), `response` (an object's),
+`passed` (of an answer that goes on as it is), `credentials`, `standing_headers`.
 """
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "response",
     "signing",
     "standing_headers",
+    "streamed",
     "transport",
 ]

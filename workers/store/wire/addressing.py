@@ -50,9 +50,14 @@ class Target(NamedTuple):
         return f"{self.raw_path}?{self.query}" if self.query else self.raw_path
 
     @property
+    def absolute(self) -> str:
+        """The whole URL."""
+        return f"{self.scheme}://{self.host}{self.path_qs}"
+
+    @property
     def url(self) -> URL:
         """The same for a client that takes URLs."""
-        return URL(f"{self.scheme}://{self.host}{self.path_qs}", encoded=True)
+        return URL(self.absolute, encoded=True)
 
 
 class Endpoint:

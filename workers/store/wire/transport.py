@@ -163,7 +163,7 @@ class Transport:
             raise RuntimeError("the store is not open")
         target = await self._signed("GET", bucket, key, headers, "", EMPTY_SHA256)
         try:
-            route, path = reader.route(f"{target.scheme}://{target.host}{target.path_qs}")
+            route, path = reader.route(target.absolute)
             try:
                 return await reader.send("GET", route, path, [*headers.items()])
             except aiohttp.ClientConnectorError:
@@ -203,7 +203,7 @@ class Transport:
             headers["content-length"] = length
         try:
             if body is None and length is None:
-                route, path = reader.route(f"{target.scheme}://{target.host}{target.path_qs}")
+                route, path = reader.route(target.absolute)
                 return await reader.send(method, route, path, [*headers.items()])
             return await session.request(
                 method, target.url, data=body, headers=headers, allow_redirects=False
