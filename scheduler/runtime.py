@@ -20,6 +20,9 @@ from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.rules.in_force.buckets import ServedBuckets, following_buckets
 from scheduler.rules.in_force.origin_budgets import publishing_budgets
 from scheduler.rules.in_force.repository import RulesRepository
+from workers.back.settle import Settler
+from workers.back.wire import OriginWire
+from workers.back.writer import OriginWriter
 from workers.background import end
 from workers.errors import FerrymanError
 from workers.ledger.ledger import Ledger
@@ -29,6 +32,7 @@ from workers.origin.fetch.inspect import is_well
 from workers.origin.wire.client import OriginClient
 from workers.queue.queue import JobQueue
 from workers.store.client import ObjectStore
+from workers.telemetry.metrics import BackCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,6 +63,8 @@ class Services:
     dispatcher: Dispatcher
     control: OriginControl
     fetcher: Fetcher
+    #: Brings a key to its origin at once (the way back).
+    back: Settler
     dependency: DependencyRecorder
     #: `settings.buckets`, which grows while the process runs.
     buckets: ServedBuckets
@@ -100,6 +106,9 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         await stack.enter_async_context(
             following_buckets(buckets, rules.published, partial(_make_bucket, store))
         )
+        wire = await stack.enter_async_context(
+            OriginWire(settings.origin, control, listeners=settings.own_listeners())
+        )
         dependency = DependencyRecorder(ledger.redis, namespace=settings.broker.namespace)
         stack.push_async_callback(dependency.flush)
         stack.push_async_callback(end, asyncio.create_task(dependency.run(), name="dependency"))
@@ -122,6 +131,14 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
             ),
             control=control,
             fetcher=Fetcher(client, control),
+            back=Settler(
+                ledger=ledger,
+                store=store,
+                writer=OriginWriter(wire),
+                owner=f"front-{uuid.uuid4().hex}",
+                max_attempts=settings.limits.max_attempts,
+                observer=BackCounts(),
+            ),
             dependency=dependency,
             buckets=buckets,
         )

@@ -5,4 +5,14 @@ turns a plan into an outcome. Then `transfer`, the use case; the rooms it asks, 
 processes around it, `queue`; and what they write down, `ledger` and `telemetry`.
 """
 
-__all__ = ["answers", "background", "errors", "lifeline", "plan", "secret_values", "settings", "windows"]
+__all__ = [
+    "answers",
+    "back_routes",
+    "background",
+    "errors",
+    "lifeline",
+    "plan",
+    "secret_values",
+    "settings",
+    "windows",
+]

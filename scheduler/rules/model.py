@@ -197,6 +197,8 @@ class OriginPart:
     budget: BudgetSettings | None = None
     #: F54.
     trust_etag_md5: bool = False
+    #: F63: whether the origin is kept equal to what clients write and delete.
+    write_back: Literal["off", "async", "sync"] = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

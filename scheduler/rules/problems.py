@@ -143,6 +143,8 @@ class ReadOptions:
     allow_networks: tuple[str, ...] = ()
     #: Access key id by credential name; None when the configuration is not at hand.
     credentials: Mapping[str, str | None] | None = None
+    #: Names of those that sign requests to buckets (`s3v4`); None when the configuration is not at hand.
+    bucket_credentials: frozenset[str] | None = None
     #: D9: ignore a redirect code of a Mirror rule, with a warning.
     redirect_code_with_mirror: bool = False
     #: Unknown elements are refused; else they are warnings.

@@ -15,6 +15,7 @@ from scheduler.rules.hosts import HostError, check_base_path, normalise_host, sp
 from scheduler.rules.keys import has_dot_segment
 from scheduler.rules.model import Answer, RuleType, SourceFormat
 from scheduler.rules.problems import Place, ProblemKind
+from scheduler.rules.write_back import check_write_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +85,7 @@ def check_rule(rule: Rule, where: WrittenRule, source: SourceFormat, options: Re
     _check_request(rule, where, source, options)
     _check_path(rule, where)
     _check_origin(rule, where, options)
+    check_write_back(rule, where, options)
     _check_answer(rule, where, source, options)
     _check_store(rule, where)
 

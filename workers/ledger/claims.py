@@ -53,6 +53,8 @@ STORED_MS = 30_000
 AFTER_MS = 60_000
 #: What the owner tokens of fronts begin with.
 FRONT = "front-"
+#: What the tombstones of deletes that have come about begin with; who writes them is the gateway.
+DELETED = "s3 delete "
 #: Keys a script call handles, so that Redis is never blocked for long.
 CHUNK = 500
 

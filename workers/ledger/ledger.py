@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from workers.errors import ConfigError
+from workers.ledger.back import Back
 from workers.ledger.claims import Claims
 from workers.ledger.failures import Failures
 from workers.ledger.minutes import Minutes
@@ -73,6 +74,7 @@ class Ledger:
     def __init__(self, redis: Redis, *, namespace: str = "ferryman") -> None:
         self.redis = redis
         self.namespace = namespace
+        self.back = Back(redis, namespace=namespace)
         self.claims = Claims(redis, namespace=namespace)
         self.failures = Failures(redis, namespace=namespace)
         self.outcomes = Outcomes(redis, namespace=namespace)

@@ -19,6 +19,10 @@ from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import Middleware
 from redis.exceptions import RedisError
 
+from workers.back.drain import Drain
+from workers.back.settle import Settler
+from workers.back.wire import OriginWire
+from workers.back.writer import OriginWriter
 from workers.background import end
 from workers.ledger.ledger import Ledger
 from workers.ledger.rule_epochs import RuleEpochs
@@ -27,17 +31,17 @@ from workers.origin.control.control import OriginControl
 from workers.origin.fetch.fetcher import Fetcher
 from workers.origin.fetch.inspect import is_well
 from workers.origin.wire.client import OriginClient
+from workers.plan import Lane
 from workers.queue.leases import LeaseKeeper
 from workers.queue.queue import PROMOTED_AT_ONCE, JobQueue
 from workers.queue.runner import BatchRunner
 from workers.queue.strays import LOOK_EVERY_S, Strays
 from workers.store.client import ObjectStore
-from workers.telemetry.metrics import WorkerObserver
+from workers.telemetry.metrics import BackCounts, WorkerObserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.plan import Lane
     from workers.settings import WorkerSettings
 
 #: Objects made beyond those freed before the collector looks at the young; Python's own value is 700.
@@ -137,6 +141,8 @@ class WorkerProcess(Middleware):
             observer=WorkerObserver(self._lane),
         )
         stack.push_async_callback(self._give_back, queue, broker_id)
+        if self._lane is Lane.COLD:
+            await self._open_the_way_back(ledger, store, control)
         tasks = (leases.run(), self._promote(queue), self._heartbeat(queue, broker_id))
         for task in (*tasks, self._look_for_strays(queue, broker_id)):
             running = asyncio.create_task(task)
@@ -147,6 +153,24 @@ class WorkerProcess(Middleware):
         gc.freeze()
         gc.set_threshold(GC_OBJECTS)
         log.info("worker_ready", lane=self._lane.value, pid=os.getpid())
+
+    async def _open_the_way_back(self, ledger: Ledger, store: ObjectStore, control: OriginControl) -> None:
+        """Bring what passed the gateway to its origins, beside the messages of the lane."""
+        settings, stack = self._settings, self._stack
+        wire = await stack.enter_async_context(
+            OriginWire(settings.origin, control, listeners=settings.listeners)
+        )
+        settler = Settler(
+            ledger=ledger,
+            store=store,
+            writer=OriginWriter(wire),
+            owner=f"worker-{uuid.uuid4().hex}",
+            max_attempts=settings.limits.max_attempts,
+            observer=BackCounts(),
+        )
+        drain = Drain(ledger.back, settler, concurrency=settings.limits.item_concurrency)
+        running = asyncio.create_task(drain.run())
+        stack.push_async_callback(end, running)
 
     async def _stop(self) -> None:
         if self._runner is not None:

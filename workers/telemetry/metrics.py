@@ -65,6 +65,23 @@ _FAILURES = Count("ferryman_failures_total", "Items that became listed failures,
 _RETRIES = Count(
     "ferryman_retries_total", "Items that went back to the queue after a failure, by reason.", "reason"
 )
+_BACK = Count(
+    "ferryman_back_total",
+    "Keys made equal at their origin on the way back, by rule and what was done: `copied`, `tagged`, "
+    "`deleted`, `unchanged`.",
+    "rule",
+    "kind",
+)
+_BACK_SECONDS = Spread(
+    "ferryman_back_seconds", "Time of one key on the way back, from its taking to its end.", _LONG_SECONDS
+)
+_BACK_BYTES = Spread("ferryman_back_bytes", "Size of objects copied back to origins.", _BYTES)
+_BACK_FAILURES = Count(
+    "ferryman_back_failures_total",
+    "Tries on the way back that failed, by reason; `listed`: no further one follows.",
+    "reason",
+    "listed",
+)
 _CLAIMS = Count("ferryman_claims_total", "Keys claimed for pulling, by result.", "result")
 _EVENTS = Count("ferryman_miss_events_total", "Miss events taken, by source and result.", "source", "result")
 _NEGATIVE = Count(
@@ -125,6 +142,18 @@ _SCAN_KEYS = Gauge(
 )
 _LISTED_FAILURES = Gauge(
     "ferryman_listed_failures", "Keys in the failures list.", ["bucket"], multiprocess_mode="livemostrecent"
+)
+_BACK_PENDING = Gauge(
+    "ferryman_back_pending_keys",
+    "Keys whose last write the origin may lack, by bucket.",
+    ["bucket"],
+    multiprocess_mode="livemostrecent",
+)
+_BACK_LAG = Gauge(
+    "ferryman_back_lag_seconds",
+    "Age of the oldest write that the origin lacks, by bucket; 0 without one.",
+    ["bucket"],
+    multiprocess_mode="livemostrecent",
 )
 _WORKERS = Gauge(
     "ferryman_workers", "Worker processes with a fresh heartbeat.", multiprocess_mode="livemostrecent"
@@ -208,6 +237,21 @@ class WorkerObserver:
         (_FAILURES if listed else _RETRIES).add(reason)
 
 
+class BackCounts:
+    """What the way back tells about its keys (`workers.back.settle.BackObserver`)."""
+
+    def brought(self, rule: str, kind: str, size: int, duration_s: float) -> None:
+        """One key is equal at its origin now; `size` in bytes, 0 when none were copied."""
+        _BACK.add(rule, kind)
+        _BACK_SECONDS.observe(duration_s)
+        if size:
+            _BACK_BYTES.observe(size)
+
+    def failed(self, reason: str, *, listed: bool) -> None:
+        """One try failed; `listed` when no further one follows."""
+        _BACK_FAILURES.add(reason, "yes" if listed else "no")
+
+
 # ---------------------------------------------------------------- misses
 
 
@@ -259,6 +303,13 @@ def workers_alive(count: int) -> None:
 def listed_failures(bucket: str, count: int) -> None:
     """How many keys of a bucket are in the failures list."""
     _LISTED_FAILURES.labels(_buckets(bucket)).set(count)
+
+
+def back_state(bucket: str, *, pending: int, lag_s: float) -> None:
+    """How far the origins of a bucket are behind."""
+    label = _buckets(bucket)
+    _BACK_PENDING.labels(label).set(pending)
+    _BACK_LAG.labels(label).set(lag_s)
 
 
 def consumer_state(log: str, *, lag_bytes: int, lag_s: float) -> None:

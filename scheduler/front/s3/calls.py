@@ -27,21 +27,24 @@ from scheduler.front.s3.headers import (
 from scheduler.front.s3.listing import deleted_keys, may_name_own, only_buckets, refused_keys, without_own
 from scheduler.front.s3.operation import COPIES
 from scheduler.front.s3.tombstones import Buried, Tombstones
+from scheduler.front.s3.write_back import WriteBack
 from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import names
 from workers.errors import StoreError
+from workers.ledger.back import DELETED, NOTHING, WRITTEN
 from workers.store.metadata import SOURCE_ETAG, decode_value
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.signing import UNSIGNED, sha256_hex
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from scheduler.config.settings import Settings
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.request import Request
     from scheduler.front.s3.call import Call
     from scheduler.front.s3.permission import Grants
+    from scheduler.front.s3.write_back import Bringer, Noted
     from scheduler.rules.in_force.repository import RulesRepository
     from workers.ledger.ledger import Ledger
     from workers.store.client import ObjectStore
@@ -72,6 +75,8 @@ class S3Services(Protocol):
     def ledger(self) -> Ledger: ...
     @property
     def rules(self) -> RulesRepository: ...
+    @property
+    def back(self) -> Bringer: ...
 
 
 class Miss(Protocol):
@@ -96,6 +101,7 @@ class Calls:
         self._rules = services.rules
         self._miss = miss
         self._grants = grants
+        self._write_back = WriteBack(services.ledger.back, services.back)
         self._tombstones = Tombstones(services.ledger.claims, wait_s=settings.gateway.herd_wait_s)
 
     async def answer(self, call: Call) -> None:
@@ -202,25 +208,28 @@ class Calls:
     async def _upload(self, call: Call) -> None:
         body = self._body(call)
         headers = for_store(call.headers)
-        mark = await self._tombstone(call)
-        if body.length <= MAX_REQUEST_BYTES:
-            whole = await body.whole()
-            if body.is_chunked:
-                without_chunks(headers, body.trailers)
-            passed = await self._pass(call, headers, whole, payload=body.sha256 or sha256_hex(whole))
-        else:
-            if body.is_chunked:
-                without_chunks(headers, {})
-            try:
-                passed = await self._pass(
-                    call, headers, body, length=body.length, payload=body.sha256 or UNSIGNED
-                )
-            except StoreError:
-                if body.failure is not None:
-                    raise body.failure from None
-                raise
-        async with passed:
-            await self._written(call, passed, mark, unread=not body.ended)
+        async with self._noting(call) as noted:
+            mark = await self._tombstone(call)
+            if body.length <= MAX_REQUEST_BYTES:
+                whole = await body.whole()
+                if body.is_chunked:
+                    without_chunks(headers, body.trailers)
+                noted.asking()
+                passed = await self._pass(call, headers, whole, payload=body.sha256 or sha256_hex(whole))
+            else:
+                if body.is_chunked:
+                    without_chunks(headers, {})
+                noted.asking()
+                try:
+                    passed = await self._pass(
+                        call, headers, body, length=body.length, payload=body.sha256 or UNSIGNED
+                    )
+                except StoreError:
+                    if body.failure is not None:
+                        raise body.failure from None
+                    raise
+            async with passed:
+                await self._written(call, passed, mark, noted, unread=not body.ended)
 
     async def _copy(self, call: Call) -> None:
         headers = for_store(call.headers)
@@ -239,33 +248,43 @@ class Calls:
         await self._body(call).whole()
         if not version:
             await self._miss.pull_source(call.request, bucket, key)
-        mark = await self._tombstone(call)
-        async with await self._pass(call, headers, b"") as passed:
-            await self._written(call, passed, mark)
+        async with self._noting(call) as noted:
+            mark = await self._tombstone(call)
+            noted.asking()
+            async with await self._pass(call, headers, b"") as passed:
+                await self._written(call, passed, mark, noted)
 
     async def _document(self, call: Call) -> None:
         """Any call whose body is a small document, or nothing."""
-        mark = await self._tombstone(call)
-        headers = for_store(call.headers)
-        body = await self._whole(call, headers)
-        async with await self._pass(call, headers, body) as passed:
-            await self._written(call, passed, mark)
+        async with self._noting(call) as noted:
+            mark = await self._tombstone(call)
+            headers = for_store(call.headers)
+            body = await self._whole(call, headers)
+            noted.asking()
+            async with await self._pass(call, headers, body) as passed:
+                await self._written(call, passed, mark, noted)
 
     async def _written(
-        self, call: Call, passed: PassedAnswer, mark: str | None, *, unread: bool = False
+        self, call: Call, passed: PassedAnswer, mark: str | None, noted: Noted, *, unread: bool = False
     ) -> None:
         """Send the answer to a write; the tombstone that was there before goes where it came about."""
-        if mark is None or passed.status >= 300:
+        if passed.status >= 300:
+            noted.came(NOTHING if passed.status < 500 else WRITTEN)
             await self._send(call, passed, unread=unread)
             return
-        if call.operation.name not in _ERROR_INSIDE:
+        seen, document = bytearray(), None
+        late = call.operation.name in _ERROR_INSIDE
+        if late and noted.is_sync:
+            document = await passed.read()
+        elif late:
+            await self._send(call, passed, seen=seen)
+        came_about = b"<Error" not in (seen if document is None else document)
+        if came_about and mark is not None:
             await self._tombstones.lift(call.bucket, call.key, mark)
-            await self._send(call, passed, unread=unread)
-            return
-        seen = bytearray()
-        await self._send(call, passed, seen=seen)
-        if b"<Error" not in seen:
-            await self._tombstones.lift(call.bucket, call.key, mark)
+        noted.came(WRITTEN if came_about else NOTHING)
+        if document is not None or not late:
+            await noted.settle()
+            await self._send(call, passed, document, unread=unread)
 
     async def _delete(self, call: Call) -> None:
         headers = for_store(call.headers)
@@ -281,22 +300,28 @@ class Calls:
                 raise Refused(RESERVED)
             keys = found
             self._refuse_confused(call, *keys)
-        buried = await self._bury(call, keys)
-        # When the store does not answer nobody knows whether it has heard of it: the tombstone stays, and the
-        # client tries again.
-        async with await self._pass(call, headers, body) as passed:
-            if call.operation.name == "DeleteObject":
+        async with self._noting(call, *keys) as noted:
+            buried = await self._bury(call, keys)
+            noted.asking()
+            # When the store does not answer nobody knows whether it has heard of it: the tombstone stays, and
+            # the client tries again.
+            async with await self._pass(call, headers, body) as passed:
+                document = None
+                refused: Collection[str] = keys if passed.status >= 300 else ()
+                if call.operation.name == "DeleteObjects":
+                    document = await passed.read()
+                    refused = refused or refused_keys(document)
+                elif passed.status == 404:
+                    refused = ()
                 if buried is not None:
-                    refused = passed.status >= 300 and passed.status != 404
-                    await (self._tombstones.take_back if refused else self._tombstones.keep)(buried)
-                await self._send(call, passed)
-                return
-            document = await passed.read()
-            if buried is not None:
-                left = None if passed.status >= 300 else refused_keys(document)
-                await self._tombstones.take_back(buried, left)
-                await self._tombstones.keep(buried)
-            await self._send(call, passed, document)
+                    if refused:
+                        await self._tombstones.take_back(buried, refused)
+                    if len(refused) < len(keys):
+                        await self._tombstones.keep(buried)
+                noted.came(DELETED)
+                noted.came(NOTHING if passed.status < 500 else WRITTEN, refused)
+                await noted.settle()
+                await self._send(call, passed, document)
 
     async def _bury(self, call: Call, keys: list[str]) -> Buried | None:
         ruleset = self._rules.snapshot(call.bucket)
@@ -306,6 +331,10 @@ class Calls:
         if not could_return:
             return None
         return await self._tombstones.bury(call.bucket, could_return, request_id=call.request.id)
+
+    def _noting(self, call: Call, *keys: str) -> Noted:
+        ruleset = self._rules.snapshot(call.bucket)
+        return self._write_back.noting(ruleset, call.bucket, keys or (call.key,), call.operation.name)
 
     async def _tombstone(self, call: Call) -> str | None:
         """The tombstone that this write lifts when it has come about."""

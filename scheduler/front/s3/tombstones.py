@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import FerrymanError, described
+from workers.ledger.claims import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,7 +74,7 @@ class Tombstones:
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("ledger_away", error=described(error))
             raise NotBuried("The ledger does not answer, so the deletion could not be noted.") from error
-        buried = Buried(bucket=bucket, mark=mark, done=f"s3 delete {request_id}", before=before)
+        buried = Buried(bucket=bucket, mark=mark, done=f"{DELETED}{request_id}", before=before)
         try:
             if running and not await self._ended(bucket, running):
                 raise NotBuried("An object is being fetched from its origin and cannot be deleted yet.")

@@ -49,6 +49,9 @@ def read_options(settings: Settings, bucket: str, *, owner: Owner, request_host:
         request_host=request_host,
         allow_networks=settings.origin.allow_networks,
         credentials={name: found.access_key_id for name, found in settings.origin.credentials.items()},
+        bucket_credentials=frozenset(
+            name for name, found in settings.origin.credentials.items() if found.type == "s3v4"
+        ),
         redirect_code_with_mirror=settings.compat.redirect_code_with_mirror,
     )
 

@@ -11,6 +11,7 @@ Key schema (ledger database; `ns` is `broker.namespace`)::
     hash    version, owner (file|api), digest, deleted (0|1), who, how, at, content (JSON)
     ns:rules:history:<bucket>  list    the last 20 versions, newest first: JSON of the same fields
     ns:rule-epochs:<bucket>    hash    what workers read: see `workers.ledger.rule_epochs`
+    ns:back:routes             hash    likewise: see `workers.ledger.back`
 
 Versions grow over all buckets together, so those of one bucket have gaps. A deleted set keeps its record, so
 that a bucket *without* one means that Redis lost it.
@@ -27,7 +28,10 @@ from redis.exceptions import RedisError
 
 from scheduler.rules.in_force.stored import Change, decode_content, encode_content, job_fingerprint
 from scheduler.rules.model import SourceFormat
+from scheduler.rules.write_back import routes_of
+from workers.back_routes import encode_routes
 from workers.errors import BrokerUnavailable, FerrymanError
+from workers.ledger.back import routes_key
 from workers.ledger.rule_epochs import rule_epochs_key
 
 if TYPE_CHECKING:
@@ -41,9 +45,9 @@ if TYPE_CHECKING:
 #: Versions kept for `history` and `rollback`.
 HISTORY_KEPT = 20
 
-# KEYS: epoch, versions, set, history, rule-epochs
+# KEYS: epoch, versions, set, history, rule-epochs, routes of the way back
 # ARGV: bucket, owner, digest, deleted, who, how, at, content, expected version or '', take over (0|1), floor,
-#       history kept, then name and fingerprint of every rule
+#       history kept, routes of the way back or '', then name and fingerprint of every rule
 _PUBLISH = """
 local now = redis.call('HMGET', KEYS[3], 'version', 'owner', 'digest', 'deleted')
 local version = now[1] or '0'
@@ -63,7 +67,7 @@ redis.call('LPUSH', KEYS[4], cjson.encode({version = version, owner = ARGV[2], d
   deleted = ARGV[4], who = ARGV[5], how = ARGV[6], at = ARGV[7], content = ARGV[8]}))
 redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[12]) - 1)
 local kept = {[''] = true}
-for i = 13, #ARGV, 2 do
+for i = 14, #ARGV, 2 do
   local name, fingerprint = ARGV[i], ARGV[i + 1]
   kept[name] = true
   local old = redis.call('HGET', KEYS[5], name)
@@ -75,6 +79,11 @@ for _, name in ipairs(redis.call('HKEYS', KEYS[5])) do
   if not kept[name] then redis.call('HDEL', KEYS[5], name) end
 end
 redis.call('HSET', KEYS[5], '', version)
+if ARGV[13] == '' then
+  redis.call('HDEL', KEYS[6], ARGV[1])
+else
+  redis.call('HSET', KEYS[6], ARGV[1], ARGV[13])
+end
 return {'changed', version}
 """
 
@@ -181,11 +190,12 @@ class RuleSets:
                 self._set_key(new.bucket),
                 self._history_key(new.bucket),
                 rule_epochs_key(self._namespace, new.bucket),
+                routes_key(self._namespace),
             ],
             args=[
                 new.bucket, new.owner, digest, int(new.rules is None), new.who, new.how, repr(at), content,
                 "" if new.expected_version is None else new.expected_version, int(new.take_over),
-                floor, HISTORY_KEPT, *names,
+                floor, HISTORY_KEPT, encode_routes(routes_of(new.rules or (), new.owner)), *names,
             ],
         )  # fmt: skip
         version = int(found)

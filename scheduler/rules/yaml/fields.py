@@ -45,6 +45,7 @@ PLAIN: dict[str, tuple[tuple[str, str, Kind | tuple[str, ...]], ...]] = {
         ("across_groups", "across_groups", "bool"),
         ("max_attempts", "max_attempts", "int"),
         ("trust_etag_md5", "trust_etag_md5", "bool"),
+        ("write_back", "write_back", ("off", "async", "sync")),
     ),
     "answer": (
         ("redirect_code", "redirect_code", "int"),

@@ -5,4 +5,4 @@ Must not know candidates, budgets or what a body should be. Read `client`, then 
 may take; `response` and `body` hold an answer while its bytes come.
 """
 
-__all__ = ["addresses", "body", "client", "headers", "redirects", "response"]
+__all__ = ["addresses", "body", "client", "connector", "guard", "headers", "redirects", "response"]

@@ -32,9 +32,10 @@ class GuardedConnector(aiohttp.TCPConnector):
         tls: ssl.SSLContext | bool,
         check_names: bool,
         resolver: AbstractResolver | None = None,
+        limit: int = 0,
     ) -> None:
         super().__init__(
-            limit=0,
+            limit=limit,
             ttl_dns_cache=10,
             keepalive_timeout=30,
             ssl=tls,

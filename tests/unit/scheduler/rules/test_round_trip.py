@@ -102,6 +102,7 @@ LOST = [
     ("F52-cos", yml(origin={"max_attempts": 2, "timeouts": {"idle": 1}}), "cos", ["rule-1: origin.max_attempts", "rule-1: origin.timeouts"]),
     ("F53-cos", yml(origin={"budget": {"concurrency": 1}}), "cos", ["rule-1: origin.budget"]),
     ("F54-F57-cos", yml(origin={"trust_etag_md5": True}, store={"accept_close_delimited": True}), "cos", ["rule-1: origin.trust_etag_md5", "rule-1: store.accept_close_delimited"]),
+    ("F63-cos", yml(origin={"hosts": [{"host": "o.example", "credential": "c"}], "write_back": "async"}), "cos", ["rule-1: origin.write_back"]),
     ("F55-F56-cos", yml(request={"follow_fallback": "https", "allow_downgrade": True}), "cos", ["rule-1: request.allow_downgrade", "rule-1: request.follow_fallback"]),
     ("F58-F59-F60-oss", yml(request={"protocol": "http"}, store={"max_object_bytes": 1, "soft_404": "learn"}, answer={"absent_ttl_s": 1}), "oss", ["rule-1: answer.absent_ttl_s", "rule-1: store.max_object_bytes", "rule-1: store.soft_404"]),
     ("F45-cos", yml(store={"etag": "store"}), "cos", ["rule-1: store.last_modified"]),
