@@ -95,6 +95,11 @@ class StorePolicy:
     trust_etag_md5: bool = False
     soft_404: Literal["off", "learn"] = "off"
 
+    def limit_bytes(self, of_process: int | None) -> int | None:
+        """What an object may have at most, by the rule and by the process; None for no limit."""
+        limits = [limit for limit in (self.max_object_bytes, of_process) if limit is not None]
+        return min(limits, default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPlan:

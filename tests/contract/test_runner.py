@@ -58,8 +58,7 @@ class Setup:
         return BatchRunner(
             ledger=self.ledger,
             queue=self.queue,
-            fetcher=None,
-            store=None,
+            mover=self,
             epochs=SimpleNamespace(is_live=self.is_live),
             leases=LeaseKeeper(self.ledger.claims, owner="me"),
             limits=LimitSettings(max_attempts=3, drain_s=0.2, **limits),
@@ -72,8 +71,8 @@ class Setup:
     async def is_live(self, bucket, rule, epoch):
         return self.live
 
-    async def move(self, plan, item, **more):
-        self.calls.append((item.key, item.attempt, more["attempt"], more["look_first"]))
+    async def move(self, plan, item, this, *, lane):
+        self.calls.append((item.key, item.attempt, this.attempt, this.look_first))
         result = self.moves.get(item.key, Stored(key=item.key, size=5, etag="e", origin="o", url="u"))
         if callable(result):
             result = await result()
@@ -97,10 +96,9 @@ class Setup:
 
 
 @pytest.fixture
-async def setup(valkey_url, monkeypatch):
+async def setup(valkey_url):
     setup = Setup(valkey_url)
     await setup.ledger.redis.flushall()
-    monkeypatch.setattr(running, "move", setup.move)
     yield setup
     await setup.ledger.close()
     await setup.queue.close()

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import uuid
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from workers.queue.runner import BatchRunner
 from workers.queue.strays import LOOK_EVERY_S, Strays
 from workers.store.client import ObjectStore
 from workers.telemetry.metrics import BackCounts, WorkerObserver
+from workers.transfer import Mover
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,8 +135,12 @@ class WorkerProcess(Middleware):
         self._runner = BatchRunner(
             ledger=ledger,
             queue=queue,
-            fetcher=Fetcher(client, control),
-            store=store,
+            mover=Mover(
+                fetcher=Fetcher(client, control),
+                store=store,
+                now=partial(datetime.now, UTC),
+                max_object_bytes=settings.limits.max_object_bytes,
+            ),
             epochs=RuleEpochs(ledger.redis, namespace=settings.broker.namespace),
             leases=leases,
             limits=settings.limits,

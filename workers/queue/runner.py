@@ -1,8 +1,8 @@
 """Working off one queue message: a batch of items, each on its own.
 
-Owns what surrounds `transfer.move`: claims, retries, poison messages and stopping. A failing item never fails
-its batch. What became of items is written down by `recording` before the message is acknowledged, so whatever
-dies in between repeats work and loses none (guarantee 3).
+Owns what surrounds one move (`transfer`): claims, retries, poison messages and stopping. A failing item never
+fails its batch. What became of items is written down by `recording` before the message is acknowledged, so
+whatever dies in between repeats work and loses none (guarantee 3).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import random
 import time
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -24,7 +23,7 @@ from workers.ledger.failures import Failure, unread_failures
 from workers.plan import AlreadyPresent, Batch, Skipped, Stored, decode_batch
 from workers.queue.recording import Again, Recorder, Result, insist
 from workers.queue.retry import decide, root_cause
-from workers.transfer import move
+from workers.transfer import Try
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +31,11 @@ if TYPE_CHECKING:
 
     from workers.answers import Attempt
     from workers.ledger.ledger import Ledger
-    from workers.origin.fetch.fetcher import Fetcher
     from workers.plan import FetchItem
     from workers.queue.leases import LeaseKeeper
     from workers.queue.queue import JobQueue
     from workers.settings import LimitSettings
-    from workers.store.client import ObjectStore
+    from workers.transfer import Mover
 
 #: Deliveries of one message that began and did not end, before it is called poison (P49).
 MAX_DELIVERIES = 5
@@ -78,8 +76,7 @@ class BatchRunner:
         *,
         ledger: Ledger,
         queue: JobQueue,
-        fetcher: Fetcher,
-        store: ObjectStore,
+        mover: Mover,
         epochs: RuleEpochs,
         leases: LeaseKeeper,
         limits: LimitSettings,
@@ -87,8 +84,7 @@ class BatchRunner:
     ) -> None:
         self._ledger = ledger
         self._queue = queue
-        self._fetcher = fetcher
-        self._store = store
+        self._mover = mover
         self._epochs = epochs
         self._leases = leases
         self._limits = limits
@@ -167,6 +163,8 @@ class BatchRunner:
         ready: list[tuple[FetchItem, Result]] = []
         tasks: dict[asyncio.Task[Result], FetchItem] = {}
         for (index, item), state in zip(numbered, states, strict=True):
+            # The same over redeliveries and retries: an object of an earlier try is ours (S11).
+            attempt = item.tried_as or f"{batch.id}-{index}"
             if state is RunState.TOMBSTONE:
                 ready.append((item, Skipped(key=item.key, reason="tombstone")))
             elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
@@ -174,23 +172,19 @@ class BatchRunner:
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
                 # A dead process's lease, perhaps: what it wrote under this message is ours (S11), and that it
                 # died is not forgotten with the message (P49).
-                again = replace(
-                    item, tried_as=item.tried_as or f"{batch.id}-{index}", deaths=item.deaths + deaths
-                )
+                again = replace(item, tried_as=attempt, deaths=item.deaths + deaths)
                 ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
                 self._leases.hold(plan.bucket, [item.key])
-                look_first = old or item.attempt > 0 or item.tried_as != "" or state is not RunState.STARTED
-                # By a process that died; a failed try of a living one has cleaned up after itself.
-                tried_before = redelivered or (item.tried_as != "" and item.attempt == 0)
-                work = self._item(
-                    batch,
-                    item,
-                    index,
-                    look_first=look_first,
-                    tried_before=tried_before,
-                    recorded=state is RunState.STORED,
+                this = Try(
+                    attempt=attempt,
+                    look_first=(
+                        old or item.attempt > 0 or item.tried_as != "" or state is not RunState.STARTED
+                    ),
+                    # By a process that died; a failed try of a living one has cleaned up after itself.
+                    tried_before=redelivered or (item.tried_as != "" and item.attempt == 0),
                 )
+                work = self._item(batch, item, this, recorded=state is RunState.STORED)
                 tasks[asyncio.create_task(work)] = item
         pending = set(tasks)
         try:
@@ -237,18 +231,8 @@ class BatchRunner:
             await self._recorder.record(batch, dropped)
         return order is not None
 
-    async def _item(
-        self,
-        batch: Batch,
-        item: FetchItem,
-        index: int,
-        *,
-        look_first: bool,
-        tried_before: bool,
-        recorded: bool,
-    ) -> Result:
-        # The same over redeliveries and retries: an object of an earlier try is ours (S11).
-        attempt = item.tried_as or f"{batch.id}-{index}"
+    async def _item(self, batch: Batch, item: FetchItem, this: Try, *, recorded: bool) -> Result:
+        attempt = this.attempt
         async with self._slots:
             if self._stopping.is_set():
                 item = replace(item, tried_as=attempt)
@@ -258,18 +242,7 @@ class BatchRunner:
             self._moving.add(task)
             began = time.monotonic()
             try:
-                outcome = await move(
-                    batch.plan,
-                    item,
-                    fetcher=self._fetcher,
-                    store=self._store,
-                    lane=batch.lane,
-                    attempt=attempt,
-                    now=_utc_now,
-                    max_object_bytes=self._limits.max_object_bytes,
-                    look_first=look_first,
-                    tried_before=tried_before,
-                )
+                outcome = await self._mover.move(batch.plan, item, this, lane=batch.lane)
             except TransferError as error:
                 return self._failed(batch, replace(item, tried_as=attempt), error)
             except asyncio.CancelledError:
@@ -329,7 +302,3 @@ class BatchRunner:
 def _asked(item: FetchItem) -> dict[str, str]:
     """For a log line: the request that wanted the item, when there is one."""
     return {"request_id": item.request_id} if item.request_id else {}
-
-
-def _utc_now() -> datetime:
-    return datetime.now(tz=UTC)

@@ -350,7 +350,7 @@ class Pump:
             refusal = unlistable(fill.key)
             if refusal is not None:
                 return ControlCharacter(f"{fill.bucket}/{fill.key!r}: {refusal}")
-            limit = self._limit(fill.plan.store.max_object_bytes)
+            limit = fill.plan.store.limit_bytes(self._max_object_bytes)
             async with self._store.upload(
                 fill.bucket, fill.key, meta, attempt=fill.attempt, size=length
             ) as upload:
@@ -412,14 +412,10 @@ class Pump:
         )
         return None
 
-    def _limit(self, of_rule: int | None) -> int | None:
-        limits = [limit for limit in (of_rule, self._max_object_bytes) if limit is not None]
-        return min(limits) if limits else None
-
     def _may_store(self, answer: Fetched, plan: FetchPlan) -> bool:
         if _is_endless(answer, plan):
             return False
-        limit = self._limit(plan.store.max_object_bytes)
+        limit = plan.store.limit_bytes(self._max_object_bytes)
         return limit is None or answer.length is None or answer.length <= limit
 
 

@@ -6,6 +6,8 @@ import asyncio
 import random
 import time
 import uuid
+from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ from workers.ledger.rule_epochs import RuleEpochs
 from workers.plan import Batch, encode_batch
 from workers.queue.leases import LeaseKeeper
 from workers.queue.runner import BatchRunner
+from workers.transfer import Mover
 
 pytestmark = pytest.mark.real
 ORIGIN = b"of the origin" * 200
@@ -43,8 +46,12 @@ def worker(two_fronts):
     return BatchRunner(
         ledger=services.ledger,
         queue=services.queue,
-        fetcher=services.fetcher,
-        store=services.store,
+        mover=Mover(
+            fetcher=services.fetcher,
+            store=services.store,
+            now=partial(datetime.now, UTC),
+            max_object_bytes=services.settings.limits.max_object_bytes,
+        ),
         epochs=RuleEpochs(services.redis, namespace=services.settings.broker.namespace),
         leases=LeaseKeeper(services.ledger.claims, owner="worker-1"),
         limits=services.settings.limits,

@@ -20,20 +20,13 @@ from workers.errors import (
 )
 from workers.origin.fetch.fetcher import Fetched
 from workers.plan import FetchItem, Lane, Stored, StorePolicy, Timeouts
-from workers.transfer import move
+from workers.transfer import Mover, Try
 
 
 async def moved(one, plan, path, store, *, key="k", **kwargs):
     item = FetchItem(key=key, path=path, **kwargs)
-    return await move(
-        plan,
-        item,
-        fetcher=one.fetcher,
-        store=store,
-        lane=Lane.HOT,
-        attempt="a",
-        now=lambda: datetime.now(UTC),
-    )
+    mover = Mover(fetcher=one.fetcher, store=store, now=lambda: datetime.now(UTC))
+    return await mover.move(plan, item, Try(attempt="a"), lane=Lane.HOT)
 
 
 async def test_p01_a_short_body_is_truncated_and_not_stored(chaos):

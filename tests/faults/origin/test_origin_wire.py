@@ -14,7 +14,7 @@ from workers.errors import OriginMalformed, OriginNoLength, OriginsExhausted, Or
 from workers.plan import FetchItem, Lane, Stored, Timeouts
 from workers.queue.retry import root_cause
 from workers.settings import OriginSettings
-from workers.transfer import move
+from workers.transfer import Mover, Try
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,15 +29,8 @@ def head(status: str, *lines: str) -> bytes:
 
 
 async def pulled(one, plan, store):
-    return await move(
-        plan,
-        FetchItem(key="k", path="k"),
-        fetcher=one.fetcher,
-        store=store,
-        lane=Lane.COLD,
-        attempt="a",
-        now=lambda: datetime.now(UTC),
-    )
+    mover = Mover(fetcher=one.fetcher, store=store, now=lambda: datetime.now(UTC))
+    return await mover.move(plan, FetchItem(key="k", path="k"), Try(attempt="a"), lane=Lane.COLD)
 
 
 async def failure_of(one, plan, store):

@@ -18,7 +18,7 @@ from workers.settings import LimitSettings
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.wire import checksums
 from workers.store.write.sweep import sweep
-from workers.transfer import move
+from workers.transfer import Mover, Try
 
 if TYPE_CHECKING:
     from support.store.fake_s3 import Fault, Request
@@ -326,10 +326,9 @@ async def test_s17_a_key_that_the_store_gives_for_another_is_not_present():
         fake.place("a/c", b"an ordinary one")
 
         async def look(key: str):
-            return await move(
-                plan, FetchItem(key=key, path=key), fetcher=NoFetcher(), store=store, lane=Lane.COLD,
-                attempt="a", now=lambda: None, look_first=True,
-            )  # fmt: skip
+            mover = Mover(fetcher=NoFetcher(), store=store, now=lambda: None)
+            looking = Try(attempt="a", look_first=True)
+            return await mover.move(plan, FetchItem(key=key, path=key), looking, lane=Lane.COLD)
 
         with pytest.raises(Asked):  # goes on to the upload, which names the failure
             await look("a//b")

@@ -25,7 +25,7 @@ from workers.plan import (
 from workers.store.guarantees import StoreGuarantees
 from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256
 from workers.store.model import ObjectInfo
-from workers.transfer import move
+from workers.transfer import Mover, Try
 
 PLAN = FetchPlan(bucket="site", rule="r", groups=(OriginGroup(primary=Origin(host="o.example")),))
 KEY = "a/b"
@@ -72,17 +72,9 @@ def there(**meta):
 
 
 async def moved(store, *, look_first=True, tried_before=False, **item):
-    return await move(
-        PLAN,
-        FetchItem(**({"key": KEY, "path": KEY} | item)),
-        fetcher=Fetcher(),
-        store=store,
-        lane=Lane.HOT,
-        attempt="mine",
-        now=lambda: datetime.now(tz=UTC),
-        look_first=look_first,
-        tried_before=tried_before,
-    )
+    mover = Mover(fetcher=Fetcher(), store=store, now=lambda: datetime.now(tz=UTC))
+    this = Try(attempt="mine", look_first=look_first, tried_before=tried_before)
+    return await mover.move(PLAN, FetchItem(**({"key": KEY, "path": KEY} | item)), this, lane=Lane.HOT)
 
 
 async def test_s11_an_object_of_this_very_try_is_stored_by_us_and_the_origin_is_not_asked():
@@ -185,15 +177,8 @@ class OneAnswer:
 async def test_what_is_meant_for_one_client_is_skipped_by_its_reason(what, plan, header, reason):
     """F61."""
     store = TakingStore()
-    moving = move(
-        plan,
-        FetchItem(key=KEY, path=KEY),
-        fetcher=OneAnswer((header,)),
-        store=store,
-        lane=Lane.COLD,
-        attempt="a",
-        now=lambda: datetime.now(tz=UTC),
-    )
+    mover = Mover(fetcher=OneAnswer((header,)), store=store, now=lambda: datetime.now(tz=UTC))
+    moving = mover.move(plan, FetchItem(key=KEY, path=KEY), Try(attempt="a"), lane=Lane.COLD)
     if reason is None:
         with pytest.raises(Written):
             await moving

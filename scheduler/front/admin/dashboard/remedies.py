@@ -52,6 +52,7 @@ REMEDIES: Final[dict[str, str]] = {
     "store_throttled": "The store asks for less. Retry later, with fewer workers.",
     "store_unavailable": "The store did not answer. Retry when it does.",
     "too_large": "Over max_object_bytes of the rule. Raise it, or waive it.",
+    "tombstones_unknown": "The ledger did not say whether the key was deleted. Look at Redis, retry.",
     "transfer_failed": "The message says what; retry.",
 }
 #: For a reason that is not listed above.
