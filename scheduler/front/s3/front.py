@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from scheduler.front.http.bucket_address import BucketAddress
     from scheduler.front.http.request import Request
     from scheduler.front.s3.body import Receive
-    from scheduler.front.s3.calls import Miss, S3Services
+    from scheduler.front.s3.forwarding import S3Services
     from scheduler.front.s3.operation import Operation
+    from scheduler.front.s3.reading import Miss
 
 log = structlog.get_logger()
 

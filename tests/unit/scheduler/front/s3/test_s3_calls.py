@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scheduler.config.settings import AccessKey
 from scheduler.front.s3.chunked import ChunkKeys, Unchunker
 from scheduler.front.s3.headers import copy_source, for_client, for_store, spelled_source, without_chunks
-from scheduler.front.s3.listing import deleted_keys, may_name_own, only_buckets, refused_keys, without_own
+from scheduler.front.s3.listing.document import may_name_own, only_buckets, without_own
+from scheduler.front.s3.multi_delete import deleted_keys, refused_keys
 from scheduler.front.s3.operation import carried, operation, parameters
 from scheduler.front.s3.payload import BodyRefused, Promises
 from scheduler.front.s3.permission import Grants

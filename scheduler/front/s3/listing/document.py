@@ -77,26 +77,6 @@ def only_buckets(document: bytes, sees: Callable[[str], bool]) -> bytes:
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
 
-def deleted_keys(document: bytes) -> list[str] | None:
-    """The keys that a multi-delete names; None when it is no such document."""
-    try:
-        root = etree.fromstring(document, _PARSER)
-    except etree.XMLSyntaxError:
-        return None
-    if _local(root) != "Delete":
-        return None
-    return [_text(element, "Key") for element in root if _local(element) == "Object"]
-
-
-def refused_keys(document: bytes) -> set[str]:
-    """The keys that a multi-delete's answer says were not deleted."""
-    try:
-        root = etree.fromstring(document, _PARSER)
-    except etree.XMLSyntaxError:
-        return set()
-    return {_text(element, "Key") for element in root if _local(element) == "Error"}
-
-
 def _local(element: etree._Element) -> str:
     return etree.QName(element).localname if isinstance(element.tag, str) else ""
 
