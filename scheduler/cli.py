@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Say which rule a request matches and what would be asked for."),
     "failures": ("failures", "List, show, export, retry or waive failures."),
     "tombstone": ("tombstone", "Keep deleted keys deleted."),
+    "back": ("back", "Say whether one could go back to the origins now, and compare both sides."),
     "origins": ("origins", "Show the health and budgets of origins."),
     "status": ("status", "Show what the system is doing."),
     "report": ("report", "Write the report of a migration."),

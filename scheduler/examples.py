@@ -39,6 +39,9 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "ferryman scan start site --bucket site --manifest urls.csv --wait",
         "ferryman scan status site",
     ),
+    "back": ("ferryman back status", "ferryman back verify site --sample 1000"),
+    "back status": ("ferryman back status", "ferryman back status site --keys"),
+    "back verify": ("ferryman back verify site --sample 1000", "ferryman back verify site --full --json"),
     "scan start": (
         "ferryman scan start site --bucket site --manifest urls.csv --wait",
         "ferryman scan start site --bucket site --source http_index=http://old.example/ --dry-run --wait",

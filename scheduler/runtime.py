@@ -65,6 +65,7 @@ class Services:
     fetcher: Fetcher
     #: Brings a key to its origin at once (the way back).
     back: Settler
+    origin_writer: OriginWriter
     dependency: DependencyRecorder
     #: `settings.buckets`, which grows while the process runs.
     buckets: ServedBuckets
@@ -109,6 +110,7 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
         wire = await stack.enter_async_context(
             OriginWire(settings.origin, control, listeners=settings.own_listeners())
         )
+        writer = OriginWriter(wire)
         dependency = DependencyRecorder(ledger.redis, namespace=settings.broker.namespace)
         stack.push_async_callback(dependency.flush)
         stack.push_async_callback(end, asyncio.create_task(dependency.run(), name="dependency"))
@@ -134,11 +136,12 @@ async def open_services(settings: Settings, *, installation: str = "") -> AsyncI
             back=Settler(
                 ledger=ledger,
                 store=store,
-                writer=OriginWriter(wire),
+                writer=writer,
                 owner=f"front-{uuid.uuid4().hex}",
                 max_attempts=settings.limits.max_attempts,
                 observer=BackCounts(),
             ),
+            origin_writer=writer,
             dependency=dependency,
             buckets=buckets,
         )

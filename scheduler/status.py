@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
+from scheduler.back.state import BackStatus, collect_back
 from scheduler.logs.board import consumers
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
@@ -114,6 +115,8 @@ class Status:
     consumers: tuple[ConsumerStatus, ...] = ()
     scans: tuple[ScanStatus, ...] = ()
     watchers: tuple[WatcherStatus, ...] = ()
+    #: Buckets whose rules write back: how far their origins are behind.
+    back: tuple[BackStatus, ...] = ()
     #: Parts that could not be read, and why.
     problems: dict[str, str] = field(default_factory=dict)
 
@@ -182,6 +185,7 @@ async def collect(services: Sources, *, reasons: bool = True) -> Status:
         "consumers": _consumers,
         "scans": _scans,
         "watchers": _watchers,
+        "back": _back,
     }
     found: dict[str, Any] = {}
     problems: dict[str, str] = {}
@@ -296,6 +300,10 @@ async def _watchers(services: Sources) -> dict[str, Any]:
             for name, last in sorted(known.items())
         )
     }
+
+
+async def _back(services: Sources) -> dict[str, Any]:
+    return {"back": await collect_back(services.ledger.back, services.rules, _buckets(services))}
 
 
 def _buckets(services: Sources) -> list[str]:

@@ -27,6 +27,7 @@ from scheduler.commands.command_line import (
     say,
 )
 from scheduler.dispatch.failures import Selection, retry, selected
+from scheduler.dispatch.failures import waive as waive_all
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
 from workers.ledger.failures import failure_to_json
 from workers.plan import unlistable
@@ -276,8 +277,8 @@ def waive(
     async def work(ledger: Ledger) -> int:
         done = 0
         for bucket in buckets:
-            keys = [one.key async for one in selected(ledger, [bucket], selection)]
-            done += await ledger.failures.waive(bucket, keys, reason=because, by=by)
+            rows = [one async for one in selected(ledger, [bucket], selection)]
+            done += await waive_all(ledger, bucket, rows, reason=because, by=by)
         return done
 
     done: int = _with_ledger(settings, work)

@@ -106,6 +106,12 @@ def screen(status: Status) -> RenderableType:
         parts.append(_grid(["Failures", "keys"], rows))
     if status.origins:
         parts.append(table(list(status.origins), brief=True))
+    if status.back:
+        rows = [
+            [back.bucket, f"{back.pending:,}", f"{back.failed:,}", f"{back.lag_s:.0f} s"]
+            for back in status.back
+        ]
+        parts.append(_grid(["The way back", "pending", "failed", "lag"], rows))
     if status.consumers:
         rows = [
             [consumer.path, f"{consumer.lag_bytes:,} B", f"{consumer.lag_s:.1f} s", f"{consumer.misses:,}"]

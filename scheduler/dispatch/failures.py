@@ -15,7 +15,8 @@ from scheduler.misses.event import MissEvent
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
-from workers.ledger.failures import UNREAD_PLACE
+from workers.ledger.back import TOLD
+from workers.ledger.failures import BACK, UNREAD_PLACE
 from workers.plan import Lane
 
 if TYPE_CHECKING:
@@ -139,8 +140,11 @@ async def _step(services: RetryServices, bucket: str, failures: Sequence[Failure
     ledger = services.ledger
     versions = await ledger.failures.versions(bucket, [failure.key for failure in failures])
     present = [failure for failure in failures if failure.key in versions]
-    scans = [failure for failure in present if failure.scan and failure.item is not None]
-    events = [failure for failure in present if not (failure.scan and failure.item is not None)]
+    back = [failure.key for failure in present if failure.lane == BACK]
+    await ledger.back.note(bucket, back, TOLD)
+    forward = [failure for failure in present if failure.lane != BACK]
+    scans = [failure for failure in forward if failure.scan and failure.item is not None]
+    events = [failure for failure in forward if not (failure.scan and failure.item is not None)]
     why = {failure.key: "no longer listed" for failure in failures if failure.key not in versions}
     why |= await _as_events(services, events)
     why |= await _as_scan(services, bucket, scans)
@@ -174,6 +178,13 @@ async def _as_events(services: RetryServices, failures: Sequence[Failure]) -> di
             if state not in {"accepted", "duplicate"}:
                 why[some[index].key] = refused.get(index, state)
     return why
+
+
+async def waive(ledger: Ledger, bucket: str, failures: Sequence[Failure], *, reason: str, by: str) -> int:
+    """Accept failures for good; those of the way back are no longer wanted there. How many there were."""
+    done = await ledger.failures.waive(bucket, [failure.key for failure in failures], reason=reason, by=by)
+    await ledger.back.forget(bucket, [failure.key for failure in failures if failure.lane == BACK])
+    return done
 
 
 @dataclass(slots=True)

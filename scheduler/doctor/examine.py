@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.doctor import configuration, limits, loops, origins, redis, rules, store
+from scheduler.doctor import back, configuration, limits, loops, origins, redis, rules, store
 from scheduler.doctor.model import Finding, Level
 from scheduler.machine.embedded import resolve_running
 from scheduler.machine.processes import installation_id
@@ -52,7 +52,11 @@ async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Findi
             ledger = Ledger.open(settings.broker)
             stack.push_async_callback(ledger.close)
             in_force = await _in_force(ledger, settings)
-            servers = [_guarded("redis", redis.check(settings)), _guarded("store", store.check(settings))]
+            servers = [
+                _guarded("redis", redis.check(settings)),
+                _guarded("store", store.check(settings)),
+                *([_guarded("back", back.behind(ledger))] if in_force else []),
+            ]
         rule_findings, sets = rules.check(settings, in_force)
         client = await stack.enter_async_context(
             OriginClient(
@@ -74,6 +78,7 @@ async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Findi
             *servers,
             _guarded("loops", loops.check(settings, sets)),
             _guarded("origins", origins.check(sets, client, control, urls=urls)),
+            _guarded("back", back.check(sets, settings, control)),
         )
     of_servers, of_others = parts[: len(servers)], parts[len(servers) :]
     return [*found, *itertools.chain(*of_servers), *rule_findings, *itertools.chain(*of_others)]

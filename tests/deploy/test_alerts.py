@@ -42,6 +42,10 @@ SITUATIONS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f'ferryman_origin_ejected{{{FRONT}, origin="old.example.com"}}': "1x60"},
         {"origin": "old.example.com"},
     ),
+    "FerrymanWayBackLags": (
+        {f'ferryman_back_lag_seconds{{{FRONT}, bucket="site"}}': "400+60x60"},
+        {"bucket": "site"},
+    ),
     "FerrymanMirrorErrors": (
         {
             f'ferryman_gateway_requests_total{{{FRONT}, status="424", kind="failed"}}': "0+30x60",

@@ -6,4 +6,4 @@ failure), then `drain` (a process that works off what is due). What is due is in
 it goes in `workers.back_routes`.
 """
 
-__all__ = ["drain", "settle", "wire", "writer"]
+__all__ = ["bring", "drain", "settle", "wire", "writer"]

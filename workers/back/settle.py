@@ -29,7 +29,7 @@ from workers.errors import (
 )
 from workers.ledger.back import LEASE_MS, WRITTEN, Finished
 from workers.ledger.claims import DELETED
-from workers.ledger.failures import Failure
+from workers.ledger.failures import BACK, Failure
 
 if TYPE_CHECKING:
     from workers.back.writer import OriginWriter
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Ledger
     from workers.store.client import ObjectStore
 
-#: What `Failure.lane` says of this lane.
-LANE: Final = "back"
 #: Seconds between tries at an origin that is away or asks to wait: at first, and at most.
 _WAIT_S: Final = 2.0
 _MAX_WAIT_S: Final = 30.0
@@ -102,6 +100,8 @@ class Settler:
         route = await self._route(bucket, key)
         if route is None:
             await self._ledger.back.forget(bucket, [key])
+            if taken.was_listed:
+                await self._ledger.failures.remove_back(bucket, [key])
             await self._ledger.outcomes.count(bucket, {("", "skipped"): 1})
             log.info("back_not_wanted", bucket=bucket, key=key)
             return Brought(kind="unchanged")
@@ -125,7 +125,7 @@ class Settler:
             # Whoever had the key meanwhile may have been overtaken by us.
             await self._ledger.back.note(bucket, [key], WRITTEN)
         if taken.was_listed:
-            await self._ledger.failures.remove(bucket, [key])
+            await self._ledger.failures.remove_back(bucket, [key])
         self._observer.brought(route.rule, done.kind, done.bytes, time.monotonic() - began)
         return done
 
@@ -181,9 +181,12 @@ class Settler:
                 message=str(error),
                 rule=route.rule,
                 tries=tries,
-                lane=LANE,
+                lane=BACK,
             )
-            await self._ledger.failures.add([failure])
+            if not await self._ledger.failures.add([failure]):
+                # Waived for this very reason: nobody wants it there.
+                await back.forget(taken.bucket, [taken.key])
+                return Later(error=error, listed=True)
             log.warning(
                 "back_failed", bucket=taken.bucket, key=taken.key, reason=error.reason, error=str(error)
             )

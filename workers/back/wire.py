@@ -10,6 +10,7 @@ import io
 import ssl
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -121,17 +122,17 @@ class OriginWire:
             self._judge(route, answer, f"{method} {key!r}", accept)
             return answer
 
-    async def read(self, route: BackRoute, key: str) -> tuple[OriginAnswer, bytes] | None:
-        """An object of the origin with its bytes; None when there is none. Raises as `ask`."""
+    async def digest(self, route: BackRoute, key: str) -> tuple[OriginAnswer, str] | None:
+        """An object of the origin and the SHA-256 of its bytes; None when there is none. Raises as `ask`."""
         async with self._asked(route, "GET", key) as (response, slot):
-            pieces = []
+            digest, beginning = sha256(), b""
             async for piece in response.content.iter_chunked(_READ_BYTES):
                 await slot.pace(len(piece))
-                pieces.append(piece)
-            body = b"".join(pieces)
-            answer = OriginAnswer(status=response.status, headers=response.headers, body=body)
+                digest.update(piece)
+                beginning = beginning or piece
+            answer = OriginAnswer(status=response.status, headers=response.headers, body=beginning)
             self._judge(route, answer, f"GET {key!r}", frozenset({404}))
-            return None if response.status == 404 else (answer, body)
+            return None if response.status == 404 else (answer, digest.hexdigest())
 
     def _asked(
         self,

@@ -226,6 +226,10 @@ class Back:
             pending=int(pending), failed=max(0, int(pending) - int(due)), lag_s=max(0.0, round(lag_s, 3))
         )
 
+    async def is_pending(self, bucket: str, key: str) -> bool:
+        """Whether the origin may lack the key's last write."""
+        return bool(await self._redis.hexists(self._name("keys", bucket), key))
+
     async def keys(self, bucket: str) -> AsyncIterator[str]:
         """Every key that the origin may lack, in no order, each at least once."""
         async for key, _ in self._redis.hscan_iter(self._name("keys", bucket), count=500):

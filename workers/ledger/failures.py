@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Reason of a record whose key is a place that a scan's inventory could not be read at.
 UNREAD_PLACE = "unread_place"
+#: Lane of a failure of the way back.
+BACK = "back"
 #: Reasons of failures that do not end because the store has the name.
 _NO_KEYS = frozenset({UNREAD_PLACE, KeyNotRepresentable.reason, ControlCharacter.reason})
 
@@ -75,6 +77,19 @@ local done = 0
 for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
     done = done + redis.call('HDEL', KEYS[1], ARGV[i])
+  end
+end
+return done
+"""
+
+#: As HDEL, but what the way back listed stays: that the store has a key says nothing of its origin.
+_REMOVE = """
+local done = 0
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+for _, key in ipairs(ARGV) do
+  local held = redis.call('HGET', KEYS[1], key)
+  if held and not string.find(held, '"lane":"back"', 1, true) then
+    done = done + redis.call('HDEL', KEYS[1], key)
   end
 end
 return done
@@ -143,7 +158,16 @@ class Failures:
         return int(await self._redis.hlen(self._failures(bucket)))
 
     async def remove(self, bucket: str, keys: Sequence[str]) -> int:
-        """Take keys off the list (they were retried, or moved after all); how many were on it."""
+        """Take keys off the list (they were retried, or moved after all); how many were on it.
+
+        What the lane `back` listed stays: see `remove_back`.
+        """
+        if not keys:
+            return 0
+        return int(await self._redis.eval(_REMOVE, 1, self._failures(bucket), *keys))
+
+    async def remove_back(self, bucket: str, keys: Sequence[str]) -> int:
+        """Take keys off the list that are at their origin after all, or not wanted there."""
         if not keys:
             return 0
         return int(await self._redis.hdel(self._failures(bucket), *keys))
@@ -164,7 +188,7 @@ class Failures:
         old = {}
         for key, row in rows.items():
             failure = _FAILURE.validate_json(row)
-            if failure.last_at < before and failure.reason not in _NO_KEYS:
+            if failure.last_at < before and failure.reason not in _NO_KEYS and failure.lane != BACK:
                 old[key] = row
         return await self.remove_unchanged(bucket, old)
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from scheduler.config.admin_token import token_of, viewer_token_of
-from scheduler.front.admin import events, failures, metrics, rules, scans
+from scheduler.front.admin import back, events, failures, metrics, rules, scans
 from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.guard import Guard, refusal
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueFull, StoreError
@@ -36,6 +36,7 @@ def make_app(services: Services, board: Board) -> ASGIApp:
             *rules.routes(services),
             *scans.routes(services),
             *failures.routes(services),
+            *back.routes(services),
             *metrics.routes(services),
             *pages.routes(services, board),
         ],

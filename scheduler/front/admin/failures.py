@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scheduler.dispatch.failures import RetryServices, Selection, retry, selected
+from scheduler.dispatch.failures import RetryServices, Selection, retry, selected, waive
 from scheduler.front.admin.refused import Refused, answering
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.ledger.failures import failure_to_json
@@ -172,8 +172,8 @@ class _FailuresApi:
         bucket = self._known(chosen.bucket)
         selection = _must_choose(chosen)
         ledger = self._services.ledger
-        keys = [failure.key async for failure in selected(ledger, [bucket], selection)]
-        done = await ledger.failures.waive(bucket, keys, reason=chosen.because, by=chosen.by)
+        rows = [failure async for failure in selected(ledger, [bucket], selection)]
+        done = await waive(ledger, bucket, rows, reason=chosen.because, by=chosen.by)
         return JSONResponse({"waived": done})
 
 

@@ -61,6 +61,8 @@ def take_over(status: Status) -> None:
         metrics.workers_alive(status.workers)
     for bucket, count in status.failures.items():
         metrics.listed_failures(bucket, count)
+    for back in status.back:
+        metrics.back_state(back.bucket, pending=back.pending, lag_s=back.lag_s)
     for consumer in status.consumers:
         metrics.consumer_state(
             consumer.path, lag_bytes=consumer.lag_bytes, lag_s=consumer.lag_s + consumer.silent_s

@@ -155,6 +155,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
             evidence=f"{state.extra} keys of the bucket were not in the inventory",
             remedy="keys that misses moved, or that users wrote: is the inventory complete?",
         ),
+        await _way_back(services, rules, bucket),
         Condition(
             name="other_rules",
             ok=not outside,
@@ -213,6 +214,25 @@ def _verified(
         + ("; older than the end of the scan" if stale else "")
         + (f"; of another store, {report.store or 'not named'}" if elsewhere else ""),
         remedy=remedy,
+    )
+
+
+async def _way_back(services: Services, rules: list[Rule], bucket: str) -> Condition:
+    """A rule that is retired takes the way back with it: that is for somebody to decide."""
+    on = [rule.name for rule in rules if rule.origin.write_back != "off"]
+    evidence = "no rule writes back"
+    if on:
+        state = await services.ledger.back.state(bucket)
+        lacks = f"the origin may lack {state.pending} keys" if state.pending else "the origin lacks no write"
+        evidence = f"write_back is on ({', '.join(on)}); {lacks}"
+    return Condition(
+        name="way_back_closed",
+        ok=not on,
+        warning=True,
+        evidence=evidence,
+        remedy="retiring the rule ends it: what the origin lacks now, and what is written from then on, "
+        "never comes there, so there is no going back without moving it again; "
+        "ferryman back verify shows that both sides are equal until then",
     )
 
 
