@@ -151,8 +151,32 @@ async def dependency(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decay:
+    """An exponential: the logarithm of the hours' misses is `level` at `hour` and falls by `per_hour`."""
+
+    hour: float
+    level: float
+    per_hour: float
+
+    def misses(self, at: float) -> float:
+        """Misses an hour that it tells for a time in unix seconds."""
+        return max(0.0, math.expm1(min(self.level - self.per_hour * (at / 3600 - self.hour), 700.0)))
+
+    @property
+    def ends_at(self) -> float:
+        """Unix time at which it falls below one an hour."""
+        return (self.hour + (self.level - math.log(2)) / self.per_hour) * 3600
+
+
 def expected_zero(curve: Sequence[tuple[int, int]], *, now: float) -> float | None:
-    """When misses fall below one an hour, by an exponential through the whole hours of the curve. PURE.
+    """When misses fall below one an hour, by `fitted`; None when nobody can say. PURE."""
+    found = fitted(curve, now=now)
+    return None if found is None else max(found.ends_at, now)
+
+
+def fitted(curve: Sequence[tuple[int, int]], *, now: float) -> Decay | None:
+    """An exponential through the whole hours of the curve, as (unix seconds, misses). PURE.
 
     Least squares on the logarithm of misses + 1, because migrations cool down exponentially. None when there
     are fewer than three whole hours with misses, or they do not fall.
@@ -168,6 +192,4 @@ def expected_zero(curve: Sequence[tuple[int, int]], *, now: float) -> float | No
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
     if slope >= -1e-9:
         return None
-    # log1p(1) is one miss an hour.
-    hour = mean_x + (math.log(2) - mean_y) / slope
-    return max(hour * 3600, now)
+    return Decay(hour=mean_x, level=mean_y, per_hour=-slope)

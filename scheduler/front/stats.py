@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 
 from workers.background import end
 from workers.errors import described
+from workers.origin.control.latency import BOUNDS_S
 from workers.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -36,9 +38,11 @@ FLUSH_S = 5.0
 #: Minutes that are kept while the ledger is away.
 MAX_BACKLOG = 8 * 24 * 60
 #: Answers for which the origin was still needed: what the finalize gate must not see any more.
-_NEEDS_ORIGIN = frozenset({
+NEEDS_ORIGIN = frozenset({
     "origin", "head", "redirect", "proxied", "passed_redirect", "transparent", "async_status",
 })  # fmt: skip
+#: Answers whose first-byte times are kept for the page, and as what.
+_TIMED = {"hit": "hit", **dict.fromkeys(NEEDS_ORIGIN, "miss")}
 
 
 class GatewayStats:
@@ -56,8 +60,9 @@ class GatewayStats:
         self._outcomes: dict[str, Counter[tuple[str, str]]] = {}
         self._minute = int(time.time()) // 60
         self._minute_counts: Counter[str] = Counter()
+        self._minute_first_bytes: Counter[tuple[str, int]] = Counter()
         #: Minutes that have passed and are not written yet.
-        self._backlog: deque[tuple[int, Counter[str]]] = deque(maxlen=MAX_BACKLOG)
+        self._backlog: deque[tuple[int, Counter[str], Counter[tuple[str, int]]]] = deque(maxlen=MAX_BACKLOG)
 
     # ------------------------------------------------------------ counting
     def answered(self, what: str, bucket: str, rule: str = "") -> None:
@@ -65,7 +70,7 @@ class GatewayStats:
         _kind.set(what)
         self.totals[what, bucket, rule] += 1
         self._minute_counts[what] += 1
-        if what in _NEEDS_ORIGIN:
+        if what in NEEDS_ORIGIN:
             self._minute_counts[f"origin|{bucket}|{rule}"] += 1
             # When the last one was, for quiet periods that are shorter than a minute.
             self._minute_counts[f"last|{bucket}|{rule}"] = int(time.time()) + 1
@@ -101,10 +106,13 @@ class GatewayStats:
         self.totals[f"failed_{reason}", bucket, rule] += 1
         metrics.failed(reason, listed=False)
 
-    @staticmethod
-    def request_done(status: int, *, first_byte_s: float) -> None:
+    def request_done(self, status: int, *, first_byte_s: float) -> None:
         """The request of this task was answered; its kind is what `answered` was told last."""
-        metrics.gateway_answered(status, _kind.get(), first_byte_s=first_byte_s)
+        kind = _kind.get()
+        metrics.gateway_answered(status, kind, first_byte_s=first_byte_s)
+        timed = _TIMED.get(kind)
+        if timed is not None:
+            self._minute_first_bytes[timed, bisect_left(BOUNDS_S, first_byte_s)] += 1
 
     # ------------------------------------------------------------ writing
     def start(self) -> None:
@@ -132,8 +140,8 @@ class GatewayStats:
         minute = int(time.time()) // 60
         if minute != self._minute:
             # A process that slept through minutes was not watching in them: they stay missing.
-            self._backlog.append((self._minute, self._minute_counts))
-            self._minute, self._minute_counts = minute, Counter()
+            self._backlog.append((self._minute, self._minute_counts, self._minute_first_bytes))
+            self._minute, self._minute_counts, self._minute_first_bytes = minute, Counter(), Counter()
         try:
             async with asyncio.timeout(FLUSH_S):
                 for bucket in list(self._outcomes):
@@ -144,9 +152,13 @@ class GatewayStats:
                         self._outcomes.setdefault(bucket, Counter()).update(counts)
                         raise
                 while self._backlog:
-                    minute, minute_counts = self._backlog[0]
-                    await self._ledger.minutes.write("front", self._instance, minute, minute_counts)
+                    await self._write(*self._backlog[0])
                     self._backlog.popleft()
-                await self._ledger.minutes.write("front", self._instance, self._minute, self._minute_counts)
+                await self._write(self._minute, self._minute_counts, self._minute_first_bytes)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("stats_not_written", error=described(error))
+
+    async def _write(self, minute: int, counts: Counter[str], first_bytes: Counter[tuple[str, int]]) -> None:
+        assert self._ledger is not None
+        await self._ledger.minutes.write("front", self._instance, minute, counts)
+        await self._ledger.first_bytes.write(self._instance, minute, first_bytes)

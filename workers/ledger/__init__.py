@@ -2,8 +2,9 @@
 
 Must not know how anything is moved, nor dramatiq. Read `ledger` (the client and its parts), then `claims`
 (who moves a key now; its Lua is in `claim_scripts`), `outcomes`, `failures`; `back` is what origins lack of
-the store (by `back_scripts`); `history` is what charts are drawn of, `minutes` and `needed` are what the
-finalize gate reads, `rule_epochs` what tells a worker that a rule was withdrawn.
+the store (by `back_scripts`); `history` is what charts are drawn of, with `first_bytes` of all
+fronts; `minutes` and `needed` are what the finalize gate reads, `rule_epochs` what tells a worker that a rule
+was withdrawn.
 """
 
 __all__ = ["back", "claims", "failures", "history", "ledger", "needed", "outcomes", "rule_epochs"]

@@ -13,12 +13,14 @@ Key schema (ledger database)::
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, cast
 
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from redis.asyncio import Redis
 
 #: How long samples are kept.
@@ -38,9 +40,17 @@ class Sample:
     #: Objects and bytes stored since the ledger began.
     stored: int = 0
     stored_bytes: int = 0
-    #: Listed failures, and messages that waited, by lane.
+    #: Listed failures, and messages that waited and seconds of the oldest one, by lane.
     failures: int = 0
     waiting: dict[str, int] = field(default_factory=dict)
+    oldest_s: dict[str, float] = field(default_factory=dict)
+    #: First-byte times: kind (`hit`, `miss`) -> bucket of the histogram -> answers.
+    first_bytes: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Of a minute only: host -> answers, p50 and p99 in seconds (None: no answer).
+    origins: dict[str, tuple[int, float | None, float | None]] = field(default_factory=dict)
+
+
+_FIELDS = frozenset(part.name for part in fields(Sample))
 
 
 class History:
@@ -67,6 +77,8 @@ class History:
             stored_bytes=sample.stored_bytes,
             failures=sample.failures,
             waiting=sample.waiting,
+            oldest_s=sample.oldest_s,
+            first_bytes=summed(known.first_bytes, sample.first_bytes),
         )
         old_minutes = [str(minute - KEPT_MINUTES - back) for back in range(60)]
         old_hours = [str(hour - KEPT_HOURS - back) for back in range(24)]
@@ -85,11 +97,31 @@ class History:
         """The hours that began at `since` (unix seconds) or later, oldest first."""
         return await self._read("hours", since)
 
+    async def some(self, *, minutes: Sequence[int] = (), hours: Sequence[int] = ()) -> list[list[Sample]]:
+        """These minutes (unix seconds // 60) and these hours (// 3600), as far as they were written."""
+        found = []
+        for what, numbers in (("minutes", minutes), ("hours", hours)):
+            rows = await self._redis.hmget(f"{self._ns}:{what}", [str(n) for n in numbers]) if numbers else []
+            found.append([_sample(row) for row in rows if row is not None])
+        return found
+
     async def _read(self, what: str, since: int) -> list[Sample]:
         rows = cast("dict[str, str]", await self._redis.hgetall(f"{self._ns}:{what}"))
         found = [_sample(row) for row in rows.values()]
         return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
 
 
+def summed(*parts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Histograms of several times or fronts as one: kind -> bucket -> answers."""
+    found: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for kind, counts in part.items():
+            into = found.setdefault(kind, {})
+            for bucket, number in counts.items():
+                into[bucket] = into.get(bucket, 0) + number
+    return found
+
+
 def _sample(row: str | bytes) -> Sample:
-    return Sample(**orjson.loads(row))
+    # Another version of this program may have written more.
+    return Sample(**{name: value for name, value in orjson.loads(row).items() if name in _FIELDS})

@@ -1,8 +1,8 @@
 """The ledger: everything Ferryman remembers about keys, in one Redis database apart from the queue's.
 
-Owns the connection and hands out its parts, one concept a file: `claims`, `failures`, `outcomes`, `minutes`,
-and here the ids of events already taken and the count of deliveries. The ledger stays small: records of
-single keys only for failures, waivers, tombstones and absent keys with a time to live; all else is counts.
+Owns the connection and hands out its parts, one concept a file (`claims`, `failures`, `outcomes`, …), and
+here the ids of events already taken and the count of deliveries. The ledger stays small: records of single
+keys only for failures, waivers, tombstones and absent keys with a time to live; all else is counts.
 
 Key schema of this file (ledger database)::
 
@@ -22,6 +22,7 @@ from workers.errors import ConfigError
 from workers.ledger.back import Back
 from workers.ledger.claims import Claims
 from workers.ledger.failures import Failures
+from workers.ledger.first_bytes import FirstBytes
 from workers.ledger.minutes import Minutes
 from workers.ledger.outcomes import Outcomes
 
@@ -79,6 +80,7 @@ class Ledger:
         self.failures = Failures(redis, namespace=namespace)
         self.outcomes = Outcomes(redis, namespace=namespace)
         self.minutes = Minutes(redis, namespace=namespace)
+        self.first_bytes = FirstBytes(redis, namespace=namespace)
 
     @classmethod
     def open(cls, settings: BrokerSettings) -> Ledger:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Upper bounds in seconds: 1 ms to about 80 s, each a quarter above the one before; the last bucket is open.
 BOUNDS_S: tuple[float, ...] = tuple(round(0.001 * 1.25**step, 6) for step in range(51))
@@ -60,3 +60,11 @@ def percentile_s(counts: Sequence[int], share: float) -> float | None:
         if seen >= rank:
             return bound_s
     return BOUNDS_S[-1]
+
+
+def sparse_percentile_s(counts: Mapping[str, int], share: float) -> float | None:
+    """The same of counts by number of the bucket, as they are kept in JSON."""
+    dense = [0] * (len(BOUNDS_S) + 1)
+    for bucket, number in counts.items():
+        dense[min(int(bucket), len(BOUNDS_S))] += number
+    return percentile_s(dense, share)

@@ -16,10 +16,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.front.admin.dashboard.glance import Glance, glance
+from scheduler.front.admin.dashboard.samples import Samples
+from scheduler.front.stats import NEEDS_ORIGIN
 from scheduler.status import collect
 from workers.background import end
 from workers.errors import described
-from workers.ledger.history import KEPT_HOURS, KEPT_MINUTES, History, Sample
+from workers.ledger.history import History, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for which a reading serves everybody.
 FRESH_S = 2.0
-#: Answers of a gateway for which an origin was needed, as its minute names them (`scheduler.front.stats`).
-_NEEDED = ("origin", "head", "redirect", "proxied", "passed_redirect", "transparent", "async_status")
+#: Origins whose latency is kept: those with the most answers.
+_ORIGINS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Board:
         self._stop = stop or asyncio.Event()
         self._clock = clock
         self._history = History(sources.redis, namespace=sources.ledger.namespace)
+        self._samples = Samples(self._history)
         self._reading: Reading | None = None
         self._running: asyncio.Task[Reading] | None = None
         self._sampler: asyncio.Task[None] | None = None
@@ -92,10 +95,8 @@ class Board:
 
     async def _read(self) -> Reading:
         status = await collect(self._sources)
-        now = int(self._clock())
         try:
-            minutes = await self._history.minutes(since=now - KEPT_MINUTES * 60)
-            hours = await self._history.hours(since=now - KEPT_HOURS * 3600)
+            minutes, hours = await self._samples.read(self._clock())
         except (RedisError, OSError) as error:
             if self._reading is not None and "queues" in status.problems:
                 known = self._reading
@@ -127,7 +128,7 @@ class Board:
             if name.startswith("front:"):
                 counts = await self._sources.ledger.minutes.of(name, minute)
                 hits += counts.get("hit", 0)
-                origin += sum(counts.get(what, 0) for what in _NEEDED)
+                origin += sum(counts.get(what, 0) for what in NEEDS_ORIGIN)
         await self._history.write(
             Sample(
                 at=minute * 60,
@@ -137,6 +138,12 @@ class Board:
                 stored_bytes=sum(rule.counts.get("bytes", 0) for rule in status.rules),
                 failures=sum(status.failures.values()),
                 waiting={queue.lane: queue.waiting + queue.delayed for queue in status.queues},
+                oldest_s={queue.lane: queue.oldest_age_s for queue in status.queues},
+                first_bytes=await self._sources.ledger.first_bytes.of(minute),
+                origins={
+                    one.host: (one.answers, one.p50_s, one.p99_s)
+                    for one in sorted(status.origins, key=lambda one: -one.answers)[:_ORIGINS_KEPT]
+                },
             )
         )
         return True

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scheduler.config.quantity import duration, plain_number
-from scheduler.dispatch.dependency import expected_zero
+from scheduler.dispatch.dependency import Decay, fitted
+from workers.ledger.history import summed
+from workers.origin.control.latency import sparse_percentile_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Hours without an answer of an origin after which it is not needed any more, as far as one can see.
 QUIET_HOURS = 24
+#: Minutes whose answers the latencies of the first screen are of.
+LATELY_MIN = 15
 _NARROW = "\u202f"
 
 
@@ -43,6 +47,32 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstByte:
+    """How long clients waited for first bytes in the last minutes; times in seconds, None for no answer."""
+
+    kind: str
+    answers: int
+    p50_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginRow:
+    """One origin on the first screen."""
+
+    host: str
+    #: As `workers.origin.control.health.State` names it.
+    state: str
+    #: Its part of all origins' answers, and of its budget (of requests at once) that is in use, 0 to 1.
+    share: float | None
+    budget_used: float | None
+    in_flight: int
+    limit: int | None
+    p50_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
     """The first screen."""
 
@@ -60,6 +90,12 @@ class Glance:
     bytes_per_s: float | None
     #: Unix time at which the origin is expected not to be needed any more; None when nobody can say.
     ends_at: float | None
+    #: The exponential through the hours' misses, if they fall.
+    decay: Decay | None
+    lanes: tuple[str, ...]
+    first_bytes: tuple[FirstByte, ...]
+    #: Those first that are not well, then those that answer most.
+    origins: tuple[OriginRow, ...]
     minutes: tuple[Sample, ...] = field(repr=False)
     hours: tuple[Sample, ...] = field(repr=False)
 
@@ -68,7 +104,9 @@ def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample]) -
     """The first screen of a status and the samples of the last two days and of the last month."""
     moved = moved_of(status)
     failures = sum(status.failures.values())
-    ends_at = _ends_at(status, hours)
+    curve = [(one.at, one.origin) for one in hours]
+    decay = fitted(curve, now=status.at)
+    ends_at = _ends_at(status, decay)
     objects_per_s, bytes_per_s = _rates(minutes)
     return Glance(
         at=status.at,
@@ -81,6 +119,10 @@ def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample]) -
         objects_per_s=objects_per_s,
         bytes_per_s=bytes_per_s,
         ends_at=ends_at,
+        decay=decay,
+        lanes=tuple(queue.lane for queue in status.queues),
+        first_bytes=_first_bytes(status.at, minutes),
+        origins=_origins(status),
         minutes=tuple(minutes),
         hours=tuple(hours),
     )
@@ -151,12 +193,11 @@ def _advice(status: Status, failures: int) -> list[str]:
     return found
 
 
-def _ends_at(status: Status, hours: Sequence[Sample]) -> float | None:
+def _ends_at(status: Status, decay: Decay | None) -> float | None:
     """When both are over: the misses, by their decay, and the scans that run, by their rate."""
     running = [scan.progress.eta_s for scan in status.scans if scan.progress.eta_s is not None]
     scans_end = status.at + max(running) if running else None
-    curve = [(one.at, one.origin) for one in hours]
-    misses_end = expected_zero(curve, now=status.at)
+    misses_end = max(decay.ends_at, status.at) if decay is not None else None
     known = [end for end in (scans_end, misses_end) if end is not None]
     return max(known) if known else None
 
@@ -167,6 +208,40 @@ def _quiet_hours(hours: Sequence[Sample], now: float) -> float | None:
         return None
     needed = [one.at for one in hours if one.origin]
     return (now - (needed[-1] + 3600 if needed else hours[0].at)) / 3600
+
+
+def _first_bytes(now: float, minutes: Sequence[Sample]) -> tuple[FirstByte, ...]:
+    """Of the last quarter of an hour."""
+    counts = summed(
+        *(one.first_bytes for one in minutes[-LATELY_MIN:] if one.at >= now - LATELY_MIN * 60 - 120)
+    )
+    return tuple(
+        FirstByte(
+            kind=kind,
+            answers=sum(counts.get(kind, {}).values()),
+            p50_s=sparse_percentile_s(counts.get(kind, {}), 0.5),
+            p99_s=sparse_percentile_s(counts.get(kind, {}), 0.99),
+        )
+        for kind in ("hit", "miss")
+    )
+
+
+def _origins(status: Status) -> tuple[OriginRow, ...]:
+    answers = sum(one.answers for one in status.origins)
+    ordered = sorted(status.origins, key=lambda one: (one.state.value == "well", -one.answers, one.host))
+    return tuple(
+        OriginRow(
+            host=one.host,
+            state=one.state.value,
+            share=one.answers / answers if answers else None,
+            budget_used=min(1.0, one.in_flight / one.concurrency) if one.concurrency else None,
+            in_flight=one.in_flight,
+            limit=one.concurrency,
+            p50_s=one.p50_s,
+            p99_s=one.p99_s,
+        )
+        for one in ordered
+    )
 
 
 def _rates(minutes: Sequence[Sample]) -> tuple[float | None, float | None]:

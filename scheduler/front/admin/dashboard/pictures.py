@@ -1,32 +1,50 @@
-"""The pictures of the first screen: samples as the rows that `chart` draws. PURE.
+"""The pictures of the first screen: the rows of `curves` as `chart` draws them. PURE.
 
-Owns which samples a picture shows, and how many of them.
+Owns which picture shows which rows, and what each says in words.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
-from scheduler.front.admin.dashboard import chart
+from scheduler.config.quantity import duration
+from scheduler.front.admin.dashboard import chart, curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.front.admin.dashboard.glance import Glance
-    from workers.ledger.history import Sample
 
 
-def pictures(glance: Glance) -> dict[str, Markup]:
+#: Origins on the first screen; the room has all.
+ORIGINS_SHOWN: Final = 4
+
+
+def pictures(glance: Glance) -> dict[str, Any]:
     """The pictures of the first screen, by the names that its template uses."""
-    whole = [one for one in glance.hours if one.at + 3600 <= glance.at]
-    minutes, hours = _filled(glance.minutes[-24 * 60 :], 60, 24 * 60), _filled(whole, 3600, 31 * 24)
-    day = _thinned(minutes, 5)
+    day = curves.day(glance)
+    month, fitted = curves.decay(glance, glance.decay)
+    groups = curves.recent(glance)
     return {
-        "day": _drawn(_miss_curve(day, "Answers a minute by the store and with an origin, last 24 hours")),
-        "month": _drawn(_miss_curve(hours, "Answers an hour by the store and with an origin, last 30 days")),
+        "origins_shown": ORIGINS_SHOWN,
+        "day": _drawn(
+            _miss_curve(
+                curves.hits(day),
+                curves.misses(day),
+                "Answers a minute by the store and with an origin, last 24 hours",
+            )
+        ),
+        "month": _drawn(
+            _miss_curve(
+                curves.hits(month),
+                curves.misses(month),
+                "Answers an hour by the store and with an origin, last 30 days"
+                + (", with the fitted decay of the misses" if fitted else ""),
+                fitted,
+            )
+        ),
         "moved_bar": _drawn(
             chart.bar(
                 (
@@ -38,54 +56,72 @@ def pictures(glance: Glance) -> dict[str, Markup]:
                 title="Keys that scans know, by where they are",
             )
         ),
-        "throughput": _drawn(
-            chart.spark(_growth(day), title="Objects stored, last 24 hours", width=240, height=40)
-        ),
+        "throughput": _spark(curves.growth(day), "Objects stored, last 24 hours", width=240, height=40),
+        "lanes": {
+            lane: _spark(curves.waiting(groups, lane), f"Messages waiting in lane {lane}, last 3 hours")
+            for lane in glance.lanes
+        },
+        "first_bytes": {
+            row.kind: _spark(
+                curves.first_byte(groups, row.kind, 0.99),
+                f"First byte of a {row.kind}, p99, last 3 hours",
+                kind="store" if row.kind == "hit" else "origin",
+            )
+            for row in glance.first_bytes
+        },
+        "origin_lines": {
+            origin.host: _spark(
+                curves.origin_p99(groups, origin.host),
+                f"First byte of {origin.host}, p99, last 3 hours",
+                kind="origin",
+            )
+            for origin in glance.origins[:ORIGINS_SHOWN]
+        },
+        "budgets": {
+            origin.host: _drawn(
+                chart.bar(
+                    (
+                        ("in use", "store" if origin.budget_used < 0.9 else "bad", origin.budget_used),
+                        ("free", "free", 1 - origin.budget_used),
+                    ),
+                    title=f"{origin.budget_used:.0%} of the budget of {origin.host} in use",
+                    height=6,
+                    width=240,
+                )
+            )
+            for origin in glance.origins[:ORIGINS_SHOWN]
+            if origin.budget_used is not None
+        },
     }
 
 
-def _miss_curve(samples: Sequence[Sample | None], title: str) -> str:
-    return chart.lines(
-        (
-            chart.Line(
-                name="by the store",
-                kind="store",
-                values=[None if one is None else float(one.hits) for one in samples],
-            ),
-            chart.Line(
-                name="with an origin",
-                kind="origin",
-                values=[None if one is None else float(one.origin) for one in samples],
-            ),
-        ),
-        title=title,
-    )
-
-
-def _filled(samples: Sequence[Sample], step_s: int, most: int) -> list[Sample | None]:
-    """One place a step from the first to the last sample; what nobody wrote is a gap."""
-    if not samples:
-        return []
-    by_step = {one.at // step_s: one for one in samples}
-    last = max(by_step)
-    first = max(min(by_step), last - most + 1)
-    return [by_step.get(at) for at in range(first, last + 1)]
-
-
-def _thinned(samples: Sequence[Sample | None], every: int) -> list[Sample | None]:
-    """As many as a screen shows: of each `every` the one with the most misses."""
-    if len(samples) <= 300:
-        return list(samples)
-    groups = (samples[at : at + every] for at in range(0, len(samples), every))
-    return [max((one for one in some if one), key=lambda one: one.origin, default=None) for some in groups]
-
-
-def _growth(samples: Sequence[Sample | None]) -> list[float | None]:
-    stored = [None if one is None else one.stored for one in samples]
-    return [
-        None if before is None or after is None else float(max(0, after - before))
-        for before, after in pairwise(stored)
+def _miss_curve(
+    hits: Sequence[float | None],
+    misses: Sequence[float | None],
+    title: str,
+    fitted: Sequence[float | None] = (),
+) -> str:
+    rows = [
+        chart.Line(name="by the store", kind="store", values=hits),
+        chart.Line(name="with an origin", kind="origin", values=misses),
     ]
+    if fitted:
+        # Where the misses stood far above what is drawn, the fit is cut: it is there for the end.
+        top = max((v for row in rows for v in row.values if v is not None), default=0.0)
+        shown = [None if value is None or value > top else value for value in fitted]
+        rows.append(chart.Line(name="fitted decay of the misses", kind="fit", values=shown))
+    return chart.lines(rows, title=title)
+
+
+def _spark(
+    values: Sequence[float | None], title: str, *, kind: str = "store", width: int = 120, height: int = 28
+) -> Markup:
+    known = [value for value in values if value is not None]
+    if not known:
+        return Markup()
+    if "First byte" in title:
+        title = f"{title}: at most {duration(max(known))}"
+    return _drawn(chart.spark(values, title=title, kind=kind, width=width, height=height))
 
 
 def _drawn(svg: str) -> Markup:
