@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 #: Seconds for one part to be read.
 PART_TIMEOUT_S: Final = 3.0
-#: Failures that are looked at for the sums by reason.
-FAILURES_READ: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +172,7 @@ async def open_readers(settings: Settings) -> AsyncIterator[Readers]:
 async def collect(services: Sources, *, reasons: bool = True) -> Status:
     """Read every part, each within 3 s; never raises for a server that is away.
 
-    `reasons` reads the failures list for its sums by reason (at most 10,000 of them).
+    `reasons` reads the failures' sums by reason.
     """
     parts: dict[str, Callable[[Sources], Awaitable[dict[str, Any]]]] = {
         "queues": _queues,
@@ -236,15 +234,11 @@ async def _rules(services: Sources) -> dict[str, Any]:
 async def _failures(services: Sources, *, reasons: bool) -> dict[str, Any]:
     counts: dict[str, int] = {}
     sums: dict[str, int] = {}
-    seen = 0
     for bucket in _buckets(services):
         counts[bucket] = await services.ledger.failures.count(bucket)
-        if reasons and seen < FAILURES_READ and counts[bucket]:
-            async for failure in services.ledger.failures.iterate(bucket):
-                sums[failure.reason] = sums.get(failure.reason, 0) + 1
-                seen += 1
-                if seen >= FAILURES_READ:
-                    break
+        if reasons and counts[bucket]:
+            for reason, number in (await services.ledger.failures.reasons(bucket)).items():
+                sums[reason] = sums.get(reason, 0) + number
     return {"failures": counts, "failure_reasons": dict(sorted(sums.items(), key=lambda pair: -pair[1]))}
 
 

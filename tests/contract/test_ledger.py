@@ -268,3 +268,38 @@ async def test_a_batch_folded_while_totals_are_read_is_pending_and_never_missing
     monkeypatch.setattr(redis, "pipeline", pipeline)
     assert await ledger.outcomes.totals("run") == {"img/": {"pending": 3}}
     assert await ledger.outcomes.totals("run") == {"img/": {"pending": 1, "stored": 2, "bytes": 2}}
+
+
+def failed(key, reason, **more):
+    return Failure(bucket=B, key=key, reason=reason, message="m", rule="r", **more)
+
+
+async def test_the_counts_by_reason_follow_every_change_of_the_list(ledger):
+    failures = ledger.failures
+    odd = '"reason":"soft_404"'
+    await failures.add([failed(f"k{n}", "origin_timeout") for n in range(5)] + [failed(odd, "soft_404")])
+    await failures.add([failed("k0", "origin_timeout"), failed("k1", "digest_mismatch")])
+    assert await failures.reasons(B) == {"origin_timeout": 4, "digest_mismatch": 1, "soft_404": 1}
+    assert [row.key async for row in failures.iterate(B, reason="soft_404")] == [odd]
+    assert await failures.remove(B, [odd, "k0", "nobody"]) == 2
+    assert await failures.reasons(B) == {"origin_timeout": 3, "digest_mismatch": 1}
+    assert await failures.waive(B, ["k1"], reason="ours", by="me") == 1
+    versions = await failures.versions(B, ["k2", "k3"])
+    await failures.add([failed("k3", "origin_timeout", last_at=1.0)])
+    assert await failures.remove_unchanged(B, versions) == 1
+    assert await failures.reasons(B) == {"origin_timeout": 2}
+    await failures.add([failed("b", "write_back", lane="back")])
+    assert await failures.remove(B, ["b", "k4"]) == 1
+    assert await failures.settle(B, ["k3"], before=time.time() + 9) == 1
+    assert await failures.reasons(B) == {"write_back": 1}
+    assert await failures.remove_back(B, ["b"]) == 1
+    assert await failures.reasons(B) == {}
+
+
+async def test_a_list_that_was_written_without_counts_is_counted_once(ledger):
+    await ledger.failures.add([failed(f"k{n}", "soft_404" if n % 3 else "origin_timeout") for n in range(9)])
+    assert not await ledger.failures.recount(B)
+    await ledger.redis.delete(f"ferryman:failure-reasons:{B}")
+    assert await ledger.failures.recount(B)
+    assert await ledger.failures.reasons(B) == {"soft_404": 6, "origin_timeout": 3}
+    assert not await ledger.failures.recount(B)

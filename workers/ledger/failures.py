@@ -5,21 +5,25 @@ least once is harmless; a waiver holds for its key and reason, however often tha
 
 Key schema (ledger database)::
 
-    ns:failures:<bucket>   hash  key -> JSON Failure
-    ns:waivers:<bucket>    hash  key -> JSON {reason, by, at, failure}
+    ns:failures:<bucket>         hash  key -> JSON Failure
+    ns:failure-reasons:<bucket>  hash  reason -> how many of them, changed in one step with the list
+    ns:waivers:<bucket>          hash  key -> JSON {reason, by, at, failure}
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from pydantic import TypeAdapter
 
 from workers.answers import Attempt  # noqa: TC001  # pydantic reads the annotations
 from workers.errors import ControlCharacter, KeyNotRepresentable
+from workers.ledger.failure_scripts import PUT, REMOVE, REMOVE_BUT_BACK, REMOVE_UNCHANGED
 from workers.plan import FetchItem  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -71,30 +75,8 @@ class Waiver:
     failure: Failure
 
 
-#: KEYS[1] is the hash; ARGV are pairs of field and expected value. Answers how many were removed.
-_REMOVE_UNCHANGED = """
-local done = 0
-for i = 1, #ARGV, 2 do
-  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
-    done = done + redis.call('HDEL', KEYS[1], ARGV[i])
-  end
-end
-return done
-"""
-
-#: As HDEL, but what the way back listed stays: that the store has a key says nothing of its origin.
-_REMOVE = """
-local done = 0
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-for _, key in ipairs(ARGV) do
-  local held = redis.call('HGET', KEYS[1], key)
-  if held and not string.find(held, '"lane":"back"', 1, true) then
-    done = done + redis.call('HDEL', KEYS[1], key)
-  end
-end
-return done
-"""
-
+#: As the scripts find it.
+_REASON = re.compile(r'"reason":"([^"]*)"')
 _FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 _WAIVER: TypeAdapter[Waiver] = TypeAdapter(Waiver)
 
@@ -114,6 +96,10 @@ class Failures:
 
     def _failures(self, bucket: str) -> str:
         return f"{self._ns}:failures:{bucket}"
+
+    def _list(self, bucket: str) -> tuple[str, str]:
+        """Keys of the scripts: the list and its counts."""
+        return self._failures(bucket), f"{self._ns}:failure-reasons:{bucket}"
 
     def _waivers(self, bucket: str) -> str:
         return f"{self._ns}:waivers:{bucket}"
@@ -138,7 +124,8 @@ class Failures:
                     continue
                 first = _FAILURE.validate_json(old).first_at if old else failure.first_at or now
                 record = replace(failure, first_at=first, last_at=failure.last_at or now)
-                pipe.hset(self._failures(failure.bucket), failure.key, orjson.dumps(failure_to_json(record)))
+                wire = orjson.dumps(failure_to_json(record))
+                pipe.eval(PUT, 2, *self._list(failure.bucket), failure.key, failure.reason, wire)
                 listed += 1
             await pipe.execute()
         return listed
@@ -148,10 +135,44 @@ class Failures:
         found = await self._redis.hget(self._failures(bucket), key)
         return None if found is None else _FAILURE.validate_json(found)
 
-    async def iterate(self, bucket: str) -> AsyncIterator[Failure]:
-        """Every failure of a bucket, in no order, in bounded memory."""
+    async def iterate(self, bucket: str, *, reason: str = "") -> AsyncIterator[Failure]:
+        """Every failure of a bucket, or of one reason, in no order, in bounded memory."""
+        wanted = orjson.dumps(reason).decode()
         async for _, record in self._redis.hscan_iter(self._failures(bucket), count=500):
-            yield _FAILURE.validate_json(record)
+            # Most records are not of a rare reason: those are not taken apart.
+            if not reason or f'"reason":{wanted}' in record:
+                failure = _FAILURE.validate_json(record)
+                if reason in {"", failure.reason}:
+                    yield failure
+
+    async def reasons(self, bucket: str) -> dict[str, int]:
+        """How many are listed, by reason, the most first; costs the same for a million."""
+        rows = cast("dict[str, str]", await self._redis.hgetall(self._list(bucket)[1]))
+        return dict(sorted(((reason, int(n)) for reason, n in rows.items()), key=lambda pair: -pair[1]))
+
+    async def recount(self, bucket: str) -> bool:
+        """Count the reasons anew where they do not add up to the list; whether that was so.
+
+        A version that kept no counts may have written it. What is listed meanwhile may be missed; it is seen
+        the next time.
+        """
+        listed, counts = self._list(bucket)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hlen(listed)
+            pipe.hvals(counts)
+            number, known = await pipe.execute()
+        if number == sum(int(n) for n in known):
+            return False
+        found: Counter[str] = Counter()
+        async for _, record in self._redis.hscan_iter(listed, count=1000):
+            match = _REASON.search(record)
+            found[match[1] if match else ""] += 1
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(counts)
+            if found:
+                pipe.hset(counts, mapping=cast("dict[Any, Any]", found))
+            await pipe.execute()
+        return True
 
     async def count(self, bucket: str) -> int:
         """How many keys are listed."""
@@ -164,13 +185,13 @@ class Failures:
         """
         if not keys:
             return 0
-        return int(await self._redis.eval(_REMOVE, 1, self._failures(bucket), *keys))
+        return int(await self._redis.eval(REMOVE_BUT_BACK, 2, *self._list(bucket), *keys))
 
     async def remove_back(self, bucket: str, keys: Sequence[str]) -> int:
         """Take keys off the list that are at their origin after all, or not wanted there."""
         if not keys:
             return 0
-        return int(await self._redis.hdel(self._failures(bucket), *keys))
+        return int(await self._redis.eval(REMOVE, 2, *self._list(bucket), *keys))
 
     async def keys(self, bucket: str, *, most: int) -> list[str]:
         """The listed keys, in no order; none when there are more than `most`."""
@@ -205,7 +226,7 @@ class Failures:
         pairs = list(versions.items())
         for at in range(0, len(pairs), 500):
             flat = [part for pair in pairs[at : at + 500] for part in pair]
-            done += int(await self._redis.eval(_REMOVE_UNCHANGED, 1, self._failures(bucket), *flat))
+            done += int(await self._redis.eval(REMOVE_UNCHANGED, 2, *self._list(bucket), *flat))
         return done
 
     async def waive(self, bucket: str, keys: Sequence[str], *, reason: str, by: str) -> int:
@@ -218,7 +239,7 @@ class Failures:
             waiver = Waiver(key=key, reason=reason, by=by, at=time.time(), failure=failure)
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hset(self._waivers(bucket), key, orjson.dumps(_WAIVER.dump_python(waiver, mode="json")))
-                pipe.hdel(self._failures(bucket), key)
+                pipe.eval(REMOVE, 2, *self._list(bucket), key)
                 await pipe.execute()
             done += 1
         return done

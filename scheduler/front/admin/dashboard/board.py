@@ -123,6 +123,9 @@ class Board:
         if not await self._history.mine(minute):
             return False
         status = await collect(self._sources, reasons=False)
+        for bucket, listed in status.failures.items():
+            if listed and await self._sources.ledger.failures.recount(bucket):
+                log.info("failure_reasons_counted_anew", bucket=bucket, listed=listed)
         hits = origin = 0
         for name in await self._sources.ledger.minutes.watchers():
             if name.startswith("front:"):

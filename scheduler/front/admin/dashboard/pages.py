@@ -62,8 +62,8 @@ async def _failures(services: Services, request: Request) -> dict[str, Any]:
     rows: list[Any] = []
     more = False
     for name in buckets:
-        async for failure in services.ledger.failures.iterate(name):
-            if (reason and failure.reason != reason) or not failure.key.startswith(prefix):
+        async for failure in services.ledger.failures.iterate(name, reason=reason):
+            if not failure.key.startswith(prefix):
                 continue
             more = len(rows) == PAGE
             if more:

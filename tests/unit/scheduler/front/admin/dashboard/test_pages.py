@@ -57,9 +57,10 @@ class Failures:
     def __init__(self, rows):
         self.rows = rows
 
-    async def iterate(self, bucket):
+    async def iterate(self, bucket, *, reason=""):
         for row in self.rows:
-            yield row
+            if reason in {"", row.reason}:
+                yield row
 
 
 async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf"):
