@@ -201,6 +201,9 @@ class Gateway:
         if self._s3.claims(request, address):
             await self._s3.serve(request, answer, address, receive)
             return
+        if self._s3.is_form(request, address):
+            await self._s3.form(request, answer, address, receive)
+            return
         if request.method == "OPTIONS" and self._s3.is_preflight(request, address):
             await self._s3.preflight(request, answer, address)
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
+from scheduler.front.auth.aws_form import verify_form
 from scheduler.front.auth.aws_v4 import BodySignature, body_signature
 from scheduler.front.auth.encoding import has_query
 from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequest, denied
@@ -73,4 +74,5 @@ __all__ = [
     "SignedRequest",
     "body_signature",
     "verify",
+    "verify_form",
 ]

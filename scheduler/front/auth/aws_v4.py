@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from scheduler.front.auth.scoped_hmac import Presented
 
-_SCHEME = ScopedHmac(
+SCHEME = ScopedHmac(
     shown="AWS V4",
     algorithm="AWS4-HMAC-SHA256",
     key_prefix="AWS4",
@@ -56,7 +56,7 @@ _SCHEME = ScopedHmac(
 )
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 
-claims = _SCHEME.claims
+claims = SCHEME.claims
 
 
 def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
@@ -67,7 +67,7 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
             InvalidArgument, XAmzContentSHA256Mismatch, and NotImplemented for chunk-signed bodies that were
             read whole.
     """
-    given = _SCHEME.read(request)
+    given = SCHEME.read(request)
     secret = secret_of(keys, given.key_id)
     signed_at = _signed_at(request, given)
     if signed_at is None or len(given.scope) != 4 or given.scope[2:] != ("s3", "aws4_request"):
@@ -77,11 +77,11 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
         raise denied("The date in Credential is not the date of the request.")
     if "host" not in listed_names(given.listed):
         raise denied("Host must be one of the signed headers.")
-    _SCHEME.require_time(request, given, signed_at, now)
+    SCHEME.require_time(request, given, signed_at, now)
 
     payload = _payload(request, in_header=given.in_header)
     texts = (_canonical(request, path, query, given.listed, payload) for path, query in _spellings(request))
-    _SCHEME.require_signed(given, texts, _SCHEME.signing_key(secret, given.scope), stamp)
+    SCHEME.require_signed(given, texts, SCHEME.signing_key(secret, given.scope), stamp)
     return Principal(key_id=given.key_id, scheme="aws-v4")
 
 
@@ -102,10 +102,10 @@ class BodySignature:
 
 def body_signature(request: SignedRequest, keys: Keyring) -> BodySignature:
     """Of a request that `verify` has accepted, what its body is checked with."""
-    given = _SCHEME.read(request)
+    given = SCHEME.read(request)
     return BodySignature(
         payload=_payload(request, in_header=given.in_header),
-        key=_SCHEME.signing_key(secret_of(keys, given.key_id), given.scope),
+        key=SCHEME.signing_key(secret_of(keys, given.key_id), given.scope),
         stamp=given.date or _compact(_signed_at(request, given) or 0.0),
         scope="/".join(given.scope),
         signature=given.signature,

@@ -3,7 +3,8 @@
 Owns what an S3 client may do and how its request reaches the store: verified, signed anew, streamed both
 ways. Must not know how an object is pulled: a plain read of a missing key is handed back to the gateway. Read
 `operation` (what is asked for), `permission`, `payload` and `chunked` (checked while it streams), `headers`,
-`forwarding`, `reading`, the room `listing` (what is ours stays hidden), `tombstones`, then `calls`, `front`.
+`forwarding`, `reading`, the rooms `listing` (what is ours stays hidden) and `form`, `tombstones`, then
+`calls`, `front`.
 """
 
 __all__ = ["front"]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.call import RESERVED, Refused
+from scheduler.front.s3.form.answer import form_answer
+from scheduler.front.s3.form.storing import store_file
 from scheduler.front.s3.forwarding import Forwarding
 from scheduler.front.s3.headers import (
     copy_source,
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from scheduler.front.http.answer import Answer
+    from scheduler.front.http.object_headers import RawHeaders
     from scheduler.front.http.request import Request
     from scheduler.front.s3.call import Call
+    from scheduler.front.s3.form.storing import FormFile
     from scheduler.front.s3.forwarding import S3Services
     from scheduler.front.s3.permission import Grants
     from scheduler.front.s3.reading import Miss
@@ -45,7 +49,13 @@ if TYPE_CHECKING:
 
 #: Of these the status does not say whether they came about: the body can hold an error.
 _ERROR_INSIDE: Final = frozenset({"CopyObject", "CompleteMultipartUpload"})
-_WRITES: Final = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"})
+_WRITES: Final = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"})
+#: Headers of the store's answer that speak of its own body.
+_OF_ITS_BODY: Final = frozenset({b"content-type", b"content-encoding", b"vary"})
+_CORS: Final = frozenset({
+    b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-expose-headers",
+    b"vary",
+})  # fmt: skip
 
 
 class Calls(Forwarding):
@@ -129,6 +139,45 @@ class Calls(Forwarding):
                     raise
             async with passed:
                 await self._written(call, passed, mark, noted, unread=not body.ended)
+
+    async def form(self, call: Call, file: FormFile) -> None:
+        """Store the file of a browser's form and answer as its fields say.
+
+        Raises:
+            Refused, BodyRefused, StoreError: before the answer has begun, it is not done.
+        """
+        self._refuse_confused(call)
+        cors = await self._cors(call)
+        async with self._noting(call) as noted:
+            mark = await self._tombstone(call)
+            passed = await store_file(self._store, file, noted.asking)
+            etag = passed.header("etag")
+            if passed.status >= 300 or etag is None:
+                noted.came(NOTHING if passed.status < 500 else WRITTEN)
+                await self._send(call, passed, await passed.read(), unread=not file.reader.ended)
+                return
+            if mark is not None:
+                await self._tombstones.lift(call.bucket, call.key, mark)
+            noted.came(WRITTEN)
+            await noted.settle()
+            status, headers, body = form_answer(
+                file.fields, bucket=call.bucket, key=call.key, etag=etag, base=file.base
+            )
+            said = {name for name, _ in headers} | _OF_ITS_BODY
+            theirs = for_client(passed.headers, show_own=self._settings.gateway.show_own_metadata)
+            more = [pair for pair in theirs if pair[0] not in said]
+            await call.answer.whole(status, [*headers, *more, *cors], body)
+
+    async def _cors(self, call: Call) -> RawHeaders:
+        """What the store's CORS rules let a page of another site see of the answer to a form."""
+        origin = call.request.by_name.get("origin")
+        if origin is None:
+            return []
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        async with await self._store.pass_on("OPTIONS", call.bucket, call.key, headers=headers) as passed:
+            await passed.read()
+            found = for_client(passed.headers, show_own=False) if passed.status < 300 else []
+        return [pair for pair in found if pair[0] in _CORS]
 
     async def _copy(self, call: Call) -> None:
         headers = for_store(call.headers)

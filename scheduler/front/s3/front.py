@@ -12,16 +12,18 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 
-from scheduler.front.auth import AuthError, SignedRequest, body_signature, verify
+from scheduler.front.auth import AuthError, SignedRequest, body_signature, verify, verify_form
 from scheduler.front.auth.encoding import encode, fields, has_query, query_pairs, query_value
 from scheduler.front.http import s3_error
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.call import RESERVED, Call, Refused
 from scheduler.front.s3.calls import Calls
-from scheduler.front.s3.headers import (
-    UNSIGNED_BY_PROXIES,
-)
-from scheduler.front.s3.operation import COPIES, carried, operation, parameters
+from scheduler.front.s3.form.fields import filled_in, key_of, object_headers
+from scheduler.front.s3.form.policy import read_policy
+from scheduler.front.s3.form.reader import FormReader
+from scheduler.front.s3.form.storing import FormFile
+from scheduler.front.s3.headers import UNSIGNED_BY_PROXIES, for_store
+from scheduler.front.s3.operation import COPIES, POST_OBJECT, carried, operation, parameters
 from scheduler.front.s3.payload import BodyRefused
 from scheduler.front.s3.permission import Grants
 from scheduler.front.s3.tombstones import NotBuried
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_NEEDS_LENGTH: Final = S3Error(
+    status=411, code="MissingContentLength", message="The header content-length is needed."
+)
 _QUERY_MARKS: Final = ("X-Amz-Algorithm", "AWSAccessKeyId")
 
 
@@ -111,6 +116,88 @@ class S3Front:
             if answer.started:
                 metrics.s3_answered("Preflight", answer.status)
 
+    # ------------------------------------------------------------ a browser's form
+
+    def is_form(self, request: Request, address: BucketAddress) -> bool:
+        """Whether a form brings an object; it carries its signature among its fields."""
+        return (
+            request.method == "POST"
+            and address.is_bucket
+            and address.bucket != ""
+            and not request.query
+            and request.by_name.get("content-type", "").lower().startswith("multipart/form-data")
+            and bool(self._keys.pairs)
+        )
+
+    async def form(self, request: Request, answer: Answer, address: BucketAddress, receive: Receive) -> None:
+        """Store what a form brings; raises only what an answer that has begun raises."""
+        key_id = ""
+        try:
+            if not request.by_name.get("content-length", "").isdecimal():
+                raise Refused(_NEEDS_LENGTH)
+            reader = FormReader(
+                request.by_name["content-type"], receive, stall_s=self._settings.gateway.client_stall_s
+            )
+            fields = filled_in(await reader.fields(), reader.filename)
+            try:
+                key_id = verify_form(fields, self._keys).key_id
+            except AuthError as error:
+                refused = S3Error(status=error.status, code=error.code, message=error.message)
+                raise Refused(refused) from error
+            call, file = self._permitted(request, answer, address, receive, reader, fields, key_id)
+            await self._calls.form(call, file)
+        except (Refused, BodyRefused, NotBuried, StoreError) as error:
+            if answer.started:
+                raise
+            await self._refuse(request, answer, address, error, POST_OBJECT, key_id)
+        finally:
+            if answer.started:
+                metrics.s3_answered(POST_OBJECT.name, answer.status)
+
+    def _permitted(
+        self,
+        request: Request,
+        answer: Answer,
+        address: BucketAddress,
+        receive: Receive,
+        reader: FormReader,
+        fields: Mapping[str, str],
+        key_id: str,
+    ) -> tuple[Call, FormFile]:
+        refusal = self._grants.refusal(key_id, POST_OBJECT.permission, address.bucket)
+        if refusal is not None:
+            raise Refused(refusal)
+        policy = read_policy(fields["policy"])
+        key = key_of(fields)
+        policy.require(fields, bucket=address.bucket, now=time.time())
+        if is_reserved(key):
+            raise Refused(RESERVED)
+        headers = object_headers(fields)
+        call = Call(
+            request=request,
+            answer=answer,
+            receive=receive,
+            operation=POST_OBJECT,
+            key_id=key_id,
+            signature=None,
+            bucket=address.bucket,
+            key=key,
+            headers=tuple(headers.items()),
+            query="",
+            parameters={},
+        )
+        client = request.client
+        file = FormFile(
+            bucket=address.bucket,
+            key=key,
+            headers=for_store(call.headers),
+            fields=fields,
+            policy=policy,
+            reader=reader,
+            base=f"{client.scheme}://{client.host}/" + (f"{address.bucket}/" if address.path_style else ""),
+        )
+        return call, file
+
     # ------------------------------------------------------------ one call
 
     async def serve(self, request: Request, answer: Answer, address: BucketAddress, receive: Receive) -> None:
@@ -128,20 +215,32 @@ class S3Front:
         except (Refused, BodyRefused, NotBuried, StoreError) as error:
             if answer.started:
                 raise
-            refused, more = _as_answer(error)
-            log.info(
-                "s3_refused",
-                request_id=request.id,
-                operation=asked.name,
-                access_key=_key_id(request.by_name.get("authorization", ""), query)[:64],
-                bucket=address.bucket,
-                code=refused.code,
-                reason=refused.message,
-            )
-            await answer.error(refused, resource=address.resource, headers=[*more, (b"connection", b"close")])
+            key_id = _key_id(request.by_name.get("authorization", ""), query)
+            await self._refuse(request, answer, address, error, asked, key_id)
         finally:
             if answer.started:
                 metrics.s3_answered(asked.name, answer.status)
+
+    async def _refuse(
+        self,
+        request: Request,
+        answer: Answer,
+        address: BucketAddress,
+        error: Exception,
+        asked: Operation,
+        key_id: str,
+    ) -> None:
+        refused, more = _as_answer(error)
+        log.info(
+            "s3_refused",
+            request_id=request.id,
+            operation=asked.name,
+            access_key=key_id[:64],
+            bucket=address.bucket,
+            code=refused.code,
+            reason=refused.message,
+        )
+        await answer.error(refused, resource=address.resource, headers=[*more, (b"connection", b"close")])
 
     def _allowed(
         self,

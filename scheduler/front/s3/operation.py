@@ -62,6 +62,9 @@ class Operation:
         return self.name in {"GetObject", "HeadObject"}
 
 
+#: An object that a browser's form brings; it has no method and sub-resource of its own.
+POST_OBJECT: Final = Operation(name="PostObject", permission="write")
+
 _SERVICE: Final[Mapping[str, Operation]] = {
     "GET": Operation(name="ListBuckets", permission="list", lists=True),
     "HEAD": Operation(name="ListBuckets", permission="list"),

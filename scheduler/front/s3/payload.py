@@ -55,7 +55,7 @@ class Promises:
     Args:
         headers: of the request, by lower-case name.
         payload: what the signature says of the body: a SHA-256 in hex, or `UNSIGNED-PAYLOAD`.
-        length: bytes of the object, without any framing.
+        length: bytes of the object, without any framing; None where nobody told them.
         digests: whether checksum headers speak of this body (in CompleteMultipartUpload of the object).
 
     Raises:
@@ -63,7 +63,7 @@ class Promises:
     """
 
     def __init__(
-        self, headers: Mapping[str, str], *, payload: str, length: int, digests: bool = True
+        self, headers: Mapping[str, str], *, payload: str, length: int | None, digests: bool = True
     ) -> None:
         self._left = length
         self._length = length
@@ -94,9 +94,10 @@ class Promises:
 
     def feed(self, data: bytes) -> None:
         """More bytes of the object."""
-        self._left -= len(data)
-        if self._left < 0:
-            raise incomplete(f"The body is longer than the {self._length} bytes that were promised.")
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise incomplete(f"The body is longer than the {self._length} bytes that were promised.")
         for check in self._checks:
             check.running.update(data)
         if self._announced is not None:
