@@ -1,7 +1,7 @@
 """The object gateway: a raw ASGI application that answers from the store, or as the rules say.
 
-Owns the way of a request: bucket, access, store, rule, handler. Each answer is one module beside this one.
-Also owns the life of a front process's parts. What reaches this point is well-formed HTTP (`protocol`).
+Owns the way of a request: bucket, access, store, rule. What it is answered with is `hit`'s and `miss`'s. What
+reaches this point is well-formed HTTP (`protocol`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
-from structlog.contextvars import bind_contextvars
 
 from scheduler.front.auth import SignedRequest
 from scheduler.front.hit import serve_hit
@@ -23,38 +22,25 @@ from scheduler.front.http.bucket_address import BucketLookup
 from scheduler.front.http.request import read_request
 from scheduler.front.http.target import Target
 from scheduler.front.miss.answer import CutShort, send_unavailable
-from scheduler.front.miss.head import serve_head_miss
-from scheduler.front.miss.mirror import serve_mirror
-from scheduler.front.miss.miss import Miss
-from scheduler.front.miss.proxy import serve_proxy
-from scheduler.front.miss.redirect import serve_redirect
+from scheduler.front.miss.by_rule import NOT_LOOKED, Looked, answer_by_rule
+from scheduler.front.miss.ruled import Ruled
 from scheduler.front.miss.source import pull_whole
 from scheduler.front.parts import Parts
-from scheduler.front.pull.absent import AbsentCache
-from scheduler.front.pull.admission import Admission
-from scheduler.front.pull.claim import FrontClaims
-from scheduler.front.pull.herd import STALE_S, Herd
-from scheduler.front.pull.jobs import Jobs
-from scheduler.front.pull.pump import Pump
-from scheduler.front.pull.spool import BodyFailed, Spool
+from scheduler.front.pull.herd import STALE_S
+from scheduler.front.pull.spool import BodyFailed
 from scheduler.front.rules_api.vendor_xml import WireRequest, is_wire_request, keyring_of, read_body, wire_api
 from scheduler.front.s3.front import S3Front
-from scheduler.front.stats import GatewayStats
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status
 from scheduler.rules.model import RuleType
-from scheduler.rules.planning import PlanRefused, plan
 from workers.errors import StoreError
-from workers.ledger.claims import FRONT
-from workers.origin.wire.headers import went_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from scheduler.front.http.bucket_address import BucketAddress
     from scheduler.front.http.request import Request
-    from scheduler.front.pull.fill import Fill, NotFound
-    from scheduler.rules.model import Rule, RuleSet
+    from scheduler.rules.model import RuleSet
     from scheduler.runtime import Services
 
 log = structlog.get_logger()
@@ -62,8 +48,6 @@ log = structlog.get_logger()
 #: What a store's refusal is called when no rule wants the status.
 _REFUSALS = {403: s3_error.ACCESS_DENIED, 404: s3_error.NO_SUCH_KEY}
 _KEY_REFUSALS = {"InvalidURI": s3_error.INVALID_URI, "KeyTooLongError": s3_error.KEY_TOO_LONG}
-#: Share of the process's memory that running pulls may keep for their readers.
-_MEMORY_SHARE = 4
 
 
 class Gateway:
@@ -79,75 +63,14 @@ class Gateway:
         self._lookup_version = services.buckets.version
         self._keys = keyring_of(settings)
         self._s3 = S3Front(services, self._keys, self)
-        loop_time = time.monotonic
-        stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
-        claims = FrontClaims(
-            services.ledger.claims, services.ledger.failures, owner=f"{FRONT}{services.instance}"
-        )
-        absent = AbsentCache(gateway.absent_cache_size, clock=loop_time)
-        jobs = Jobs(services.dispatcher, stats)
-        herd = Herd(lambda fill: pump.run(fill))  # noqa: PLW0108 - the pump is made after the herd it tells
-        pump = Pump(
-            fetcher=services.fetcher,
-            store=services.store,
-            claims=claims,
-            spool=Spool(
-                settings.data_dir / "spool",
-                memory_bytes=settings.limits.memory_bytes // _MEMORY_SHARE,
-                disk_bytes=settings.limits.spool_bytes,
-                window_bytes=gateway.fill_memory_bytes,
-            ),
-            stats=stats,
-            herd_wait_s=gateway.herd_wait_s,
-            max_object_bytes=settings.limits.max_object_bytes,
-            stored=herd.stored,
-            absent=self._remember_absent,
-            give_away=self._give_away,
-        )
-        self.parts = Parts(
-            settings=gateway,
-            store=services.store,
-            fetcher=services.fetcher,
-            control=services.control,
-            claims=claims,
-            herd=herd,
-            pump=pump,
-            absent=absent,
-            admission=Admission(
-                per_client=gateway.misses_per_client_per_s, overall=gateway.misses_per_s, clock=loop_time
-            ),
-            jobs=jobs,
-            stats=stats,
-            installation=services.installation,
-        )
+        self.parts = Parts.of(services)
 
     async def __aenter__(self) -> Self:
-        self.parts.claims.start()
-        self.parts.stats.start()
+        self.parts.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        drain_s = self._settings.limits.drain_s
-        await self.parts.herd.close(drain_s)
-        await self.parts.jobs.close(min(5.0, drain_s))
-        await self.parts.claims.close()
-        await self.parts.stats.close()
-
-    def _remember_absent(self, fill: Fill, found: NotFound) -> None:
-        self.parts.absent.remember(
-            fill.bucket,
-            fill.key,
-            rule=fill.plan.rule,
-            epoch=fill.plan.epoch,
-            ttl_s=fill.plan.absent_ttl_s,
-            answer=found.answer if fill.keep_error_body else None,
-        )
-
-    async def _give_away(self, fill: Fill, reason: str) -> None:
-        log.info("pull_given_away", bucket=fill.bucket, key=fill.key, reason=reason)
-        self.parts.stats.answered("given_away", fill.bucket, fill.plan.rule)
-        # What we wrote, and did not hear of, is ours all the same (S11).
-        self.parts.jobs.offer(fill.queued_plan, replace(fill.item, tried_as=fill.attempt))
+        await self.parts.close(self._settings.limits.drain_s)
 
     # ------------------------------------------------------------ one request
 
@@ -164,15 +87,15 @@ class Gateway:
             await self._route(request, answer, scope, receive)
         except ClientLost as lost:
             self.parts.stats.answered("client_lost", "")
-            log.debug("client_lost", **_ids(request), how=type(lost).__name__, sent=answer.bytes_sent)
+            log.debug("client_lost", **request.log_ids(), how=type(lost).__name__, sent=answer.bytes_sent)
             answer.cut()
         except (BodyFailed, StoreError, Interrupted, BodyLengthWrong, CutShort) as error:
             # The source failed behind the status line: cutting is all that is left (A12).
             self.parts.stats.answered("cut", "")
-            log.info("answer_cut", **_ids(request), sent=answer.bytes_sent, error=str(error))
+            log.info("answer_cut", **request.log_ids(), sent=answer.bytes_sent, error=str(error))
             answer.cut()
         except Exception:
-            log.exception("request_failed", **_ids(request))
+            log.exception("request_failed", **request.log_ids())
             if answer.started:
                 answer.cut()
             else:
@@ -284,7 +207,7 @@ class Gateway:
         if ruleset is not None and request.store_status is None and needs_no_status(ruleset):
             rule = match(ruleset, target.facts(request, None))
             if rule is not None:
-                await self._by_rule(request, answer, target, ruleset, rule, status=None, looked_at=0.0)
+                await answer_by_rule(self.parts, request, answer, Ruled(target, ruleset, rule), NOT_LOOKED)
                 return
         looked_at = asyncio.get_running_loop().time()
         status = request.store_status
@@ -301,7 +224,8 @@ class Gateway:
             await self._no_rule(answer, target, status)
             return
         assert ruleset is not None
-        await self._by_rule(request, answer, target, ruleset, rule, status=status, looked_at=looked_at)
+        ruled, looked = Ruled(target, ruleset, rule), Looked(status, looked_at)
+        await answer_by_rule(self.parts, request, answer, ruled, looked)
 
     # ------------------------------------------------------------ for S3 clients
 
@@ -312,11 +236,10 @@ class Gateway:
 
         S3 clients ask HEAD before they download, so a Mirror rule answers it whatever F40 says.
         """
-        found = self._rule_for(request, bucket, key, status=status)
-        if found is None:
+        ruled = self._rule_for(request, bucket, key, status=status)
+        if ruled is None:
             return False
-        target, ruleset, rule = found
-        await self._by_rule(request, answer, target, ruleset, rule, status=status, looked_at=looked_at)
+        await answer_by_rule(self.parts, request, answer, ruled, Looked(status, looked_at))
         return True
 
     async def pull_source(self, request: Request, bucket: str, key: str) -> None:
@@ -326,15 +249,12 @@ class Gateway:
         looked_at = asyncio.get_running_loop().time()
         if await self.parts.store.head(bucket, key) is not None:
             return
-        found = self._rule_for(request, bucket, key, status=404)
-        if found is None or found[2].type is not RuleType.MIRROR:
+        ruled = self._rule_for(request, bucket, key, status=404)
+        if ruled is None or ruled.rule.type is not RuleType.MIRROR:
             return
-        target, ruleset, rule = found
-        await pull_whole(self.parts, request, target, ruleset, rule, looked_at=looked_at)
+        await pull_whole(self.parts, request, ruled, looked_at=looked_at)
 
-    def _rule_for(
-        self, request: Request, bucket: str, key: str, *, status: int
-    ) -> tuple[Target, RuleSet, Rule] | None:
+    def _rule_for(self, request: Request, bucket: str, key: str, *, status: int) -> Ruled | None:
         settings = self._settings.buckets.get(bucket)
         ruleset = self._services.rules.snapshot(bucket)
         if settings is None or ruleset is None or key.startswith("/"):
@@ -346,7 +266,7 @@ class Gateway:
             rule = match(ruleset, replace(facts, method="GET"))
             if rule is not None and rule.type is not RuleType.MIRROR:
                 rule = None
-        return None if rule is None else (target, ruleset, rule)
+        return None if rule is None else Ruled(target, ruleset, rule)
 
     async def _from_store(
         self, request: Request, answer: Answer, target: Target, ruleset: RuleSet | None
@@ -381,66 +301,6 @@ class Gateway:
             await answer.error(error, resource=target.resource)
             return
         await send_unavailable(answer, target)
-
-    async def _by_rule(
-        self,
-        request: Request,
-        answer: Answer,
-        target: Target,
-        ruleset: RuleSet,
-        rule: Rule,
-        *,
-        status: int | None,
-        looked_at: float,
-    ) -> None:
-        if "x-ferryman-hop" in request.by_name and went_through(request.headers, self.parts.installation):
-            log.warning("loop_detected", bucket=target.bucket, rule=rule.name, **_ids(request))
-            await answer.error(s3_error.LOOP_DETECTED, resource=target.resource)
-            return
-        facts = target.facts(request, status)
-        proxied = rule.type is RuleType.PROXY
-        try:
-            fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event" if proxied else "request")
-        except PlanRefused:
-            self.parts.stats.answered("dot_segment", target.bucket, rule.name)
-            await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
-            return
-        item = replace(item, request_id=request.trace_id)
-        bind_contextvars(request_id=request.trace_id, bucket=target.bucket, rule=rule.name)
-        if request.trace_id != request.id:
-            bind_contextvars(answer_id=request.id)  # what the client reads in x-amz-request-id
-        if rule.type is not RuleType.REDIRECT and self._services.rules.retired.is_dry(
-            target.bucket, target.key
-        ):
-            self.parts.stats.answered("dry_retired", target.bucket, rule.name)
-            await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
-            return
-        miss = Miss(
-            parts=self.parts,
-            request=request,
-            answer=answer,
-            target=target,
-            rule=rule,
-            plan=fetch,
-            item=item,
-        )
-        match rule.type:
-            case RuleType.REDIRECT:
-                await serve_redirect(miss)
-            case RuleType.PROXY:
-                await serve_proxy(miss)
-            case RuleType.MIRROR if request.method == "HEAD":
-                await serve_head_miss(miss)
-            case RuleType.MIRROR:
-                await serve_mirror(miss, looked_at=looked_at)
-            case _:
-                assert_never(rule.type)
-
-
-def _ids(request: Request) -> dict[str, str]:
-    """The client's own id, and where that is another one, ours, for a line before both are bound."""
-    ids = {"request_id": request.trace_id}
-    return ids if request.trace_id == request.id else ids | {"answer_id": request.id}
 
 
 def _is_proxied(ruleset: RuleSet, request: Request, target: Target) -> bool:

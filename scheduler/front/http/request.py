@@ -64,6 +64,11 @@ class Request:
         sent = self.by_name.get("x-request-id", "")
         return sent if _TRACE_ID.fullmatch(sent) else self.id
 
+    def log_ids(self) -> dict[str, str]:
+        """For a log line: the client's own id, and where that is another one, ours."""
+        ids = {"request_id": self.trace_id}
+        return ids if self.trace_id == self.id else ids | {"answer_id": self.id}
+
 
 def read_request(scope: Mapping[str, Any], trusted: TrustedProxies) -> Request:
     """The request of an HTTP scope that `protocol.StrictProtocol` made."""

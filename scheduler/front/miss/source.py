@@ -17,15 +17,13 @@ from scheduler.rules.planning import PlanRefused, plan
 
 if TYPE_CHECKING:
     from scheduler.front.http.request import Request
-    from scheduler.front.http.target import Target
+    from scheduler.front.miss.ruled import Ruled
     from scheduler.front.parts import Parts
-    from scheduler.rules.model import Rule, RuleSet
 
 
-async def pull_whole(
-    parts: Parts, request: Request, target: Target, ruleset: RuleSet, rule: Rule, *, looked_at: float
-) -> None:
+async def pull_whole(parts: Parts, request: Request, ruled: Ruled, *, looked_at: float) -> None:
     """Wait until the key's pull has ended, well or not; `looked_at` is as for `serve_mirror`."""
+    target, ruleset, rule = ruled
     facts = replace(target.facts(request, 404), method="GET", headers=())
     try:
         fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event")

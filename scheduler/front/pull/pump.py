@@ -1,68 +1,47 @@
-"""The tee: one pass from the origin to everybody who reads, and to the store.
+"""One pull of a key: claimed, fetched, and handed to whoever waits.
 
-Owns one running pull from claim to commit. It belongs to the application, not to a request: clients come
-and go without it noticing. Three sides can fail, each with its own kind of exception and its own
-consequence, and none is ever taken for another:
-
-* the origin (`OriginError`): readers are cut short, nothing is stored, the key goes to the queue (A12);
-* the store (`StoreError`): readers get everything, the key goes to the queue (A23);
-* a client (`answer.ClientLost`): never seen here (A22).
+Owns one running pull from claim to end. It belongs to the application, not to a request: clients come and go
+without it noticing. How one answer of an origin reaches readers and store is the `tee`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from scheduler.front.http.object_headers import from_origin, origin_validators
 from scheduler.front.pull.claim import Claimed, Waited, unsure
-from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, Opened, PassedOn, is_for_one
-from scheduler.front.pull.spool import BodyFailed
+from scheduler.front.pull.fill import Failed, Fill, InStore, NotFound, PassedOn, is_for_one
 from workers.errors import (
     BudgetExhausted,
-    ControlCharacter,
     DigestMismatch,
     OriginError,
-    OriginNoLength,
     OriginsExhausted,
     OriginTimeout,
     OriginTruncated,
     OriginUnreachable,
     StoreError,
     TransferError,
-    described,
 )
 from workers.origin.fetch.fetcher import Absent, Fetched, PassedRedirect
-from workers.origin.fetch.sharing import withheld
-from workers.plan import Lane, unlistable
-from workers.store.metadata import object_meta
+from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
+    from scheduler.front.pull.afterwards import Afterwards
     from scheduler.front.pull.claim import FrontClaims
-    from scheduler.front.pull.spool import Body, Reader, Spool
-    from scheduler.front.stats import GatewayStats
+    from scheduler.front.pull.tee import Tee
     from workers.origin.fetch.fetcher import Fetcher, FetchSession
-    from workers.plan import FetchPlan
     from workers.store.client import ObjectStore
-    from workers.store.model import Commit, ObjectMeta
 
 log = structlog.get_logger()
 
-#: What `check_md5: stream` keeps from readers until the digest is known (A13).
-HELD_BACK_BYTES = 64 * 1024
 #: A claim that comes longer than this after the look-up, in seconds, is followed by another look: a worker's
 #: pull leaves no mark, and a gateway in front looked even earlier.
 FRESH_S = 0.5
 #: Seconds that a store which does not answer may delay a pull that a client waits for.
 STORE_PATIENCE_S = 2.0
-#: Seconds for which a claim is ours whatever happened to this process meanwhile; leases last 30.
-SURE_S = 20.0
 #: Failures of an origin after which a later pull may well succeed (A11, A12, A13, A25).
 _WORTH_QUEUEING = (OriginUnreachable, OriginTimeout, OriginTruncated, DigestMismatch, BudgetExhausted)
 
@@ -76,24 +55,16 @@ class Pump:
         fetcher: Fetcher,
         store: ObjectStore,
         claims: FrontClaims,
-        spool: Spool,
-        stats: GatewayStats,
+        tee: Tee,
+        afterwards: Afterwards,
         herd_wait_s: float,
-        max_object_bytes: int | None,
-        stored: Callable[[str, str], None],
-        absent: Callable[[Fill, NotFound], None],
-        give_away: Callable[[Fill, str], Awaitable[None]],
     ) -> None:
         self._fetcher = fetcher
         self._store = store
         self._claims = claims
-        self._spool = spool
-        self._stats = stats
+        self._tee = tee
+        self._afterwards = afterwards
         self._herd_wait_s = herd_wait_s
-        self._max_object_bytes = max_object_bytes
-        self._stored = stored
-        self._absent = absent
-        self._give_away = give_away
 
     async def run(self, fill: Fill) -> None:
         """Do one fill; whatever happens, `fill.opening` is settled and nothing is left behind."""
@@ -109,7 +80,7 @@ class Pump:
             if mine or fill.committed:
                 await self._unclaim(fill)
             if reason and save and not fill.withheld:
-                await self._give_away(fill, reason)
+                self._afterwards.given_away(fill, reason)
 
     async def run_alone(self, fill: Fill) -> None:
         """As `run`, for the one client whose request it is: nothing is claimed and nothing stored (F61)."""
@@ -156,7 +127,7 @@ class Pump:
             except (StoreError, TimeoutError):
                 waited = Waited.TOO_LONG
             if waited is Waited.STORED:
-                self._stored(fill.bucket, fill.key)
+                self._afterwards.stored(fill.bucket, fill.key)
                 fill.settle(InStore())
                 return None
             if waited is Waited.TOO_LONG:
@@ -178,7 +149,7 @@ class Pump:
             # The miss has happened: whoever waits gets it from the origin, stored or not (A23).
             log.warning("store_lookup_failed", bucket=fill.bucket, key=fill.key, error=str(error))
             return False
-        self._stored(fill.bucket, fill.key)
+        self._afterwards.stored(fill.bucket, fill.key)
         fill.settle(InStore())
         return True
 
@@ -205,7 +176,7 @@ class Pump:
                 if claimed is Claimed.MINE or fill.committed:
                     await self._unclaim(fill)
                 if reason and save and not fill.withheld:
-                    await self._give_away(fill, reason)
+                    self._afterwards.given_away(fill, reason)
 
     async def pull_from(self, fill: Fill, session: FetchSession, first: Fetched | None, *, save: bool) -> str:
         """As `_pull`, over an open session; `first` is an answer that was taken from it already (A16)."""
@@ -225,7 +196,7 @@ class Pump:
                     if is_for_one(not_found, fill.plan):  # absent for whoever asked
                         fill.settle(not_found)
                         return ""
-                    self._absent(fill, not_found)
+                    self._afterwards.absent(fill, not_found)
                     fill.settle(not_found)
                     await self._claims.mark_absent(fill.plan, fill.key)
                     return ""
@@ -237,7 +208,7 @@ class Pump:
                     )
                     return ""
                 case Fetched():
-                    failed = await self._tee(fill, answer, save=save)
+                    failed = await self._tee.run(fill, answer, save=save)
                     if not isinstance(failed, OriginError) or fill.opening.done() or not failed.switch:
                         if isinstance(failed, TransferError):
                             fill.settle(Failed(error=failed))
@@ -245,183 +216,6 @@ class Pump:
                     # spool: nothing has gone out, so the next candidate is tried (B6)
                 case _:
                     assert_never(answer)
-
-    async def _tee(self, fill: Fill, answer: Fetched, *, save: bool) -> TransferError | None:
-        """Pass one answer on; None when everybody who wanted it has it whole."""
-        plan = fill.plan
-        meta = object_meta(
-            answer.headers,
-            plan,
-            key=fill.key,
-            url=answer.url,
-            attempt=fill.attempt,
-            fetched_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-        reason = None if plan.store.private else withheld(answer.headers, plan)
-        fill.withheld = reason is not None
-        if reason is not None and save:
-            save = False
-            self._stats.outcome(fill.bucket, plan.rule, "skipped")
-            log.info("not_stored", key=fill.key, origin=answer.origin, reason=reason)
-        body = self._spool.body()
-        opened = Opened(
-            headers=tuple(
-                from_origin(
-                    answer.headers,
-                    meta,
-                    user_meta=plan.store.user_meta,
-                    set_headers=fill.return_headers,
-                    vary=fill.withheld,
-                )
-            ),
-            length=answer.length,
-            validators=origin_validators(answer.headers),
-            body=body,
-            withheld=reason or "",
-        )
-        if plan.store.check_md5 == "stream" and answer.digests_offered:
-            body.hold_back_bytes = HELD_BACK_BYTES
-        uploading: asyncio.Task[Commit | StoreError | None] | None = None
-        if save and self._may_store(answer, plan):
-            reader = body.reader()
-            uploading = asyncio.create_task(
-                self._upload(fill, meta, answer.length, reader), name="fill-store"
-            )
-        spooled = plan.store.check_md5 == "spool"
-        if not spooled:
-            fill.settle(opened)
-        try:
-            failure = await self._read_origin(fill, answer, body, uploading)
-            if failure is None and spooled:
-                fill.settle(opened)
-            if uploading is None:
-                if failure is None and save and _is_endless(answer, plan):
-                    return OriginNoLength("the body ended with the connection", origin=answer.origin)
-                return failure
-            result = await uploading
-            if failure is not None:
-                return failure
-            return self._committed(fill, result)
-        finally:
-            if not body.done:
-                body.fail(OriginTruncated("the process is stopping", origin=answer.origin))
-            if uploading is not None and not uploading.done():
-                uploading.cancel()
-                await asyncio.wait({uploading})
-            body.close()
-
-    async def _read_origin(
-        self,
-        fill: Fill,
-        answer: Fetched,
-        body: Body,
-        uploading: asyncio.Task[Commit | StoreError | None] | None,
-    ) -> OriginError | None:
-        try:
-            async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", answer.chunks())) as chunks:
-                async for chunk in chunks:
-                    await body.write(chunk)
-                    if not fill.followers and (uploading is None or uploading.done()):
-                        log.info("pull_unwanted", bucket=fill.bucket, key=fill.key, got=body.written)
-                        body.fail(OriginTruncated("nobody reads any more", origin=answer.origin))
-                        return None
-        except OriginError as error:
-            if isinstance(error, DigestMismatch) and fill.plan.store.check_md5 == "off":
-                body.finish_wrong(error)  # F43: the client's answer does not wait for the comparison
-            else:
-                body.fail(error)
-            log.info(
-                "origin_body_failed",
-                key=fill.key,
-                origin=answer.origin,
-                got=body.written,
-                reason=error.reason,
-                error=str(error),
-            )
-            return error
-        body.finish()
-        return None
-
-    async def _upload(
-        self, fill: Fill, meta: ObjectMeta, length: int | None, reader: Reader
-    ) -> Commit | StoreError | None:
-        """The store's side. None when the body failed or is wrong: then the upload was taken back."""
-        try:
-            refusal = unlistable(fill.key)
-            if refusal is not None:
-                return ControlCharacter(f"{fill.bucket}/{fill.key!r}: {refusal}")
-            limit = fill.plan.store.limit_bytes(self._max_object_bytes)
-            async with self._store.upload(
-                fill.bucket, fill.key, meta, attempt=fill.attempt, size=length
-            ) as upload:
-                async for chunk in reader.chunks():
-                    if limit is not None and reader.position > limit:
-                        self._stats.outcome(fill.bucket, fill.plan.rule, "skipped")
-                        log.info("too_large", bucket=fill.bucket, key=fill.key, limit_bytes=limit)
-                        return None
-                    await upload.write(chunk)
-                if reader.failure is not None:
-                    return None
-                if await self._deleted_meanwhile(fill):
-                    return None
-                return await upload.commit()
-        except BodyFailed:
-            return None
-        except StoreError as error:
-            log.warning(
-                "store_side_failed", bucket=fill.bucket, key=fill.key, reason=error.reason, error=str(error)
-            )
-            return error
-        except Exception as error:
-            # A fault of ours on this side is no reason to harm the clients on the other.
-            log.exception("store_side_crashed", bucket=fill.bucket, key=fill.key)
-            return StoreError(described(error))
-        finally:
-            reader.close()
-
-    async def _deleted_meanwhile(self, fill: Fill) -> bool:
-        """Whether a delete that could not know of this pull has come: it holds no claim, or did for too long.
-
-        Raises:
-            TombstonesUnknown: nobody can say, and keys of this bucket were deleted.
-        """
-        held_s = asyncio.get_running_loop().time() - fill.began_at
-        if not fill.unclaimed and held_s < SURE_S:
-            return False
-        found = await self._claims.deleted_meanwhile(fill.bucket, fill.key)
-        if found:
-            log.info("deleted_meanwhile", bucket=fill.bucket, key=fill.key)
-        return found
-
-    def _committed(self, fill: Fill, result: Commit | StoreError | None) -> StoreError | None:
-        if result is None:
-            return None
-        if isinstance(result, StoreError):
-            self._stats.failed(fill.bucket, fill.plan.rule, result.reason)
-            return result
-        fill.committed = True
-        self._stored(fill.bucket, fill.key)
-        outcome = "stored" if result.created else "already_present"
-        log.info("pull_done", key=fill.key, outcome=outcome, bytes=result.size, attempt=fill.attempt)
-        self._stats.outcome(
-            fill.bucket,
-            fill.plan.rule,
-            outcome,
-            n_bytes=result.size,
-            duration_s=asyncio.get_running_loop().time() - fill.looked_at,
-        )
-        return None
-
-    def _may_store(self, answer: Fetched, plan: FetchPlan) -> bool:
-        if _is_endless(answer, plan):
-            return False
-        limit = plan.store.limit_bytes(self._max_object_bytes)
-        return limit is None or answer.length is None or answer.length <= limit
-
-
-def _is_endless(answer: Fetched, plan: FetchPlan) -> bool:
-    """A3: nobody can know whether such a body is whole; a job will say so in the list of failures."""
-    return answer.framing == "close" and not plan.store.accept_close_delimited
 
 
 def worth_queueing(error: TransferError) -> bool:

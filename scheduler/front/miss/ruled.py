@@ -1,0 +1,17 @@
+"""An object that a request asks for, with the rule that answers for it. A record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from scheduler.front.http.target import Target
+    from scheduler.rules.model import Rule, RuleSet
+
+
+class Ruled(NamedTuple):
+    """The rule is one of the set."""
+
+    target: Target
+    ruleset: RuleSet
+    rule: Rule
