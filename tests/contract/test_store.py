@@ -379,7 +379,7 @@ async def test_p41_upload_of_a_killed_process_is_swept_and_no_other(seaweed, buc
         swept = await sweep(store, bucket, older_than_s=3600, now=time.time() + 7200)
         assert (swept.aborted, swept.forgotten, swept.failed) == (1, 1, 0)
         left = [u async for u in list_uploads(store.transport, bucket, "", headers={})]
-        assert [u.upload_id for u in left] == [theirs]
+        assert [u.upload_id for u in left] == [theirs.id]
         assert await keys_of(store, bucket, UPLOADS_PREFIX) == []
 
 

@@ -15,11 +15,12 @@ from workers.store.guarantees import CreateOnly
 from workers.store.probe.trial import FIRST, SECOND
 from workers.store.probe.writes import WRONG_CRC32C, WRONG_MD5, WRONG_SHA256
 from workers.store.wire import multipart
-from workers.store.wire.checksums import crc32c_base64
+from workers.store.wire.checksums import Checked, crc32c_base64
 from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
     from workers.store.probe.trial import Trial
+    from workers.store.wire.multipart import Begun
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ async def multipart_uploads(trial: Trial, single: CreateOnly) -> Parts:
 async def _part_checksums(trial: Trial, key: str) -> tuple[str, ...]:
     store = trial.store
     create = store.create_headers
-    upload_id, _ = await multipart.create(store.transport, trial.bucket, key, create, crc32c=True)
+    begun, _ = await multipart.create(store.transport, trial.bucket, key, create, crc32c=True)
     found: list[str] = []
     try:
         for name, wrong in (
@@ -58,14 +59,14 @@ async def _part_checksums(trial: Trial, key: str) -> tuple[str, ...]:
             ("sha256", {"payload_sha256": WRONG_SHA256}),
             ("md5", {"content_md5": WRONG_MD5}),
         ):
-            if await _refuses_part(trial, key, upload_id, wrong):
+            if await _refuses_part(trial, begun, wrong):
                 found.append(name)
     finally:
-        await multipart.abort(store.transport, trial.bucket, key, upload_id, headers=store.common_headers)
+        await multipart.abort(store.transport, begun, headers=store.common_headers)
     return tuple(found)
 
 
-async def _refuses_part(trial: Trial, key: str, upload_id: str, wrong: dict[str, str]) -> bool:
+async def _refuses_part(trial: Trial, begun: Begun, wrong: dict[str, str]) -> bool:
     store = trial.store
     headers = dict(store.read_headers)
     if "crc32c" in wrong:
@@ -74,9 +75,9 @@ async def _refuses_part(trial: Trial, key: str, upload_id: str, wrong: dict[str,
         headers["content-md5"] = wrong["content_md5"]
     answer = await trial.ask(
         "PUT",
-        key,
+        begun.key,
         headers=headers,
-        query=[("partNumber", "1"), ("uploadId", upload_id)],
+        query=[("partNumber", "1"), ("uploadId", begun.id)],
         body=FIRST,
         payload_sha256=wrong.get("payload_sha256", sha256_hex(FIRST)),
     )
@@ -87,24 +88,18 @@ async def _complete_is_create_only(trial: Trial, key: str, mode: CreateOnly, *, 
     """Complete once onto an object that is there (must be refused), then onto a free key (must work)."""
     store = trial.store
     for taken in (True, False):
-        upload_id, _ = await multipart.create(
-            store.transport,
-            trial.bucket,
-            key,
-            store.create_headers,
-            crc32c=crc32c,
+        begun, _ = await multipart.create(
+            store.transport, trial.bucket, key, store.create_headers, crc32c=crc32c
         )
         try:
             part = await multipart.upload_part(
                 store.transport,
-                trial.bucket,
-                key,
-                upload_id,
+                begun,
                 1,
                 body=SECOND,
                 n_bytes=len(SECOND),
                 headers=store.read_headers,
-                crc32c=crc32c_base64([SECOND]) if crc32c else "",
+                checked=Checked(crc32c=crc32c_base64([SECOND]) if crc32c else ""),
             )
             if taken:
                 await trial.put("parts", FIRST)
@@ -113,25 +108,12 @@ async def _complete_is_create_only(trial: Trial, key: str, mode: CreateOnly, *, 
             headers = dict(store.read_headers)
             if mode.header is not None:
                 headers[mode.header[0]] = mode.header[1]
-            answer = await multipart.complete(
-                store.transport,
-                trial.bucket,
-                key,
-                upload_id,
-                [part],
-                headers=headers,
-            )
+            answer = await multipart.complete(store.transport, begun, [part], headers=headers)
             content = await trial.body("parts")
             if taken and (answer.status < 300 or content != FIRST):
                 return False
             if not taken and (answer.status >= 300 or content != SECOND):
                 return False
         finally:
-            await multipart.abort(
-                store.transport,
-                trial.bucket,
-                key,
-                upload_id,
-                headers=store.common_headers,
-            )
+            await multipart.abort(store.transport, begun, headers=store.common_headers)
     return True

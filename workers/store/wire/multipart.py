@@ -14,12 +14,22 @@ from workers.errors import StoreCorrupted, StoreError, StoreUnavailable
 from workers.store.model import StoreAnswer
 from workers.store.wire.addressing import encode_query
 from workers.store.wire.answers import checksum_header, failure, field, parse, unquote_etag
-from workers.store.wire.signing import UNSIGNED, sha256_hex
+from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from workers.store.wire.checksums import Checked
     from workers.store.wire.transport import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An upload that was begun, as its further requests name it."""
+
+    bucket: str
+    key: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +50,8 @@ async def create(
     headers: Mapping[str, str],
     *,
     crc32c: bool,
-) -> tuple[str, bool]:
-    """Begin an upload; its id, and whether an earlier answer was lost, so that there may be a second one.
+) -> tuple[Begun, bool]:
+    """Begin an upload; and whether an earlier answer was lost, so that there may be a second one.
 
     Raises:
         StoreError: after the retries; an upload may have been begun all the same.
@@ -58,7 +68,7 @@ async def create(
             if answer.status < 300:
                 upload_id = field(parse(answer, what=what), "UploadId")
                 if upload_id:
-                    return upload_id, lost
+                    return Begun(bucket=bucket, key=key, id=upload_id), lost
                 raise StoreUnavailable(f"{what}: no upload id in the answer", status=answer.status)
             failed: StoreError = failure(answer, what=what)
             transport.learn(failed, answer)
@@ -73,17 +83,13 @@ async def create(
 
 async def upload_part(
     transport: Transport,
-    bucket: str,
-    key: str,
-    upload_id: str,
+    begun: Begun,
     number: int,
     *,
     body: Any,
     n_bytes: int,
     headers: Mapping[str, str],
-    crc32c: str = "",
-    content_md5: str = "",
-    payload_sha256: str = UNSIGNED,
+    checked: Checked,
 ) -> SentPart:
     """Send one part, by itself retried, and compare what the store answers with what was sent.
 
@@ -92,28 +98,27 @@ async def upload_part(
     """
     sent = dict(headers)
     sent["content-length"] = str(n_bytes)
-    if crc32c:
-        sent["x-amz-checksum-crc32c"] = crc32c
-    if content_md5:
-        sent["content-md5"] = content_md5
+    if checked.crc32c:
+        sent["x-amz-checksum-crc32c"] = checked.crc32c
+    if checked.content_md5:
+        sent["content-md5"] = checked.content_md5
     answer = await transport.exchange(
         "PUT",
-        bucket,
-        key,
+        begun.bucket,
+        begun.key,
         headers=sent,
-        query=[("partNumber", str(number)), ("uploadId", upload_id)],
+        query=[("partNumber", str(number)), ("uploadId", begun.id)],
         body=body,
-        payload_sha256=payload_sha256,
+        payload_sha256=checked.payload_sha256,
     )
     etag = unquote_etag(answer.headers.get("ETag", ""))
     theirs = checksum_header(answer.headers, "crc32c")
-    if crc32c and theirs and theirs != crc32c:
-        raise StoreCorrupted(f"part {number} of {bucket}/{key}: CRC32C {theirs} instead of {crc32c}")
+    what = f"part {number} of {begun.bucket}/{begun.key}"
+    if checked.crc32c and theirs and theirs != checked.crc32c:
+        raise StoreCorrupted(f"{what}: CRC32C {theirs} instead of {checked.crc32c}")
     if not etag:
-        raise StoreUnavailable(
-            f"part {number} of {bucket}/{key}: no ETag in the answer", status=answer.status
-        )
-    return SentPart(number=number, etag=etag, crc32c=crc32c)
+        raise StoreUnavailable(f"{what}: no ETag in the answer", status=answer.status)
+    return SentPart(number=number, etag=etag, crc32c=checked.crc32c)
 
 
 def complete_body(parts: Sequence[SentPart]) -> bytes:
@@ -130,9 +135,7 @@ def complete_body(parts: Sequence[SentPart]) -> bytes:
 
 async def complete(
     transport: Transport,
-    bucket: str,
-    key: str,
-    upload_id: str,
+    begun: Begun,
     parts: Sequence[SentPart],
     *,
     headers: Mapping[str, str],
@@ -149,13 +152,13 @@ async def complete(
     """
     body = complete_body(parts)
     sent = {**headers, "content-type": "application/xml"}
-    what = f"COMPLETE {bucket}/{key}"
+    what = f"COMPLETE {begun.bucket}/{begun.key}"
     answer = await transport.once(
         "POST",
-        bucket,
-        key,
+        begun.bucket,
+        begun.key,
         headers=sent,
-        query=encode_query([("uploadId", upload_id)]),
+        query=encode_query([("uploadId", begun.id)]),
         body=body,
         payload_sha256=sha256_hex(body),
     )
@@ -183,21 +186,14 @@ _LATE = {
 }
 
 
-async def abort(
-    transport: Transport,
-    bucket: str,
-    key: str,
-    upload_id: str,
-    *,
-    headers: Mapping[str, str],
-) -> None:
+async def abort(transport: Transport, begun: Begun, *, headers: Mapping[str, str]) -> None:
     """Drop an upload and its parts; one that is gone already is no error."""
     await transport.exchange(
         "DELETE",
-        bucket,
-        key,
+        begun.bucket,
+        begun.key,
         headers=dict(headers),
-        query=[("uploadId", upload_id)],
+        query=[("uploadId", begun.id)],
         accept=frozenset({404}),
     )
 

@@ -24,7 +24,7 @@ from workers.store.write.sweep import abort_noted
 
 if TYPE_CHECKING:
     from workers.store.model import Commit, StoreAnswer
-    from workers.store.wire.multipart import SentPart
+    from workers.store.wire.multipart import Begun, SentPart
     from workers.store.write.intent import Intent
     from workers.store.write.part import Part
     from workers.store.write.settling import Settling
@@ -41,7 +41,7 @@ class Assembly:
     def __init__(self, intent: Intent) -> None:
         self._intent = intent
         self._added = 0
-        self._creating: asyncio.Task[tuple[str, bool]] | None = None
+        self._creating: asyncio.Task[tuple[Begun, bool]] | None = None
         #: Unix time of the note about the upload; 0 before there is one.
         self._noted_at = 0.0
         #: Its name: a message that comes again after a kill has the same attempt, and its upload must not
@@ -67,27 +67,22 @@ class Assembly:
         while len(self._sending) >= self._intent.store.settings.part_concurrency:
             await self._collect(asyncio.FIRST_COMPLETED)
         self._added += 1
-        task = asyncio.create_task(self._send(self._upload_id(), self._added, part))
+        task = asyncio.create_task(self._send(self._begun(), self._added, part))
         # Not in the task itself: one that is cancelled before its first step runs no line of its own.
         task.add_done_callback(lambda _: part.close())
         self._sending.add(task)
 
-    async def _send(self, upload_id: str, number: int, part: Part) -> SentPart:
+    async def _send(self, begun: Begun, number: int, part: Part) -> SentPart:
         intent = self._intent
         transport = intent.store.transport
-        check = await part.checked(intent.known.part_checksums)
         return await multipart.upload_part(
             transport,
-            intent.bucket,
-            intent.key,
-            upload_id,
+            begun,
             number,
+            checked=await part.checked(intent.known.part_checksums),
             body=part.body(idle_s=transport.idle_s),
             n_bytes=part.filled,
             headers=intent.store.read_headers,
-            crc32c=check.crc32c,
-            content_md5=check.content_md5,
-            payload_sha256=check.payload_sha256,
         )
 
     async def _collect(self, when: str) -> None:
@@ -112,12 +107,12 @@ class Assembly:
         self._creating = asyncio.create_task(self._create_upload())
         await asyncio.shield(self._creating)
 
-    def _upload_id(self) -> str:
-        """Of the upload that was created; it has been waited for."""
+    def _begun(self) -> Begun:
+        """The upload that was created; it has been waited for."""
         assert self._creating is not None
         return self._creating.result()[0]
 
-    async def _create_upload(self) -> tuple[str, bool]:
+    async def _create_upload(self) -> tuple[Begun, bool]:
         intent = self._intent
         crc = "crc32c" in intent.known.part_checksums
         transport = intent.store.transport
@@ -164,9 +159,7 @@ class Assembly:
                 headers[condition[0]] = condition[1]
             answer: StoreAnswer | None = None
             try:
-                answer = await multipart.complete(
-                    store.transport, intent.bucket, intent.key, self._upload_id(), self._sent, headers=headers
-                )
+                answer = await multipart.complete(store.transport, self._begun(), self._sent, headers=headers)
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -222,14 +215,12 @@ class Assembly:
         self._sending = set()
         try:
             async with asyncio.timeout(_ABORT_S):
-                upload_id, doubtful = "", self._creating is not None
+                begun, doubtful = None, self._creating is not None
                 if self._creating is not None:
                     with contextlib.suppress(StoreError):
-                        upload_id, doubtful = await self._creating
-                if upload_id and not self._completed:
-                    await multipart.abort(
-                        store.transport, intent.bucket, intent.key, upload_id, headers=store.common_headers
-                    )
+                        begun, doubtful = await self._creating
+                if begun is not None and not self._completed:
+                    await multipart.abort(store.transport, begun, headers=store.common_headers)
                 if doubtful:
                     note = UploadNote(attempt=self._note, key=intent.key, at=self._noted_at)
                     await abort_noted(store, intent.bucket, note)

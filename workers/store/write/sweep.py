@@ -53,13 +53,8 @@ async def abort_noted(store: StoreAccess, bucket: str, note: UploadNote) -> int:
     aborted = 0
     async for upload in list_uploads(store.transport, bucket, note.key, headers=store.common_headers):
         if is_ours(note, upload):
-            await multipart.abort(
-                store.transport,
-                bucket,
-                upload.key,
-                upload.upload_id,
-                headers=store.common_headers,
-            )
+            begun = multipart.Begun(bucket=bucket, key=upload.key, id=upload.upload_id)
+            await multipart.abort(store.transport, begun, headers=store.common_headers)
             aborted += 1
     return aborted
 
