@@ -17,7 +17,7 @@ from workers.origin.fetch.resume import strong_validator
 from workers.origin.integrity.digest import offered
 from workers.origin.integrity.soft404 import is_html, random_name
 from workers.origin.wire.body import framing_of
-from workers.origin.wire.redirects import split_url
+from workers.origin.wire.redirects import NOT_FOLLOWED, split_url
 from workers.plan import FetchPlan, Lane, Origin, OriginGroup, RedirectPolicy, Timeouts
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ async def is_well(
     try:
         plan = bare_plan(url, trusted=trusted, timeout_s=PROBE_S)
         started = clock()
-        answer = await client.ask(
-            plan, plan.groups[0].primary, url, first_byte_s=PROBE_S, follow_redirects=False
-        )
+        answer = await client.ask(plan, plan.groups[0].primary, url, first_byte_s=PROBE_S, hops=NOT_FOLLOWED)
     except (OriginError, ValueError):
         return False
     await answer.drain()

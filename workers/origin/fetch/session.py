@@ -26,6 +26,7 @@ from workers.origin.fetch.stream import BodyStream
 from workers.origin.fetch.way import Way
 from workers.origin.integrity.promise import Promise
 from workers.origin.wire.body import framing_of
+from workers.origin.wire.redirects import Hops
 from workers.plan import origin_url
 
 if TYPE_CHECKING:
@@ -149,8 +150,9 @@ class FetchSession:
                 method=self._method,
                 extra=() if self._range is None else (("Range", self._range),),
                 first_byte_s=total_s - self._opening_s,
-                before_hop=self._slot.take,
-                stop_at=plan.async_status if self._keep_error_body else None,
+                hops=Hops(
+                    before=self._slot.take, stop_at=plan.async_status if self._keep_error_body else None
+                ),
             )
         except OriginMalformed:
             if self._method != "HEAD":
@@ -224,7 +226,7 @@ class FetchSession:
 
         async def ask_again(where: str, headers: Sequence[tuple[str, str]]) -> Answer:
             return await self._fetcher.client.ask(
-                plan, origin, where, extra=headers, follow_redirects=False, start_url=url
+                plan, origin, where, extra=headers, hops=Hops(follow=False, start_url=url)
             )
 
         stream = self._stream = BodyStream(
@@ -277,14 +279,14 @@ class FetchSession:
     async def _head_by_get(self, origin: Origin, url: str) -> Answer:
         """Ask for one byte where HEAD is not allowed, or not understood (A36)."""
         return await self._fetcher.client.ask(
-            self._plan, origin, url, extra=(("Range", "bytes=0-0"),), before_hop=self._slot.take
+            self._plan, origin, url, extra=(("Range", "bytes=0-0"),), hops=Hops(before=self._slot.take)
         )
 
     async def _learn(self, origin: Origin) -> Fingerprint | None:
         async def ask(path: str) -> Answer:
             await self._slot.take(origin.host)
             url = origin_url(origin, replace(self._item, path=path, query=""))
-            return await self._fetcher.client.ask(self._plan, origin, url, before_hop=self._slot.take)
+            return await self._fetcher.client.ask(self._plan, origin, url, hops=Hops(before=self._slot.take))
 
         return await self._fetcher.error_pages.learn(f"{origin.host}{origin.base_path}", self._item.path, ask)
 

@@ -3,7 +3,7 @@
 Owns pools, deadlines up to the head of the answer, and the translation of aiohttp's and the system's
 exceptions into our tree: nothing above this module sees theirs. Bytes are raw (`auto_decompress` off), URLs
 are used as they are, no proxy or netrc of the environment is read, no cookie is kept. Knows candidates and
-budgets only as far as `before_hop` is called before another host is asked.
+budgets only as far as `Hops.before` is called before another host is asked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from workers.origin.wire.deadlines import Deadlines, Dial
 from workers.origin.wire.guard import Guard, current_dial
 from workers.origin.wire.headers import fixed_headers, request_headers, went_through
 from workers.origin.wire.redirects import (
+    AS_PLANNED,
     FOLLOWED,
+    Hops,
     follow,
     headers_elsewhere,
     keeps_identity,
@@ -43,7 +45,7 @@ from workers.origin.wire.redirects import (
 from workers.origin.wire.response import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from aiohttp.abc import AbstractResolver
     from yarl import URL
@@ -118,27 +120,21 @@ class OriginClient:
         method: str = "GET",
         extra: Sequence[tuple[str, str]] = (),
         first_byte_s: float | None = None,
-        before_hop: Callable[[str], Awaitable[None]] | None = None,
-        follow_redirects: bool | None = None,
-        start_url: str | None = None,
-        stop_at: int | None = None,
+        hops: Hops = AS_PLANNED,
     ) -> Answer:
         """Send one request and follow its redirects by hand (A7); `extra` are headers such as Range.
 
-        `first_byte_s` bounds each hop's wait beside the plan's own. `before_hop` is awaited with
-        `host[:port]` before a redirect to another host is followed. `start_url` is where the candidate was
-        first asked, when `url` is where its redirects had led: headers and trust are then those of a
-        redirect. A redirect with the status `stop_at` is not followed (F28).
+        `first_byte_s` bounds each hop's wait beside the plan's own.
 
         Raises:
             OriginError: no usable head of an answer; any status is an answer.
         """
-        following = plan.redirects.follow if follow_redirects is None else follow_redirects
+        following = plan.redirects.follow and hops.follow
         wait_s = plan.timeouts.first_byte_s
         if first_byte_s is not None and first_byte_s < wait_s:
             wait_s = first_byte_s
         passed, new, credential = plan.headers, plan.new_headers, origin.credential
-        first_url, visited, host = start_url or url, [url], origin.host
+        first_url, visited, host = hops.start_url or url, [url], origin.host
         configured = plan.trusted_hosts
         while True:
             if url is not first_url:
@@ -167,7 +163,7 @@ class OriginClient:
                     f"{origin.host} leads back to this installation ({without_query(url)})",
                     origin=origin.host,
                 )
-            if not following or answer.status not in FOLLOWED or answer.status == stop_at:
+            if not following or answer.status not in FOLLOWED or answer.status == hops.stop_at:
                 return answer
             try:
                 await answer.drain()
@@ -179,8 +175,8 @@ class OriginClient:
             target = split_url(url)
             if target.authority != host:
                 host = target.authority
-                if before_hop is not None:
-                    await before_hop(host)
+                if hops.before is not None:
+                    await hops.before(host)
 
     async def _is_our_loop(self, answer: Answer) -> bool:
         """Whether a 508 is that of a Ferryman which met its own marker (H11), by header or error code."""

@@ -8,13 +8,13 @@ guard's business.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from workers.errors import RedirectRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from workers.answers import Headers
     from workers.plan import RedirectPolicy
@@ -28,6 +28,25 @@ _NEVER_ELSEWHERE = frozenset({"authorization", "proxy-authorization", "cookie2",
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent"})
 
 _DEFAULT_PORT = {"http": "80", "https": "443"}
+
+
+class Hops(NamedTuple):
+    """How the redirects of one request are followed, within the plan's policy; made for every request."""
+
+    #: False: not at all.
+    follow: bool = True
+    #: Awaited with `host[:port]` before a redirect to another host is followed.
+    before: Callable[[str], Awaitable[None]] | None = None
+    #: Where the candidate was first asked, when the request begins where its redirects had led: headers and
+    #: trust are then those of a redirect.
+    start_url: str | None = None
+    #: A redirect with this status is not followed (F28).
+    stop_at: int | None = None
+
+
+#: As the plan has it.
+AS_PLANNED = Hops()
+NOT_FOLLOWED = Hops(follow=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
