@@ -48,6 +48,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "ferryman scan start site --rate 200 --window '22:00-06:00 mon-fri'",
     ),
     "scan status": ("ferryman scan status", "ferryman scan status site --json | jq .total"),
+    "scan keys": (
+        "ferryman scan keys site --absent",
+        "ferryman scan keys site --combined -o site.txt",
+        "ferryman scan keys site --findings --json",
+    ),
     "scan pause": ("ferryman scan pause site",),
     "scan resume": ("ferryman scan resume site",),
     "scan cancel": ("ferryman scan cancel site",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -19,7 +19,7 @@ from scheduler.commands.command_line import (
     stop_event,
 )
 from scheduler.commands.rules_in_force import note_other_rules
-from scheduler.commands.scan_view import show, unread, watch
+from scheduler.commands.scan_view import key_line, show, unread, watch
 from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
@@ -221,6 +221,77 @@ async def _status(settings: Settings, name: str | None) -> list[dict[str, Any]]:
         if state is None:
             raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
         return [await service.report(state)]
+
+
+@command.command("keys")
+@click.argument("name")
+@click.option("--absent", "terms", flag_value="absent", multiple=True, help="No origin has them.")
+@click.option("--differs", "terms", flag_value="differs", multiple=True, help="Present, and not as named.")
+@click.option("--excluded", "terms", flag_value="excluded", multiple=True, help="Left out by the filters.")
+@click.option("--skipped", "terms", flag_value="skipped", multiple=True, help="Not moved on purpose.")
+@click.option("--failed", "terms", flag_value="failed", multiple=True, help="As `ferryman failures list`.")
+@click.option("--unread", "terms", flag_value="unread", multiple=True, help="Places that could not be read.")
+@click.option("--findings", is_flag=True, help="What the last verification found, instead.")
+@click.option("--combined", is_flag=True, help="As rclone check --combined: a sign, a space, the key.")
+@click.option(
+    "--output", "-o", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="A file."
+)
+@config_option
+@json_option
+def keys(
+    name: str,
+    *,
+    terms: tuple[str, ...],
+    findings: bool,
+    combined: bool,
+    output: TextIO,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Name the keys behind a scan's counts; without a choice, all but `present` and `stored`.
+
+    A line each: the term, the key, the reason. --json gives a JSON object a line.
+    """
+    if findings and terms:
+        raise click.UsageError("--findings are those of `ferryman verify`; choose them, or terms of the scan")
+    form = "json" if as_json else "combined" if combined else "text"
+    number, expected = run_async(_keys(load(config), name, terms, form, output, findings=findings))
+    if number != expected:
+        lost = "the scan goes on, or Redis or the store has lost some"
+        say(f"{number} named, and {expected} counted: {lost}", err=True)
+    elif not number:
+        say(f"scan {name}: there are none", err=True)
+
+
+async def _keys(
+    settings: Settings, name: str, terms: tuple[str, ...], form: str, output: TextIO, *, findings: bool
+) -> tuple[int, int]:
+    """Write them; how many there were, and how many the account has."""
+    from scheduler.runtime import open_services
+    from scheduler.scan.names import FINDINGS, TERMS, Names
+    from scheduler.scan.service import ScanService
+    from scheduler.scan.verify.report import last_report
+
+    async with open_services(settings) as services:
+        service = ScanService(services)
+        state = await service.states.get(name)
+        if state is None:
+            raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
+        wanted = FINDINGS if findings else terms or TERMS
+        if findings:
+            verified = await last_report(services, name)
+            if verified is None or verified.run != state.run:
+                raise CommandFailed(f"scan {name} is not verified: ferryman verify {name}", exit_code=2)
+            expected = sum(verified.counts.values())
+        else:
+            report = await service.report(state)
+            counts = {**report["total"], "unread": report["unread"]}
+            expected = sum(counts[term] for term in wanted)
+        number = 0
+        async for one in Names(services, state).read(wanted):
+            output.write(f"{key_line(one, form)}\n")
+            number += 1
+        return number, expected
 
 
 @command.command("serve")

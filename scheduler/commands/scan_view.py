@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workers.background import end
+from workers.telemetry.log import json_text, one_line
 
 if TYPE_CHECKING:
     from scheduler.scan.service import ScanService
+    from workers.ledger.names import Named
 
 _ENDED = frozenset({"done", "failed", "cancelled"})
 NOBODY_YET = (
@@ -108,6 +110,8 @@ def show(report: dict[str, Any]) -> None:
     click.echo(f"  {stored} stored, {report['duplicates']} named twice, {report['extra']} only in the bucket")
     if report["unread"]:
         click.echo(f"  {unread(report)}")
+    if any(total[term] for term in ("absent", "differs", "excluded", "skipped")):
+        click.echo(f"  which keys these are: ferryman scan keys {report['name']} [--absent, --differs, …]")
     if report["outside"]:
         click.echo(f"  {report['outside']} links led out of the inventory's source and were not followed")
     if report["dry_run"]:
@@ -116,6 +120,34 @@ def show(report: dict[str, Any]) -> None:
         for prefix, row in report["prefixes"].items():
             shown = ", ".join(f"{row[term]} {term}" for term in _TERMS if row[term])
             click.echo(f"    {prefix:<24} found {row['found']}: {shown}")
+
+
+#: As `rclone check --combined` says it: only at the origin, not there, different, unknown; and what the
+#: comparison left out.
+_SIGNS = {
+    "missing": "+",
+    "skipped": "+",
+    "absent": "-",
+    "absent_at_origin": "-",
+    "differs": "*",
+    "size": "*",
+    "digest": "*",
+    "bytes": "*",
+    "drift": "*",
+    "failed": "!",
+    "unread": "!",
+    "unreadable": "!",
+    "excluded": ".",
+}
+
+
+def key_line(one: Named, form: str) -> str:
+    """A key behind a count as `text`, `combined` or `json`; one line, whatever the key holds."""
+    if form == "json":
+        return json_text({"term": one.term, "key": one.key, "reason": one.reason})
+    if form == "combined":
+        return f"{_SIGNS[one.term]} {one_line(one.key)}"
+    return f"{one.term:<9} {one_line(one.key)}{f'  ({one_line(one.reason)})' if one.reason else ''}"
 
 
 def unread(report: dict[str, Any]) -> str:

@@ -70,9 +70,9 @@ class HeldRun:
         self._accrued_at = now
         return replace(state, updated_at=time.time(), active_s=state.active_s + worked)
 
-    async def _put(self, state: ScanState) -> None:
+    async def _put(self, state: ScanState, *, names_void: bool = False) -> None:
         self.state = self._stamped(state)
-        if not await self._states.put_held(self.state, self._token):
+        if not await self._states.put_held(self.state, self._token, names_void=names_void):
             raise LeaseLost(self.state.name)
 
     async def _keep_lease(self) -> None:

@@ -9,78 +9,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
 
 from scheduler.machine.embedded import store_identity
-from scheduler.scan.compare.compare import Comparison, Groups, Selection
+from scheduler.scan.compare.compare import Comparison, Groups
 from scheduler.scan.compare.listing import listing_in
 from scheduler.scan.compare.merge import OutOfOrder
-from scheduler.scan.compare.reading import Reading, forget_inventories, inventory_of, inventory_path
-from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_header, sorted_as
-from scheduler.scan.compare.sorting import in_order
-from scheduler.scan.compare.wanted import added, batches_of, planned, refusal, replacements
-from scheduler.scan.held import ACCOUNT_SHARE, TICK_S, HeldRun, LeaseLost, ScanCancelled
+from scheduler.scan.compare.reading import inventory_of
+from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, sorted_as
+from scheduler.scan.compare.wanted import added, batches_of, planned, replacements
+from scheduler.scan.held import LeaseLost, ScanCancelled
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.opening import open_source
-from scheduler.scan.inventory.walk import Walk
+from scheduler.scan.inventory_run import InventoryRun, NotToBeContinued
 from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
 from scheduler.scan.state import Checkpoint, not_to_be_continued
-from scheduler.scan.ticking import ticking
-from scheduler.scan.unread import forget_read, list_unread
 from workers.background import end
-from workers.errors import BrokerUnavailable, FerrymanError, QueueFull, described
-from workers.plan import Batch, Lane
-from workers.windows import parse_window
+from workers.errors import BrokerUnavailable, FerrymanError, described
+from workers.ledger.names import Named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scheduler.runtime import Services
     from scheduler.scan.compare.compare import Window
     from scheduler.scan.compare.wanted import Wanted
     from scheduler.scan.state import ScanState, ScanStates
     from workers.store.guarantees import StoreGuarantees
 
-#: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
-COLD_DEPTH = 40
 #: Listed failures of a bucket that are looked for in its listing; of more, none is.
 _MOST_WATCHED = 200_000
 log = structlog.get_logger(__name__)
 
 
-class NotToBeContinued(FerrymanError):
-    """What the run has counted was counted of something else."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{reason}; begin anew: ferryman scan start {name} … --wait")
-
-
-class Coordinator(HeldRun):
+class Coordinator(InventoryRun):
     """Runs one scan to its end, from the beginning or from its checkpoint."""
 
     def __init__(
-        self,
-        services: Services,
-        states: ScanStates,
-        state: ScanState,
-        *,
-        directory: Path,
-        clock: Callable[[], float] = time.monotonic,
-        local_time: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone(),
+        self, services: Services, states: ScanStates, state: ScanState, *, directory: Path, **more: Any
     ) -> None:
-        super().__init__(services, states, state, clock=clock)
-        self._directory = directory
-        self._groups = Groups(state.groups)
-        self._selection = Selection(state.options, now=state.requested_at)
-        self._windows = [parse_window(text) for text in state.options.windows]
-        self._local_time = local_time
+        super().__init__(services, states, state, directory=directory, **more)
         #: Unix time before which the listing behind the next window was asked for.
         self._listed_at = time.time()
 
@@ -141,6 +112,7 @@ class Coordinator(HeldRun):
         # A process that began while Redis was away knows no rule yet: every key would seem to match none.
         await self._services.rules.refresh()
         await self._begin(await self._services.store.guarantees(state.options.bucket))
+        await self._names.forget_others()
         await self._send(await self._states.window(state.name))
         point = self.state.checkpoint
         if point is None or not point.compared:
@@ -190,95 +162,6 @@ class Coordinator(HeldRun):
             else:
                 return
 
-    def _has_inventory(self) -> bool:
-        """Whether this run's sorted inventory is here; it is in the run's order afterwards. Blocking."""
-        state = self.state
-        path = Path(state.inventory_file)
-        if not (state.inventory_complete and path.is_file()):
-            return False
-        try:
-            if read_header(path).of != inventory_of(state):
-                return False
-            in_order(path, Collation(state.collation))
-        except NotThisFile as error:
-            log.warning("inventory_read_again", scan=state.name, error=str(error))
-            return False
-        return True
-
-    async def _read_inventory(self) -> None:
-        """Read the source into a sorted file.
-
-        When its file is gone (another machine went on with the scan), what was counted of it stays counted,
-        and the source must still say the same.
-        """
-        options = self.state.options
-        again = self.state.inventory_complete and self.state.checkpoint is not None
-        if not again:
-            await self._put(replace(self.state, inventory_complete=False, groups={}, read=0, duplicates=0))
-            self._groups = Groups()
-        await asyncio.to_thread(forget_inventories, self._directory, self.state.name, but=self.state.run)
-        reading = Reading(
-            inventory_path(self._directory, self.state.run),
-            Collation(self.state.collation),
-            of=inventory_of(self.state),
-            prefix=options.prefix,
-            selection=self._selection,
-            groups=self._groups,
-        )
-        walk = Walk(prefix=options.prefix, exclude=options.exclude)
-
-        async def tick() -> None:
-            await self._obey()
-            seen = replace(self.state, pages=walk.pages, outside=walk.outside)
-            await self._put(seen if again else replace(seen, read=reading.read, unread=walk.missed))
-
-        source = ticking(
-            open_source(options.inventory, services=self._services, walk=walk), tick, every_s=TICK_S
-        )
-        try:
-            async with contextlib.aclosing(source) as blocks:
-                async for block in blocks:
-                    await asyncio.to_thread(reading.take, block)
-                    await self._list_refused(reading)
-                    await list_unread(self._services.ledger, self.state, walk)
-            await list_unread(self._services.ledger, self.state, walk)
-            found = await asyncio.to_thread(reading.finish)
-        except BaseException:
-            reading.abort()
-            raise
-        state = replace(self.state, inventory_complete=True, inventory_file=str(found.path))
-        # What an earlier pass could not read stays unread: its keys may stand before the checkpoint.
-        state = replace(
-            state,
-            pages=walk.pages,
-            outside=walk.outside,
-            unread=max(walk.missed, state.unread if again else 0),
-        )
-        if not again:
-            await forget_read(self._services.ledger, self.state)
-            groups = added({}, reading.counts)
-            state = replace(
-                state,
-                read=reading.read,
-                duplicates=reading.duplicates,
-                inventory_keys=found.keys,
-                inventory_digest=found.digest,
-                inventory_groups=groups,
-                groups=groups,
-            )
-        elif state.inventory_digest not in {"", found.digest}:
-            reason = "its inventory had to be read again and is not what it was when it was counted"
-            self.state = replace(self.state, spoilt=reason)
-            raise NotToBeContinued(state.name, reason)
-        await self._put(state)
-
-    async def _list_refused(self, reading: Reading) -> None:
-        if reading.refused:
-            message = "the key cannot be asked for"
-            failures = [refusal(self.state, key, problem, message) for key, problem in reading.refused]
-            reading.refused.clear()
-            await self._services.ledger.failures.add(failures)
-
     async def _compare(self) -> None:
         try:
             await self._compare_in_one_go()
@@ -289,8 +172,11 @@ class Coordinator(HeldRun):
             state = replace(self.state, listing_sorted=True)
             if state.checkpoint is not None and state.checkpoint.batch == 0:
                 # Nothing was sent: what such a listing made of the counts need not stay.
-                state = replace(state, checkpoint=None, groups=state.inventory_groups, extra=0)
-            await self._put(state)
+                await self._put(
+                    replace(state, checkpoint=None, groups=state.inventory_groups, extra=0), names_void=True
+                )
+            else:
+                await self._put(state)
             await self._compare_in_one_go()
 
     async def _compare_in_one_go(self) -> None:
@@ -379,62 +265,9 @@ class Coordinator(HeldRun):
         different = {entry.key for _, entry, *_ in window.differs}
         there = [key for key in window.watched if key not in different]
         await self._services.ledger.failures.settle(options.bucket, there, before=self._listed_at)
-        if not await self._states.checkpoint(self.state, batches, self._token):
+        names = [Named("differs", entry.key, how) for _, entry, _, how in differs]
+        names += [Named("excluded", key) for key in window.excluded]
+        if not await self._states.checkpoint(self.state, batches, self._token, names):
             raise LeaseLost(state.name)
         await self._send(batches)
         return ended
-
-    # ------------------------------------------------------------------ sending
-
-    async def _send(self, batches: list[Batch]) -> None:
-        """Open and enqueue batches while the cold lane has room. Doing it twice is harmless."""
-        if not batches:
-            return
-        options, outcomes = self.state.options, self._services.ledger.outcomes
-        begin = await self._states.sent(self.state.name)
-        for batch in batches:
-            if batch.batch < begin:
-                continue  # the queue had it before this coordinator began
-            group = self._groups.of(batch.items[0].key)
-            size = len(batch.items)
-            if not await outcomes.open_batch(self.state.run, batch.batch, size=size, group=group):
-                continue  # done before this coordinator began
-            await self._room()
-            await self._services.queue.enqueue_many([batch])
-            await self._states.mark_sent(self.state.name, batch.batch)
-            if options.rate:
-                await asyncio.sleep(size / options.rate)
-
-    async def _room(self) -> None:
-        """Wait for the hours of sending and until the cold lane has room; a queue that is away, too."""
-        while True:
-            await self._obey()
-            if self._windows and not any(one.contains(self._local_time()) for one in self._windows):
-                await self._wait_for(f"the window {' or '.join(self.state.options.windows)}")
-                await asyncio.sleep(TICK_S)
-                continue
-            try:
-                depth = await self._services.queue.depth(Lane.COLD)
-            except (BrokerUnavailable, QueueFull) as error:
-                log.warning("scan_waits_for_queue", scan=self.state.name, error=str(error))
-                await asyncio.sleep(TICK_S)
-                continue
-            if depth.waiting < COLD_DEPTH:
-                await self._wait_for("")
-                return
-            await asyncio.sleep(0.05)
-
-    async def _wait_for(self, what: str) -> None:
-        if self.state.waiting != what:
-            await self._put(self.state)
-            await self._put(replace(self.state, waiting=what))
-
-    async def _await_moved(self) -> None:
-        """Wait until no key is pending; failures do not hold it up, they are listed."""
-        while True:
-            await self._obey()
-            pending = await self._account(ended=True)
-            if self.state.options.dry_run or pending == 0:
-                return
-            await self._put(self.state)
-            await asyncio.sleep(max(TICK_S, self._account_s * ACCOUNT_SHARE))

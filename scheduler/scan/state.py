@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import TypeAdapter
 
+from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from workers.ledger.names import Named
     from workers.ledger.outcomes import Outcomes
 
 LEASE_MS = 15_000
@@ -39,7 +41,8 @@ MAX_ABSENT = 0.9
 SERVER_S = 15.0
 
 _WRITE = """
--- KEYS: scans, lease, window; ARGV: token, name, record, window or nothing
+-- KEYS: scans, lease, window, names, blocks; ARGV: token, name, record, window or nothing, 1 when the names
+-- so far are void, then lines of names
 local held = redis.call('get', KEYS[2])
 if ARGV[1] == '' then
   if held then return 0 end
@@ -47,7 +50,12 @@ elseif held ~= ARGV[1] then
   return 0
 end
 redis.call('hset', KEYS[1], ARGV[2], ARGV[3])
-if ARGV[4] then redis.call('set', KEYS[3], ARGV[4]) end
+if ARGV[4] ~= '' then redis.call('set', KEYS[3], ARGV[4]) end
+if ARGV[5] == '1' then
+  redis.call('del', KEYS[4])
+  redis.call('hset', KEYS[5], 'void', redis.call('hget', KEYS[5], 'closed') or 0)
+end
+for i = 6, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
 return 1
 """
 
@@ -264,23 +272,46 @@ class ScanStates:
         """Write a scan's record."""
         await self._redis.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
 
-    async def put_held(self, state: ScanState, token: str) -> bool:
-        """Write a record as its coordinator, or with `""` while it has none; False when that is over."""
-        return await self._write_held(state, token)
+    async def put_held(self, state: ScanState, token: str, *, names_void: bool = False) -> bool:
+        """Write a record as its coordinator, or with `""` while it has none; False when that is over.
 
-    async def checkpoint(self, state: ScanState, window: Sequence[Batch], token: str) -> bool:
-        """Write the record and the batches it counts, both or neither; False when the lease is another's.
+        `names_void`: the keys that were named so far are not counted any more.
+        """
+        return await self._write_held(state, token, void=names_void)
+
+    async def checkpoint(
+        self, state: ScanState, window: Sequence[Batch], token: str, names: Sequence[Named] = ()
+    ) -> bool:
+        """Write the record, the batches and the names that it counts; all, or none (False) without the lease.
 
         Only then are the batches opened and enqueued: a coordinator that dies in between leaves exactly these
         to its successor, under the same numbers, whatever the listing shows by then.
         """
         wire = orjson.dumps([encode_batch(batch) for batch in window])
-        return await self._write_held(state, token, wire)
+        return await self._write_held(state, token, wire, names=names)
 
-    async def _write_held(self, state: ScanState, token: str, *window: bytes) -> bool:
-        names = ("scans", f"scan-lease:{state.name}", f"scan-window:{state.name}")
-        keys = [f"{self._ns}:{name}" for name in names]
-        return bool(await self._write(keys, [token, state.name, _STATE.dump_json(state), *window]))
+    async def _write_held(
+        self,
+        state: ScanState,
+        token: str,
+        window: bytes = b"",
+        *,
+        void: bool = False,
+        names: Sequence[Named] = (),
+    ) -> bool:
+        keys = [
+            f"{self._ns}:{key}" for key in ("scans", f"scan-lease:{state.name}", f"scan-window:{state.name}")
+        ]
+        keys += [names_key(self._ns, state.run), blocks_key(self._ns, state.run)]
+        args: list[str | bytes | int] = [
+            token,
+            state.name,
+            _STATE.dump_json(state),
+            window,
+            int(void),
+            *map(named, names),
+        ]
+        return bool(await self._write(keys, args))
 
     async def window(self, name: str) -> list[Batch]:
         """The batches of the last checkpoint."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal, cast
 
+from workers.ledger.names import Named, named, names_key
 from workers.ledger.needed import note
 
 if TYPE_CHECKING:
@@ -50,16 +51,18 @@ return 1
 """
 
 _SET = """
--- KEYS: batch, bytes, folded, totals, open; ARGV: batch number, then position, code, bytes of each item
+-- KEYS: batch, bytes, folded, totals, open, names; ARGV: batch number, then position, code, bytes and line
+-- (or nothing) of each item
 if redis.call('getbit', KEYS[3], ARGV[1]) == 1 then return 0 end
 local meta = redis.call('hget', KEYS[5], ARGV[1])
 if not meta then return 0 end
-for i = 2, #ARGV, 3 do
+for i = 2, #ARGV, 4 do
   local pos = tonumber(ARGV[i])
   local old = redis.call('getrange', KEYS[1], pos, pos)
   if old == 'p' or (old == 'f' and ARGV[i + 1] ~= 'p') then
     redis.call('setrange', KEYS[1], pos, ARGV[i + 1])
     if ARGV[i + 2] ~= '0' then redis.call('hset', KEYS[2], pos, ARGV[i + 2]) end
+    if ARGV[i + 3] ~= '' then redis.call('rpush', KEYS[6], ARGV[i + 3]) end
   end
 end
 local codes = redis.call('get', KEYS[1])
@@ -131,18 +134,27 @@ class Outcomes:
         known = cast("str", codes or "")
         return frozenset(at for at in positions if 0 <= at < len(known) and known[at] not in "pf")
 
-    async def set_places(self, run: str, batch: int, places: Sequence[tuple[int, str, int]]) -> None:
+    async def set_places(
+        self,
+        run: str,
+        batch: int,
+        places: Sequence[tuple[int, str, int]],
+        names: Mapping[int, Named] | None = None,
+    ) -> None:
         """Set what became of places of a batch, as (position, outcome of `CODES`, bytes stored).
 
         Saying the same twice changes nothing; a failure may be replaced by what a retry gave; any other final
-        outcome stays.
+        outcome stays. `names`, by position, are written down with the places that this really sets.
         """
+        known = names or {}
         keys = [
             self._scan(run, name) for name in (f"b:{batch}", f"bytes:{batch}", "folded", "totals", "open")
         ]
+        keys.append(names_key(self._ns, run))
         args: list[int | str] = [batch]
         for position, outcome, size in places:
-            args += [position, CODES[outcome], size]
+            line = named(known[position]) if position in known else ""
+            args += [position, CODES[outcome], size, line]
         await self._set(keys, args)
 
     async def totals(self, run: str) -> dict[str, dict[str, int]]:

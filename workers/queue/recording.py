@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from workers.errors import BrokerUnavailable
 from workers.ledger.claims import asker
 from workers.ledger.failures import Failure
+from workers.ledger.names import Named
 from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Recorder:
         counts: Counter[tuple[str, str]] = Counter()
         needed: Counter[str] = Counter()
         places: list[tuple[int, str, int]] = []
+        names: dict[int, Named] = {}
         for item, result in results:
             if isinstance(result, Again):
                 continue
@@ -115,11 +117,15 @@ class Recorder:
             if not batch.scan and _was_needed(result):
                 needed[plan.rule] += 1
             places.append((item.position, kind, size))
+            if isinstance(result, AbsentAtOrigin):
+                names[item.position] = Named("absent", item.key)
+            elif isinstance(result, Skipped):
+                names[item.position] = Named("skipped", item.key, result.reason)
 
         async def write() -> None:
             await self._ledger.failures.add(failures)
             if batch.scan:
-                await self._ledger.outcomes.set_places(batch.scan, batch.batch, places)
+                await self._ledger.outcomes.set_places(batch.scan, batch.batch, places, names)
             # A retry that came good clears the failure an earlier attempt may have listed.
             await self._ledger.failures.remove(plan.bucket, good)
             await self._ledger.claims.mark_absent(

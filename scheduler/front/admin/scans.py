@@ -9,13 +9,18 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.routing import Route
 
+from scheduler.scan.names import FINDINGS, TERMS, Names, first
 from scheduler.scan.service import ScanService, UnknownScan, scan_options
-from workers.errors import BrokerUnavailable, ConfigError
+from workers.errors import BrokerUnavailable, ConfigError, StoreError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scheduler.runtime import Services
+
+#: Keys that are named without a `limit`, and with the largest.
+_SHOWN = 100
+_MOST = 10_000
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -64,6 +69,25 @@ def routes(services: Services) -> list[Route]:
         except (RedisError, OSError) as error:
             return _away(error)
 
+    async def keys(request: Request) -> Response:
+        name, query = request.path_params["name"], request.query_params
+        terms = query.getlist("term") or list(TERMS)
+        unknown = sorted(set(terms).difference(TERMS, FINDINGS))
+        limit = query.get("limit", str(_SHOWN))
+        if unknown or not limit.isdecimal() or not 0 < int(limit) <= _MOST:
+            allowed = ", ".join((*TERMS, *FINDINGS))
+            return _json({"error": f"term: one of {allowed}; limit: 1 to {_MOST}"}, 400)
+        try:
+            state = await service.states.get(name)
+            if state is None:
+                return _json({"error": f"no scan {name!r}; GET /v1/scans lists them"}, 404)
+            found = [one._asdict() async for one in first(Names(services, state).read(terms), int(limit) + 1)]
+        except (RedisError, OSError) as error:
+            return _away(error)
+        except StoreError as error:
+            return _json({"error": str(error)}, 503)
+        return _json({"name": name, "keys": found[: int(limit)], "more": len(found) > int(limit)})
+
     async def order(request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["order"]
         if what not in {"pause", "resume", "cancel"}:
@@ -82,5 +106,6 @@ def routes(services: Services) -> list[Route]:
         Route("/v1/scans", listing, methods=["GET"]),
         Route("/v1/scans", start, methods=["POST"]),
         Route("/v1/scans/{name}", one, methods=["GET"]),
+        Route("/v1/scans/{name}/keys", keys, methods=["GET"]),
         Route("/v1/scans/{name}/{order}", order, methods=["POST"]),
     ]

@@ -49,6 +49,8 @@ class Window:
     missing: list[tuple[str, Entry]] = field(default_factory=list)
     #: Present but different: (group, entry, what is in the store, reason).
     differs: list[tuple[str, Entry, ListedObject, str]] = field(default_factory=list)
+    #: Keys that the filters leave out.
+    excluded: list[str] = field(default_factory=list)
     #: Keys that somebody watches for and that are in the store.
     watched: list[str] = field(default_factory=list)
 
@@ -223,6 +225,7 @@ class Comparison:
             group = groups if isinstance(groups, str) else groups[at]
             if not wants(entry):
                 counts[group, "excluded"] += 1
+                window.excluded.append(entry.key)
             elif there is None:
                 window.missing.append((group, entry))
             else:

@@ -78,6 +78,8 @@ class Reading:
         self.duplicates = 0
         #: (group, what) -> number; what: found, refused, excluded.
         self.counts: Counter[tuple[str, str]] = Counter()
+        #: Such that the filters leave out, too.
+        self.excluded: list[str] = []
         #: Keys that cannot be asked for, with the reason; whoever lists them empties the list.
         self.refused: list[tuple[str, str]] = []
 
@@ -118,6 +120,7 @@ class Reading:
             self.refused.append((shown(key), problem))
         else:
             self.counts[group, "excluded"] += 1
+            self.excluded.append(shown(key))
         return False
 
     def finish(self) -> SortedFile:

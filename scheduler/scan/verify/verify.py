@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import random
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import structlog
 
@@ -24,11 +26,13 @@ from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_he
 from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import ENOUGH_SETTLED, empty_is_meant, max_absent_of, nearly_all_absent
+from scheduler.scan.names import Names
 from scheduler.scan.state import Account, account
 from scheduler.scan.verify.at_origin import origin_digest, origin_has
 from scheduler.scan.verify.bound import upper_bound
 from scheduler.scan.verify.report import MAX_EXTRA, MAX_FINDINGS, Finding, Problem, VerifyReport, keep_report
 from workers.errors import ConfigError, TransferError
+from workers.ledger.names import Named, named, of_line
 from workers.store.metadata import is_mirrored
 
 if TYPE_CHECKING:
@@ -75,6 +79,7 @@ class Verifier:
             store=store_identity(services.settings),
         )
         self._problems: list[Problem] = []
+        self._findings: TextIO = io.StringIO()
         self._counts: dict[str, int] = {}
         self._excused: frozenset[str] = frozenset()
         self._max_absent = max_absent_of(services.settings, state)
@@ -93,8 +98,13 @@ class Verifier:
                 another machine, on another store, or with another version).
             StoreError: the listing failed: no verdict.
         """
-        services, state = self._services, self._state
         path = await asyncio.to_thread(self._inventory)
+        # Every finding has its line here, whatever their number; unlinked, so that nothing is left behind.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as self._findings:
+            return await self._run(path)
+
+    async def _run(self, path: Path) -> VerifyReport:
+        services, state = self._services, self._state
         waivers = await services.ledger.failures.waivers(state.options.bucket)
         self._excused = frozenset(waiver.key for waiver in waivers)
         judged = Collation((await services.store.guarantees(state.options.bucket)).collation)
@@ -122,6 +132,8 @@ class Verifier:
             bad_per_million=upper_bound(looked_at, bad) * 1e6 if looked_at and not self._full else None,
             unproved=tuple(self._unproved()),
         )
+        self._findings.seek(0)
+        await Names(services, state).put_findings(map(of_line, self._findings))
         await keep_report(services, self.report)
         return self.report
 
@@ -166,6 +178,8 @@ class Verifier:
         """Compare with the listing, which is sorted here when it has no order of its own (`NONE`)."""
         state, store = self._state, self._services.store
         self._problems, self._counts = [], {}
+        self._findings.seek(0)
+        self._findings.truncate()
         collation = sorted_as(judged)
         await asyncio.to_thread(in_order, path, collation)
         _, listing = await listing_in(
@@ -365,6 +379,7 @@ class Verifier:
         self._counts[finding] = self._counts.get(finding, 0) + 1
         if len(self._problems) < MAX_FINDINGS:
             self._problems.append(Problem(key=key, finding=finding, detail=detail))
+        self._findings.write(f"{named(Named(finding, key, detail))}\n")
 
 
 def _differs(entry: Entry, there: ListedObject, reason: str) -> str:

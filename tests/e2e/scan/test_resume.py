@@ -106,7 +106,7 @@ async def test_too_many_failures_stop_the_scan_while_it_compares_and_the_queue_w
     bad = [f"a/{n:03}//x.txt" for n in range(5)]  # SeaweedFS cannot hold them
     good = [f"b/{n:04}.txt" for n in range(1500)]
     fleet.origin.bodies.update(dict.fromkeys([*bad, *good], b"x"))
-    monkeypatch.setattr("scheduler.scan.run.COLD_DEPTH", 3)
+    monkeypatch.setattr("scheduler.scan.sending.COLD_DEPTH", 3)
     await fleet.start_worker()
     await started(fleet, stop_after_failures=5)
     assert await fleet.scans.coordinate("s")

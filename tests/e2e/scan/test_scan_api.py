@@ -126,3 +126,23 @@ async def test_without_redis_the_answer_is_503_with_the_reason(fleet):
             ]  # fmt: skip
     assert [answer.status_code for answer in answers] == [503] * 4
     assert all("ledger" in answer.json()["error"] for answer in answers)
+
+
+async def test_keys_behind_the_counts_are_named_over_http_and_on_the_page(fleet, api):
+    await fleet.start_worker()
+    keys = [f"a/{n:03}" for n in range(104)] + ["<script>alert(1)</script>\u202e"]
+    await fleet.scan("s", keys, max_absent=1.0)
+    some = (await api.get("/v1/scans/s/keys?term=absent")).json()
+    assert (len(some["keys"]), some["more"], some["keys"][0]["term"]) == (100, True, "absent")
+    every = (await api.get("/v1/scans/s/keys?limit=1000")).json()
+    assert ({row["key"] for row in every["keys"]}, every["more"]) == (set(keys), False)
+    for query, status in (("s/keys?term=nope", 400), ("s/keys?limit=0", 400), ("other/keys", 404)):
+        assert (await api.get(f"/v1/scans/{query}")).status_code == status, query
+    page = (await api.get("/scans/keys?name=s&term=absent")).text
+    assert "ferryman scan keys s --absent" in page
+    assert page.count('<td class="key">') == 100
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    nobody = (await api.get("/scans/keys?name=%3Cb%3E")).text
+    assert "There is no scan &#39;&lt;b&gt;&#39;." in nobody
+    assert '<a href="/scans/keys?name=s&amp;term=absent">' in (await api.get("/scans")).text

@@ -24,6 +24,8 @@ from scheduler.front.admin.dashboard.pictures import pictures
 from scheduler.front.admin.dashboard.remedies import REMEDIES
 from scheduler.front.admin.guard import STATIC_PREFIX, visitor_of
 from scheduler.scan.inventory.opening import SOURCES
+from scheduler.scan.names import TERMS, Names, first
+from scheduler.scan.state import ScanStates
 from workers.errors import FerrymanError, described
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class Room:
     more: Callable[[Services, Request], Awaitable[dict[str, Any]]] | None = None
     #: Whether its `main` follows the state while it is open.
     live: bool = True
+    #: Whether the navigation names it.
+    named: bool = True
 
 
 async def _failures(services: Services, request: Request) -> dict[str, Any]:
@@ -111,6 +115,23 @@ async def _scans(services: Services, request: Request) -> dict[str, Any]:
     return {"sources": sorted(SOURCES), "buckets": sorted(services.settings.buckets)}
 
 
+async def _scan_keys(services: Services, request: Request) -> dict[str, Any]:
+    """The first keys behind one term of a scan's account."""
+    name, term = request.query_params.get("name", ""), request.query_params.get("term", "")
+    given: dict[str, Any] = {"name": name, "term": term, "terms": TERMS, "rows": [], "more": False}
+    given["problem"] = ""
+    state = await ScanStates(services.redis, namespace=services.settings.broker.namespace).get(name)
+    if state is None:
+        return {**given, "problem": f"There is no scan {name!r}."}
+    if term not in TERMS:
+        return given
+    try:
+        found = [one async for one in first(Names(services, state).read([term]), PAGE + 1)]
+    except FerrymanError as error:
+        return {**given, "problem": described(error)}
+    return {**given, "rows": found[:PAGE], "more": len(found) > PAGE}
+
+
 async def _bucket_names(services: Services, request: Request) -> dict[str, Any]:
     del request
     return {"buckets": sorted(services.settings.buckets)}
@@ -119,6 +140,7 @@ async def _bucket_names(services: Services, request: Request) -> dict[str, Any]:
 ROOMS: Final = (
     Room(path="/", name="Glance", template="glance.html"),
     Room(path="/scans", name="Scans", template="scans.html", more=_scans),
+    Room(path="/scans/keys", name="Keys", template="keys.html", more=_scan_keys, live=False, named=False),
     Room(path="/failures", name="Failures", template="failures.html", more=_failures, live=False),
     Room(path="/origins", name="Origins", template="origins.html"),
     Room(path="/logs", name="Logs", template="logs.html"),
@@ -194,7 +216,8 @@ async def _given(room: Room, services: Services, board: Board, request: Request)
         except (RedisError, OSError) as error:
             problem = described(error)
             more = {"rows": [], "more": False, "buckets": [], "sources": [], "remedies": REMEDIES}
-            more |= {"bucket": "", "reason": "", "prefix": ""}
+            more |= {"problem": ""}
+            more |= {"bucket": "", "reason": "", "prefix": "", "name": "", "term": "", "terms": TERMS}
     return {
         "rooms": ROOMS,
         "here": room,

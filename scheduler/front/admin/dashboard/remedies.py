@@ -51,6 +51,8 @@ REMEDIES: Final[dict[str, str]] = {
     "store_rejected": "The store refused the object; the message has its code. Mend it, retry.",
     "store_throttled": "The store asks for less. Retry later, with fewer workers.",
     "store_unavailable": "The store did not answer. Retry when it does.",
+    "tombstones_unknown": "Redis did not answer, and keys of this bucket were deleted: nobody could say "
+    "whether this is one of them. Retry when it does.",
     "too_large": "Over max_object_bytes of the rule. Raise it, or waive it.",
     "tombstones_unknown": "The ledger did not say whether the key was deleted. Look at Redis, retry.",
     "transfer_failed": "The message says what; retry.",

@@ -127,7 +127,7 @@ def completed(line: str, tmp_path: Path) -> list[str]:
     [
         ("ferryman st", {"status"}),
         ("ferryman ''", {*cli.COMMANDS}),
-        ("ferryman scan ''", {"start", "status", "pause", "resume", "cancel", "serve"}),
+        ("ferryman scan ''", {"start", "status", "keys", "pause", "resume", "cancel", "serve"}),
         ("ferryman status --", {"--config", "--json", "--watch", "--help"}),
         ("ferryman worker --lane ''", {"hot", "cold", "both"}),
         ("ferryman status --config ''", {"files"}),

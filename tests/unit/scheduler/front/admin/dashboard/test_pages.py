@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
+import fakeredis
 import pytest
 from starlette.requests import Request
 
@@ -66,7 +68,8 @@ class Failures:
 async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf"):
     room = next(room for room in ROOMS if room.path == path)
     services = SimpleNamespace(
-        settings=SimpleNamespace(buckets={"site": None}),
+        settings=SimpleNamespace(buckets={"site": None}, broker=SimpleNamespace(namespace="t")),
+        redis=fakeredis.FakeAsyncRedis(decode_responses=True),
         ledger=SimpleNamespace(failures=Failures(failures)),
     )
     reading = Reading(status=status, glance=glance(status, samples, samples))
@@ -98,7 +101,9 @@ class Outline(HTMLParser):
 async def test_no_value_from_outside_becomes_markup_or_an_invisible_sign(path, csrf):
     evil = Failure(bucket=EVIL, key=EVIL, reason=EVIL, message=EVIL, rule=EVIL,
                    attempts=(Attempt(origin=EVIL, error=EVIL),), last_at=NOW)  # fmt: skip
-    page = await drawn(path, full(), failures=[evil], csrf=csrf)
+    page = await drawn(
+        path, full(), failures=[evil], csrf=csrf, query=f"name={quote(EVIL)}&term={quote(EVIL)}"
+    )
     outline = Outline()
     outline.feed(page)
     scripts = [attrs for tag, attrs in outline.elements if tag == "script"]

@@ -1,0 +1,116 @@
+"""Batches of a run on their way to the cold queue, and the wait for their end.
+
+Owns when a batch is opened and enqueued, and what it waits for: its hours, room in the lane, a store that
+takes the names of keys. What is sent was counted before, by the checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from scheduler.scan.compare.compare import Groups
+from scheduler.scan.held import ACCOUNT_SHARE, TICK_S, HeldRun
+from scheduler.scan.names import MOST_WAITING, Names
+from workers.errors import BrokerUnavailable, QueueFull
+from workers.plan import Lane
+from workers.windows import parse_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scheduler.runtime import Services
+    from scheduler.scan.state import Phase, ScanState, ScanStates
+    from workers.plan import Batch
+
+#: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
+COLD_DEPTH = 40
+
+log = structlog.get_logger(__name__)
+
+
+class SendingRun(HeldRun):
+    """A run that sends."""
+
+    def __init__(
+        self,
+        services: Services,
+        states: ScanStates,
+        state: ScanState,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        local_time: Callable[[], dt.datetime] = lambda: dt.datetime.now().astimezone(),
+    ) -> None:
+        super().__init__(services, states, state, clock=clock)
+        self._groups = Groups(state.groups)
+        self._names = Names(services, state)
+        self._windows = [parse_window(text) for text in state.options.windows]
+        self._local_time = local_time
+
+    async def _finish(self, phase: Phase, *, error: str = "") -> None:
+        await self._names.put_away(least=1)
+        await super()._finish(phase, error=error)
+
+    async def _send(self, batches: list[Batch]) -> None:
+        """Open and enqueue batches while the cold lane has room. Doing it twice is harmless."""
+        if not batches:
+            return
+        options, outcomes = self.state.options, self._services.ledger.outcomes
+        begin = await self._states.sent(self.state.name)
+        for batch in batches:
+            if batch.batch < begin:
+                continue  # the queue had it before this coordinator began
+            group = self._groups.of(batch.items[0].key)
+            size = len(batch.items)
+            if not await outcomes.open_batch(self.state.run, batch.batch, size=size, group=group):
+                continue  # done before this coordinator began
+            await self._room()
+            await self._services.queue.enqueue_many([batch])
+            await self._states.mark_sent(self.state.name, batch.batch)
+            if options.rate:
+                await asyncio.sleep(size / options.rate)
+
+    async def _room(self) -> None:
+        """Wait for the hours of sending and until the cold lane has room; a queue that is away, too."""
+        while True:
+            await self._obey()
+            if self._windows and not any(one.contains(self._local_time()) for one in self._windows):
+                await self._wait_for(f"the window {' or '.join(self.state.options.windows)}")
+                await asyncio.sleep(TICK_S)
+                continue
+            try:
+                depth = await self._services.queue.depth(Lane.COLD)
+            except (BrokerUnavailable, QueueFull) as error:
+                log.warning("scan_waits_for_queue", scan=self.state.name, error=str(error))
+                await asyncio.sleep(TICK_S)
+                continue
+            if depth.waiting >= COLD_DEPTH:
+                await asyncio.sleep(0.05)
+                continue
+            if await self._names.put_away() > MOST_WAITING:
+                await self._wait_for("the store to take the names of keys")
+                await asyncio.sleep(TICK_S)
+                continue
+            await self._wait_for("")
+            return
+
+    async def _wait_for(self, what: str) -> None:
+        if self.state.waiting != what:
+            await self._put(self.state)
+            await self._put(replace(self.state, waiting=what))
+
+    async def _await_moved(self) -> None:
+        """Wait until no key is pending; failures do not hold it up, they are listed."""
+        while True:
+            await self._obey()
+            await self._names.put_away()
+            pending = await self._account(ended=True)
+            if self.state.options.dry_run or pending == 0:
+                return
+            await self._put(self.state)
+            await asyncio.sleep(max(TICK_S, self._account_s * ACCOUNT_SHARE))
