@@ -3,8 +3,8 @@
 Must not know how anything is moved, nor dramatiq. Read `ledger` (the client and its parts), then `claims`
 (who moves a key now; its Lua is in `claim_scripts`), `outcomes`, `failures`; `names` are the keys behind a
 scan's counts, `back` is what origins lack of the store (by `back_scripts`); `history` is what charts are drawn
-of, with `first_bytes` of all fronts; `minutes` and `needed` are what the finalize gate reads, `rule_epochs` what
-tells a worker that a rule was withdrawn.
+of, with `first_bytes` of all fronts; `minutes` and `needed` are what the finalize gate reads, and
+`rule_epochs` is what tells a worker that a rule was withdrawn.
 """
 
 __all__ = ["back", "claims", "failures", "history", "ledger", "names", "needed", "outcomes", "rule_epochs"]

@@ -54,7 +54,6 @@ REMEDIES: Final[dict[str, str]] = {
     "tombstones_unknown": "Redis did not answer, and keys of this bucket were deleted: nobody could say "
     "whether this is one of them. Retry when it does.",
     "too_large": "Over max_object_bytes of the rule. Raise it, or waive it.",
-    "tombstones_unknown": "The ledger did not say whether the key was deleted. Look at Redis, retry.",
     "transfer_failed": "The message says what; retry.",
 }
 #: For a reason that is not listed above.
