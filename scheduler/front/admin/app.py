@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from scheduler.config.admin_token import token_of, viewer_token_of
 from scheduler.front.admin import back, events, failures, metrics, rules, scans
 from scheduler.front.admin.dashboard import pages
+from scheduler.front.admin.described.document import openapi_route
 from scheduler.front.admin.guard import Guard, refusal
 from workers.errors import BrokerUnavailable, ConfigError, FerrymanError, QueueFull, StoreError
 
@@ -30,13 +31,17 @@ log = structlog.get_logger(__name__)
 
 def make_app(services: Services, board: Board) -> ASGIApp:
     """The admin application over the services of this process; `board` is what its page shows."""
+    api = [
+        *events.routes(services),
+        *rules.routes(services),
+        *scans.routes(services),
+        *failures.routes(services),
+        *back.routes(services),
+    ]
     app = Starlette(
         routes=[
-            *events.routes(services),
-            *rules.routes(services),
-            *scans.routes(services),
-            *failures.routes(services),
-            *back.routes(services),
+            *api,
+            openapi_route(api),
             *metrics.routes(services),
             *pages.routes(services, board),
         ],

@@ -1,0 +1,308 @@
+"""The tables: each `/v1` route under its method and path, as `Route` has them. PURE.
+
+Owns the words. One table a group of routes; `OPERATIONS` is all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from scheduler.front.admin.described import shapes
+from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
+from scheduler.front.admin.failures import Chosen, Waive
+from workers.ledger.failures import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_YAML, _XML = "application/yaml", "application/xml"
+_IF_MATCH = Parameter(
+    name="If-Match",
+    where="header",
+    about='`"<version>"`: refuse the change with 412 when another one came between',
+)
+_OWNED = "the bucket's rules stand in the configuration file"
+_NO_BUCKET = "the bucket is not in the configuration"
+_AWAY = "Redis does not answer; see Retry-After"
+_RULES: Final = {
+    "rules": [{"name": "all", "type": "mirror", "origin": {"hosts": ["https://old.example.com"]}}]
+}
+_SUMMARY: Final = {"bucket": "site", "version": 3, "owner": "api", "source": "yaml", "count": 1}
+
+RULES: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/rules"): Operation(
+        summary="Every configured bucket, with or without rules",
+        answers={
+            200: Answer(
+                about="the buckets",
+                type=shapes.RuleSets,
+                example={"buckets": [_SUMMARY, {"bucket": "b", "owner": "file", "count": 0}], "synced": True},
+            )
+        },
+    ),
+    ("GET", "/v1/rules/{bucket}"): Operation(
+        summary="The rules of a bucket: as JSON, or as a document of a vendor",
+        parameters=(
+            Parameter(name="as", about="`json` (the default), `yaml`, `cos` or `oss`"),
+            Parameter(name="version", about="an earlier version of the history", type=int),
+        ),
+        answers={
+            200: Answer(
+                about="the rules; the ETag is their version",
+                type=shapes.RuleDocument,
+                example={**_SUMMARY, **_RULES},
+                others=(_YAML, _XML),
+            )
+        },
+        refusals={
+            400: "`as` is none of these",
+            404: "no such bucket, no rules, or no such version",
+            409: "the vendor's format cannot express them",
+        },
+    ),
+    ("PUT", "/v1/rules/{bucket}"): Operation(
+        summary="Replace the rules of a bucket by a JSON, YAML, COS or OSS document",
+        parameters=(
+            Parameter(name="dry_run", about="`true`: only read the document", type=bool),
+            _IF_MATCH,
+        ),
+        body=Body(
+            about="the document; what it begins with says which one it is",
+            type=dict[str, Any],
+            example={"rules": [{"origins": ["https://old.example.com"]}]},
+            others=(_YAML, _XML),
+        ),
+        answers={
+            200: Answer(
+                about="what changed; of a dry run, what would be in force",
+                type=shapes.RulesReplaced | shapes.RulesTried,
+                example={"bucket": "site", "version": 4, "changed": True, "warnings": []},
+            )
+        },
+        refusals={
+            400: "the document is wrong: `problems` has each place",
+            404: _NO_BUCKET,
+            409: _OWNED,
+            412: "another change came between",
+            413: "the document is too large",
+        },
+    ),
+    ("DELETE", "/v1/rules/{bucket}"): Operation(
+        summary="Withdraw all rules of a bucket",
+        parameters=(_IF_MATCH,),
+        answers={
+            200: Answer(
+                about="whether there were some",
+                type=shapes.RulesDeleted,
+                example={"bucket": "site", "deleted": True},
+            )
+        },
+        refusals={404: _NO_BUCKET, 409: _OWNED, 412: "another change came between"},
+    ),
+    ("GET", "/v1/rules/{bucket}/history"): Operation(
+        summary="The last 20 versions of a bucket's rules, newest first",
+        answers={
+            200: Answer(
+                about="the versions",
+                type=shapes.RulesHistory,
+                example={
+                    "bucket": "site",
+                    "versions": [
+                        {
+                            "version": 3, "at": 1795238532.0, "who": "token", "how": "PUT /v1/rules",
+                            "owner": "api", "count": 1, "names": ["all"],
+                        }
+                    ],
+                },
+            )
+        },
+        refusals={404: _NO_BUCKET},
+    ),
+    ("POST", "/v1/rules/{bucket}/rollback"): Operation(
+        summary="Put a version of the history in force again, as a new one",
+        body=Body(about="which one", type=shapes.RollbackWanted, example={"version": 2}),
+        answers={
+            200: Answer(
+                about="the new version",
+                type=shapes.RulesRolledBack,
+                example={"bucket": "site", "version": 4, "changed": True, "from": 2},
+            )
+        },
+        refusals={404: "no such bucket or version", 409: _OWNED},
+    ),
+}  # fmt: skip
+
+_SCAN: Final = {
+    "name": "archive", "run": "5f1c", "bucket": "site", "phase": "move", "paused": False, "error": "",
+    "begins_anew": False, "waiting": "", "coordinator": "host:71", "dry_run": False, "read": 10,
+    "duplicates": 0, "extra": 0, "pages": 1, "unread": 0, "outside": 0, "would_fetch": 4,
+    "started_at": 1795238532.0, "finished_at": 0.0,
+    "progress": {"settled": 8, "expected": 10, "duration_s": 2.5, "objects_per_s": 3.2, "bytes_per_s": 900.0,
+                 "eta_s": 0.6},
+    "total": {"found": 10, "present": 6, "stored": 2, "absent": 0, "differs": 0, "excluded": 0, "failed": 0,
+              "skipped": 0, "pending": 2, "bytes": 2250},
+    "prefixes": {},
+}  # fmt: skip
+
+SCANS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/scans"): Operation(
+        summary="Every scan, by name",
+        answers={200: Answer(about="their reports", type=list[shapes.ScanReport], example=[_SCAN])},
+    ),
+    ("POST", "/v1/scans"): Operation(
+        summary="Start a scan; the same name and options again mean the same run",
+        body=Body(
+            about="`name`, and what `ferryman scan start` takes, over `scans.<name>` of config.yaml",
+            type=shapes.ScanWanted,
+            example={"name": "archive", "bucket": "site", "inventory": {"manifest": "/data/urls.csv"}},
+        ),
+        answers={202: Answer(about="its report", type=shapes.ScanReport, example=_SCAN)},
+        refusals={400: "the name, the bucket or an option is wrong, or the name means another run"},
+    ),
+    ("GET", "/v1/scans/{name}"): Operation(
+        summary="One scan",
+        answers={200: Answer(about="its report", type=shapes.ScanReport, example=_SCAN)},
+        refusals={404: "there is no scan of that name"},
+    ),
+    ("POST", "/v1/scans/{name}/{order}"): Operation(
+        summary="Order a scan to `pause`, `resume` or `cancel`",
+        answers={
+            202: Answer(
+                about="the order was taken down",
+                type=shapes.ScanOrdered,
+                example={"name": "archive", "ordered": "pause"},
+            )
+        },
+        refusals={
+            400: "the order is none of the three",
+            404: "there is no scan of that name",
+            409: "the scan is in no phase for that",
+        },
+    ),
+}
+
+_FILTERS: Final = (
+    Parameter(name="bucket", about="of these buckets; none: of all", repeated=True),
+    Parameter(name="reason", about="of these reasons, see docs/operations.md", repeated=True),
+    Parameter(name="key", about="these keys", repeated=True),
+    Parameter(name="rule", about="of this rule"),
+    Parameter(name="prefix", about="whose key begins with this"),
+    Parameter(name="scan", about="of this scan run"),
+    Parameter(name="older_than_s", about="that failed last longer ago than so many seconds", type=float),
+    Parameter(name="newer_than_s", about="that failed last within so many seconds", type=float),
+    Parameter(name="limit", about="rows of the answer, 1000 unless said, 10000 at most", type=int),
+)
+_FAILURE: Final = {
+    "bucket": "site", "key": "img/a.png", "reason": "origin_timeout", "message": "no byte within 10 s",
+    "rule": "all", "attempts": [], "tries": 3, "first_at": 1795238000.0, "last_at": 1795238532.0,
+    "lane": "cold", "scan": "", "batch": -1, "item": None,
+}  # fmt: skip
+
+FAILURES: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/failures"): Operation(
+        summary="What could not be moved, filtered",
+        parameters=_FILTERS,
+        answers={
+            200: Answer(
+                about="the failures",
+                type=shapes.FailureList,
+                example={"count": 1, "reasons": {"origin_timeout": 1}, "failures": [_FAILURE]},
+            )
+        },
+        refusals={400: "a parameter is wrong", 404: _NO_BUCKET},
+    ),
+    ("GET", "/v1/failures/{bucket}/{key}"): Operation(
+        summary="One failure with its attempts; the key may hold slashes",
+        answers={200: Answer(about="the failure", type=Failure, example=_FAILURE)},
+        refusals={404: "no such bucket, or the key is not listed"},
+    ),
+    ("POST", "/v1/failures/retry"): Operation(
+        summary="Send failures again",
+        body=Body(
+            about="a bucket and at least one filter, or `all`",
+            type=Chosen,
+            example={"bucket": "site", "reasons": ["origin_timeout"]},
+        ),
+        answers={
+            202: Answer(
+                about="how many were sent, and which were kept",
+                type=shapes.Retried,
+                example={"retried": 1, "kept": []},
+            )
+        },
+        refusals={400: "nothing is chosen, or a value is wrong", 404: _NO_BUCKET, 413: "more than 8 MiB"},
+    ),
+    ("POST", "/v1/failures/waive"): Operation(
+        summary="Accept failures for good, with the words that the report will carry",
+        body=Body(
+            about="as of a retry, and why",
+            type=Waive,
+            example={"bucket": "site", "keys": ["img/a.png"], "because": "was never public"},
+        ),
+        answers={200: Answer(about="how many", type=shapes.Waived, example={"waived": 1})},
+        refusals={400: "nothing is chosen, or a value is wrong", 404: _NO_BUCKET, 413: "more than 8 MiB"},
+    ),
+}
+
+_TAKEN: Final = {
+    "received": 2, "accepted": 1, "duplicate": 0, "unmatched": 0, "absent": 0, "tombstoned": 0, "refused": 1,
+    "ignored": 0, "tombstones": 0, "lines": [{"line": 2, "state": "refused", "reason": "no_key"}],
+}  # fmt: skip
+
+OTHERS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "/v1/miss-events"): Operation(
+        summary="Misses and deletions, one or many; accepted are those that the queue has",
+        parameters=(
+            Parameter(name="bucket", about="the bucket of records that name none"),
+            Parameter(name="format", about="the log format of raw lines; `auto` unless said"),
+            Parameter(
+                name="Content-Encoding", where="header", about="`gzip` or `deflate`; plain unless said"
+            ),
+        ),
+        body=Body(
+            about="one event, a list of them, or a line each; also the records of other programs",
+            type=shapes.MissEvent | list[shapes.MissEvent],
+            example=[{"bucket": "site", "key": "img/a.png"}],
+            others=("application/x-ndjson", "text/plain"),
+        ),
+        answers={
+            202: Answer(about="what became of the records", type=shapes.EventsTaken, example=_TAKEN),
+        },
+        refusals={
+            400: "the body cannot be read, is empty, or every record was refused",
+            413: "a record is too large",
+            415: "the type or encoding is not known",
+            429: "the queue is full: `taken_up_to_line` says from where to send again, Retry-After when",
+        },
+    ),
+    ("GET", "/v1/back"): Operation(
+        summary="How far origins are behind what clients wrote",
+        answers={
+            200: Answer(
+                about="each bucket whose rules write back",
+                type=shapes.Back,
+                example={
+                    "could_go_back": True,
+                    "buckets": [
+                        {
+                            "bucket": "site", "could_go_back": True, "rules": {"all": "async"}, "pending": 0,
+                            "failed": 0, "lag_s": 0.0, "sentence": "site: could go back now",
+                        }
+                    ],
+                },
+            )
+        },
+    ),
+    ("GET", "/v1/openapi.json"): Operation(
+        summary="This document",
+        answers={200: Answer(about="OpenAPI 3.1", type=dict[str, Any], example={"openapi": "3.1.0"})},
+    ),
+}  # fmt: skip
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {**RULES, **SCANS, **FAILURES, **OTHERS}
+#: What every route may answer besides, as status -> when.
+EVERYWHERE: Final = {
+    401: "no token, or a wrong one",
+    403: "the viewer's token changes nothing; or a change from a browser lacks its CSRF token",
+    503: _AWAY,
+}
