@@ -122,8 +122,8 @@ def load(
     Raises:
         CommandFailed: exit 2, with every problem of the configuration, or that `ferryman up` is not running.
     """
+    from scheduler.config.load import load_settings
     from scheduler.config.run_settings import settings_of_up
-    from scheduler.config.settings import load_settings
     from scheduler.machine.embedded import resolve_running
     from workers.telemetry import log
 

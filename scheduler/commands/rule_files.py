@@ -72,7 +72,7 @@ def settings_for(file: Path, config: Path | None) -> Settings | None:
 
     A FILE that is a configuration is its own; what is wrong with its other sections is told on stderr.
     """
-    from scheduler.config.settings import load_settings
+    from scheduler.config.load import load_settings
 
     if config is not None:
         return load(config, resolve=False)

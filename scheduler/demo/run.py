@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.demo.content import make_content
 from scheduler.demo.origin import SampleOrigin
 from scheduler.demo.stage import BUCKET, Stage

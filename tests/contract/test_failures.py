@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from starlette.applications import Starlette
 
 from scheduler import cli
-from scheduler.config.settings import Settings, load_settings
+from scheduler.config.load import load_settings
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.failures import Selection, retry, selected
 from scheduler.front.admin.failures import routes
@@ -28,6 +28,7 @@ from workers.queue.queue import JobQueue
 from workers.settings import BrokerSettings
 
 if TYPE_CHECKING:
+    from scheduler.config.settings import Settings
     from scheduler.rules.model import RuleSet
 
 pytestmark = pytest.mark.real

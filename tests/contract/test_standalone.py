@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.front.admin.standalone import serving
 from scheduler.machine.processes import LaneSize, worker_group
 from workers.errors import ConfigError, OriginUnreachable

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from conftest import skip_or_fail
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.rules.in_force.apply import read_file_rules
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config.settings import Settings, load_settings
+from scheduler.config.load import load_settings
+from scheduler.config.settings import Settings
 from scheduler.logs.open import input_specs
 from scheduler.rules.in_force.apply import read_file_rules
 from scheduler.scan.inventory.opening import SOURCES

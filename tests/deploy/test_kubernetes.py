@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.machine.processes import GRACE_S
 from scheduler.rules.in_force.apply import read_file_rules
 from support.kustomize import kustomized

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
 from support.installation import fetch, running_origin, running_up, until
 from workers.store.client import ObjectStore

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
 from support.installation import PATIENCE_S, fetch, running_origin, running_up, until
 from workers.store.client import ObjectStore

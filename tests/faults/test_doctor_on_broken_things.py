@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis as redis_client
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.doctor import redis, store
 from scheduler.doctor.examine import examine
 from scheduler.doctor.model import Finding, Level

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
 from support.installation import (
     PATIENCE_S,

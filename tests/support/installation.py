@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
 from support.processes import die_with_parent
 from workers.store.client import ObjectStore

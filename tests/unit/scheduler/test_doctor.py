@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from scheduler.commands.doctor import command
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.doctor import configuration, examine, limits, loops, origins, rules, store
 from scheduler.doctor import redis as redis_subject
 from scheduler.doctor.model import Level, Subject

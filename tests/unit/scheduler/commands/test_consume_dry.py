@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from scheduler import cli
 from scheduler.config.data_dir import DataDirLock
+from scheduler.config.load import load_settings
 from scheduler.config.run_settings import UP, note_source, write_run_settings
-from scheduler.config.settings import load_settings
 from support.log_lines import WRITERS, Wanted
 
 CONFIG = """

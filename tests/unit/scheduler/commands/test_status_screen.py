@@ -10,7 +10,7 @@ from rich.console import Console
 
 from scheduler.commands.command_line import console
 from scheduler.commands.status import screen
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import (

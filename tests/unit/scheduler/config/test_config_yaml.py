@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config.settings import Settings, load_settings
+from scheduler.config.load import load_settings
+from scheduler.config.settings import Settings
 from scheduler.rules.in_force.apply import read_file_rules
 from workers.errors import ConfigError
 from workers.secret_values import reveal

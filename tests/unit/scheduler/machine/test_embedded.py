@@ -8,8 +8,8 @@ import re
 import pytest
 
 from scheduler.config.data_dir import DataDirLock
+from scheduler.config.load import load_settings
 from scheduler.config.run_settings import write_run_settings
-from scheduler.config.settings import load_settings
 from scheduler.machine import embedded
 from scheduler.machine.processes import LaneSize, base_environment, installation_id, worker_children
 from workers.errors import ConfigError

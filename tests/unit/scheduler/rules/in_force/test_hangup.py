@@ -9,7 +9,7 @@ import time
 
 import fakeredis
 
-from scheduler.config.settings import load_settings
+from scheduler.config.load import load_settings
 from scheduler.rules.in_force.apply import apply_file_rules
 from scheduler.rules.in_force.hangup import applying_on_hangup
 from scheduler.rules.in_force.repository import RulesRepository
