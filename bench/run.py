@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "control": ("Balance, health and budgets", "control.py", ()),
     "logs": ("Access logs to events", "logs.py", ()),
     "gateway": ("The gateway", "gateway.py", ()),
+    "back": ("The way back", "way_back.py", ()),
     "scan": ("Listing, joining, scanning", "scan.py", ()),
 }
 DEFAULT = ("move", "large", "flat")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from workers.ledger.back import DELETED, NOTHING, TOLD, WRITTEN, Finished
+from workers.ledger.back import DELETED, NOTHING, TOLD, WRITTEN, Change, Finished, Intent
 from workers.ledger.ledger import Ledger, connect
 
 B = "site"
@@ -24,8 +24,16 @@ async def back(request):
 
 
 async def write(back, *keys, what=WRITTEN, token="1", front="f1"):
-    await back.begin(B, keys, front=front, token=token)
-    await back.end(B, dict.fromkeys(keys, what), front=front, token=token)
+    await begin(back, *keys, token=token, front=front)
+    await end(back, *keys, what=what, token=token, front=front)
+
+
+async def begin(back, *keys, token="1", front="f1"):
+    await back.begin([Intent(bucket=B, key=key, token=token) for key in keys], front=front)
+
+
+async def end(back, *keys, what=WRITTEN, token="1", front="f1"):
+    await back.end([Change(bucket=B, key=key, token=token, what=what) for key in keys], front=front)
 
 
 async def take(back, owner="w1", limit=10):
@@ -70,17 +78,17 @@ async def test_a_write_that_comes_while_the_key_is_brought_is_brought_as_well(ba
 
 
 async def test_an_intent_is_counted_and_not_touched_until_it_is_known_what_came_of_it(back):
-    await back.begin(B, ["a"], front="f1", token="1")
+    await begin(back, "a", front="f1", token="1")
     assert await pending(back) == 1
     assert (await back.state(B)).lag_s == 0.0
     await time_passes(back)
     assert await take(back) == []
-    await back.end(B, {"a": NOTHING}, front="f1", token="1")
+    await end(back, "a", what=NOTHING)
     assert await pending(back) == 0
 
 
 async def test_a_front_that_died_between_the_stores_answer_and_its_note_leaves_a_key_that_is_looked_at(back):
-    await back.begin(B, ["a"], front="f1", token="1")
+    await begin(back, "a", front="f1", token="1")
     await front_dies(back)
     await time_passes(back)
     (taken,) = await take(back)
@@ -91,7 +99,7 @@ async def test_a_front_that_died_between_the_stores_answer_and_its_note_leaves_a
 
 async def test_a_key_is_not_done_while_another_write_of_it_is_under_way(back):
     await write(back, "a")
-    await back.begin(B, ["a"], front="f2", token="7")
+    await begin(back, "a", front="f2", token="7")
     (taken,) = await take(back)
     assert await back.finish(B, [taken], owner="w1") == [Finished.DONE]
     assert await pending(back) == 1, "the write under way was forgotten"
@@ -196,7 +204,7 @@ async def test_forgotten_keys_are_gone_and_all_pending_ones_are_named(back):
 
 
 async def test_redis_that_lost_an_intent_learns_of_the_write_by_its_end(back):
-    await back.begin(B, ["a"], front="f1", token="1")
+    await begin(back, "a", front="f1", token="1")
     await back._redis.flushdb()
-    await back.end(B, {"a": WRITTEN}, front="f1", token="1")
+    await end(back, "a", what=WRITTEN)
     assert [one.key for one in await take(back)] == ["a"]

@@ -22,6 +22,7 @@ TINY = {
     "control": ("control.py",),
     "logs": ("logs.py", "--lines", "3000", "--events", "200", "--rounds", "1"),
     "gateway": ("gateway.py", "--seconds", "0.5", "--rounds", "1", "--objects", "30", "--idle", "20"),
+    "back": ("way_back.py", "--puts", "20", "--rounds", "1", "--count", "100"),
     "scan diff": ("scan.py", "diff", "--keys", "2000", "--no-peers"),
     "scan move": ("scan.py", "move", "--count", "60", "--no-peers"),
 }

@@ -4,7 +4,7 @@ Owns the record of a key between a write that passed the gateway and the moment 
 same. The record is the job: it carries no bytes and no version, whoever takes it makes the origin equal to
 what the store has then. Many writes of a key are one record. Knows neither rules nor how anything is copied.
 
-A write is noted before the store is asked (`begin`) and again with what came of it (`end`): a front that dies
+A write is noted when the store is asked (`begin`) and again with what came of it (`end`): a front that dies
 in between leaves the intent, and the key is looked at all the same. `end` gives the key a new number of one
 sequence; who brought it (`finish`) is done only if the number is the one that he took, so that a write which
 came meanwhile is brought too, and the last one wins whatever the order of jobs.
@@ -29,14 +29,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from workers.ledger import back_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from redis.asyncio import Redis
+
+T = TypeVar("T")
 
 #: Milliseconds of a taken key; renewed every third of it.
 LEASE_MS: Final = 60_000
@@ -62,6 +64,23 @@ class Finished(StrEnum):
     AGAIN = "again"
     #: The lease had ended and somebody else has, or had, the key.
     LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A key that the store is about to be asked to change."""
+
+    bucket: str
+    key: str
+    #: Names the request among those of its front; empty for a change that was not announced.
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(Intent):
+    """What came of it: WRITTEN, DELETED, TOLD, or NOTHING where the store is as it was."""
+
+    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,26 +146,27 @@ class Back:
 
     # ------------------------------------------------------------ noting
 
-    async def begin(self, bucket: str, keys: Sequence[str], *, front: str, token: str) -> None:
-        """A front is about to ask the store to change these keys; `token` names the request among its own."""
-        common = [self._name("sequence"), self._name("buckets"), self._name("keys", bucket)]
-        common += [self._name("due", bucket), f"{self._ns}:front:{front}"]
-        for some in _chunks(keys):
-            args: list[str | int] = [bucket, f"{front}/{token}", ALIVE_MS, _OPEN_MS, _WAIT_MS, *some]
-            await self._begin([*common, *(self._open(bucket, key) for key in some)], args)
+    async def begin(self, intents: Sequence[Intent], *, front: str) -> None:
+        """A front is about to ask the store to change these keys."""
+        names = [self._name("sequence"), self._name("buckets"), f"{self._ns}:front:{front}"]
+        for some in _chunks(intents):
+            args: list[str | int] = [self._ns, front, ALIVE_MS, _OPEN_MS, _WAIT_MS]
+            for one in some:
+                args += [one.bucket, one.token, one.key]
+            await self._begin(names, args)
 
-    async def end(self, bucket: str, came: Mapping[str, str], *, front: str = "", token: str = "") -> None:
-        """What came of it, by key: WRITTEN, DELETED, or NOTHING where the store is as it was."""
-        mark = f"{front}/{token}" if token else ""
-        common = [self._name("sequence"), self._name("buckets"), self._name("keys", bucket)]
-        common += [self._name("due", bucket), self._name("since", bucket)]
-        for some in _chunks(list(came)):
-            args = [bucket, mark, *(part for key in some for part in (key, came[key]))]
-            await self._end([*common, *(self._open(bucket, key) for key in some)], args)
+    async def end(self, changes: Sequence[Change], *, front: str = "") -> None:
+        """What came of it."""
+        names = [self._name("sequence"), self._name("buckets")]
+        for some in _chunks(changes):
+            args = [self._ns, front]
+            for one in some:
+                args += [one.bucket, one.token, one.key, one.what]
+            await self._end(names, args)
 
     async def note(self, bucket: str, keys: Sequence[str], how: str) -> None:
         """Keys that an event, a scan or an operator names: they are brought as the store has them."""
-        await self.end(bucket, dict.fromkeys(keys, how))
+        await self.end([Change(bucket=bucket, key=key, what=how) for key in keys])
 
     async def alive(self, front: str) -> None:
         """This front lives: its writes under way are waited for."""
@@ -252,5 +272,5 @@ def routes_key_of(prefix: str) -> str:
     return f"{prefix}:routes"
 
 
-def _chunks(keys: Sequence[str]) -> list[Sequence[str]]:
-    return [keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK)]
+def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]

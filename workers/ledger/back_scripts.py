@@ -34,46 +34,49 @@ end
 BEGIN = (
     _COMMON
     + """
--- KEYS: sequence, buckets, keys, due, sign of life, then open writes of each key
--- ARGV: bucket, token, sign ms, open ms, wait ms, then each key
-redis.call('sadd', KEYS[2], ARGV[1])
-redis.call('set', KEYS[5], '1', 'px', ARGV[3])
-for i = 6, #KEYS do
-  local key = ARGV[i]
-  if redis.call('hexists', KEYS[3], key) == 0 then
-    write(KEYS[3], key, {seq = redis.call('incr', KEYS[1]), seen = 0, tries = 0, how = '', owner = ''})
+-- KEYS: sequence, buckets, sign of life; ARGV: prefix, front, sign ms, open ms, wait ms, then of each key:
+-- bucket, token, name
+redis.call('set', KEYS[3], '1', 'px', ARGV[3])
+for i = 6, #ARGV, 3 do
+  local bucket, key = ARGV[i], ARGV[i + 2]
+  local keys, open = ARGV[1] .. ':keys:' .. bucket, ARGV[1] .. ':open:' .. bucket .. '\\0' .. key
+  redis.call('sadd', KEYS[2], bucket)
+  if redis.call('hexists', keys, key) == 0 then
+    write(keys, key, {seq = redis.call('incr', KEYS[1]), seen = 0, tries = 0, how = '', owner = ''})
   end
-  redis.call('sadd', KEYS[i], ARGV[2])
-  redis.call('pexpire', KEYS[i], ARGV[4])
-  redis.call('zadd', KEYS[4], 'nx', now + ARGV[5], key)
+  redis.call('sadd', open, ARGV[2] .. '/' .. ARGV[i + 1])
+  redis.call('pexpire', open, ARGV[4])
+  redis.call('zadd', ARGV[1] .. ':due:' .. bucket, 'nx', now + ARGV[5], key)
 end
-return #KEYS - 5
+return 1
 """
 )
 
 END = (
     _COMMON
     + """
--- KEYS: sequence, buckets, keys, due, since, then open writes of each key
--- ARGV: bucket, token, then of each key: its name, and what came of it ('' for nothing)
-redis.call('sadd', KEYS[2], ARGV[1])
-for i = 6, #KEYS do
-  local key, what = ARGV[2 * i - 9], ARGV[2 * i - 8]
-  if ARGV[2] ~= '' then redis.call('srem', KEYS[i], ARGV[2]) end
-  local r = read(KEYS[3], key)
+-- KEYS: sequence, buckets; ARGV: prefix, front, then of each key: bucket, token ('' for none), name, and what
+-- came of it ('' for nothing)
+for i = 3, #ARGV, 4 do
+  local bucket, token, key, what = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local keys, due = ARGV[1] .. ':keys:' .. bucket, ARGV[1] .. ':due:' .. bucket
+  local since, open = ARGV[1] .. ':since:' .. bucket, ARGV[1] .. ':open:' .. bucket .. '\\0' .. key
+  if token ~= '' then redis.call('srem', open, ARGV[2] .. '/' .. token) end
+  local r = read(keys, key)
   if what ~= '' then
     r = r or {seen = 0, how = '', owner = ''}
     r.seq, r.tries, r.how = redis.call('incr', KEYS[1]), 0, join(r.how, what)
-    write(KEYS[3], key, r)
-    redis.call('zadd', KEYS[5], 'nx', now, key)
-    if r.owner == '' then redis.call('zadd', KEYS[4], now, key) end
-  elseif r and r.how == '' and r.owner == '' and not redis.call('zscore', KEYS[5], key)
-      and redis.call('scard', KEYS[i]) == 0 then
-    forget(KEYS[3], KEYS[4], KEYS[5], key)
+    redis.call('sadd', KEYS[2], bucket)
+    write(keys, key, r)
+    redis.call('zadd', since, 'nx', now, key)
+    if r.owner == '' then redis.call('zadd', due, now, key) end
+  elseif r and r.how == '' and r.owner == '' and not redis.call('zscore', since, key)
+      and redis.call('scard', open) == 0 then
+    forget(keys, due, since, key)
+    if redis.call('hlen', keys) == 0 then redis.call('srem', KEYS[2], bucket) end
   end
 end
-if redis.call('hlen', KEYS[3]) == 0 then redis.call('srem', KEYS[2], ARGV[1]) end
-return #KEYS - 5
+return 1
 """
 )
 

@@ -6,4 +6,16 @@ its end), `tee` (one answer of an origin, to readers and store), `spool` (bytes 
 (pulls left to workers); `absent` and `admission` keep clients from the origin.
 """
 
-__all__ = ["absent", "admission", "afterwards", "claim", "fill", "herd", "jobs", "pump", "spool", "tee"]
+__all__ = [
+    "absent",
+    "admission",
+    "afterwards",
+    "claim",
+    "fill",
+    "gathered",
+    "herd",
+    "jobs",
+    "pump",
+    "spool",
+    "tee",
+]

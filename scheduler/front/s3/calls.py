@@ -225,6 +225,7 @@ class Calls(Forwarding):
         if late and noted.is_sync:
             document = await passed.read()
         elif late:
+            await noted.noted()
             await self._send(call, passed, seen=seen)
         came_about = b"<Error" not in (seen if document is None else document)
         if came_about and mark is not None:
@@ -250,6 +251,7 @@ class Calls(Forwarding):
             self._refuse_confused(call, *keys)
         async with self._noting(call, *keys) as noted:
             buried = await self._bury(call, keys)
+            await noted.noted()
             noted.asking()
             # When the store does not answer nobody knows whether it has heard of it: the tombstone stays, and
             # the client tries again.

@@ -1,9 +1,11 @@
-"""Writes of clients noted for the way back: before the store is asked, and with what came of them.
+"""Writes of clients noted for the way back: while the store is asked, and with what came of them.
 
-Owns the order around one call, for keys of rules that write back. The intent is in Redis before the store may
-change anything: a front that dies at any moment leaves a key that is looked at. Without Redis nothing can be
-noted, so nothing is written: 503. What came of it is noted after the client has its answer, or before where
-the rule is `sync`: then the origin has to be equal first. Must not know how anything is copied.
+Owns the order around one call, for keys of rules that write back. The intent is in Redis before the client is
+answered, so that a front which dies afterwards leaves a key that is looked at; it is written while the store
+works, because a round trip to a Redis that syncs every write would be a third of a small PUT. Where Redis did
+not answer the last time, it is asked first, and without it nothing is written: 503. What came of the call is
+noted beside the answer, or before it where the rule is `sync`: then the origin has to be equal first. Must
+not know how anything is copied.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import structlog
 from redis.exceptions import RedisError
 
 from scheduler.front.http.s3_error import S3Error
+from scheduler.front.pull.gathered import Gathered
 from scheduler.front.s3.call import Refused
 from scheduler.rules.write_back import writes_back
 from workers.background import end
 from workers.errors import described
-from workers.ledger.back import NOTHING, WRITTEN
+from workers.ledger.back import NOTHING, WRITTEN, Change, Intent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +45,10 @@ CHANGES: Final = frozenset({
 _PATIENCE_S: Final = 2.0
 #: Seconds between signs of life while writes are under way; a third of what makes a front dead.
 _ALIVE_S: Final = 10.0
+#: Seconds for which ends are gathered: each is a write that Redis syncs, and nobody waits for it.
+_TOGETHER_S: Final = 0.1
+#: Seconds between tries to tell a Redis that is away.
+_AWAY_S: Final = 1.0
 #: Keys of one call that are brought at once.
 _AT_ONCE: Final = 16
 
@@ -60,16 +68,27 @@ class Noted:
         self._bucket = bucket
         self._sync = sync
         self._token = owner.token() if keys else ""
+        self._beginning: asyncio.Task[None] | None = None
         #: By key, what came of it.
         self._came = dict.fromkeys(keys, NOTHING)
 
     async def __aenter__(self) -> Self:
         if self._came:
-            await self._owner.begin(self._bucket, list(self._came), self._token)
+            intents = [Intent(bucket=self._bucket, key=key, token=self._token) for key in self._came]
+            self._beginning = self._owner.begin(intents, self._token)
+            if self._owner.is_away:
+                try:
+                    await self.noted()
+                except BaseException:
+                    self._owner.end_soon(self._changes(), self._token, after=self._beginning)
+                    raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._end()
+        changes = self._changes()
+        if changes:
+            self._came = {}
+            self._owner.end_soon(changes, self._token, after=self._beginning)
 
     @property
     def is_sync(self) -> bool:
@@ -82,30 +101,42 @@ class Noted:
 
     def came(self, what: str, keys: Iterable[str] | None = None) -> None:
         """What the store says of these keys, or of all."""
-        for key in self._came if keys is None else keys:
+        for key in list(self._came) if keys is None else keys:
             if key in self._came:
                 self._came[key] = what
 
-    async def settle(self) -> None:
-        """Where a rule is `sync`: wait until the origin is equal; before the client is answered.
+    async def noted(self) -> None:
+        """Wait until the intent is in Redis; before the client is answered.
 
         Raises:
-            Refused: 503; the store has the change, and the origin will be tried again.
+            Refused: 503: Redis does not answer.
         """
+        if self._beginning is not None:
+            await asyncio.shield(self._beginning)
+
+    async def settle(self) -> None:
+        """What must be so before the client is answered: noted, and where a rule is `sync`, at the origin.
+
+        Raises:
+            Refused: 503; the store has the change, and it will be tried again.
+        """
+        await self.noted()
         wanted = [key for key in self._sync if self._came.get(key, NOTHING) != NOTHING]
         if not wanted:
             return
-        await self._end()
+        changes, self._came = self._changes(), {}
+        await self._owner.end(changes, self._token, after=self._beginning)
         await self._owner.bring(self._bucket, wanted)
 
-    async def _end(self) -> None:
-        came, self._came = self._came, {}
-        if came:
-            await self._owner.end(self._bucket, came, self._token)
+    def _changes(self) -> list[Change]:
+        return [
+            Change(bucket=self._bucket, key=key, token=self._token, what=what)
+            for key, what in self._came.items()
+        ]
 
 
 class WriteBack:
-    """The notes of one front."""
+    """The notes of one front; those of requests that run at the same time go to Redis together."""
 
     def __init__(self, back: Back, bringer: Bringer) -> None:
         self._back = back
@@ -113,9 +144,13 @@ class WriteBack:
         self._front = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
         self._open: set[str] = set()
-        #: What Redis has not been told yet: bucket, what came of its keys, token.
-        self._untold: list[tuple[str, dict[str, str], str]] = []
+        #: What Redis has not been told yet.
+        self._untold: list[tuple[Sequence[Change], str, asyncio.Task[None] | None]] = []
+        self._telling: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
+        self._begins: Gathered[Sequence[Intent], None] = Gathered(self._begin_all)
+        #: Whether Redis did not answer the last time.
+        self.is_away = False
 
     def noting(self, ruleset: RuleSet | None, bucket: str, keys: Sequence[str], operation: str) -> Noted:
         """Around a call that may change these keys; without a rule that writes back it does nothing."""
@@ -130,35 +165,52 @@ class WriteBack:
         """A name for one request."""
         return str(next(self._numbers))
 
-    async def begin(self, bucket: str, keys: Sequence[str], token: str) -> None:
-        """Note the intent.
-
-        Raises:
-            Refused: 503: Redis does not answer; the store was not asked.
-        """
+    def begin(self, intents: Sequence[Intent], token: str) -> asyncio.Task[None]:
+        """Note an intent; the task raises Refused where Redis does not answer."""
         self._open.add(token)
         if self._living is None or self._living.done():
             self._living = asyncio.create_task(self._live(), name="write-back")
+        task = asyncio.create_task(self._begin(intents))
+        task.add_done_callback(_looked_at)
+        return task
+
+    async def _begin(self, intents: Sequence[Intent]) -> None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._back.begin(bucket, keys, front=self._front, token=token)
+                await self._begins.ask(intents)
+            self.is_away = False
         except (RedisError, OSError, TimeoutError) as error:
-            self._untold.append((bucket, dict.fromkeys(keys, NOTHING), token))
-            log.warning("back_not_noted", bucket=bucket, keys=len(keys), error=described(error))
+            self.is_away = True
+            log.warning("back_not_noted", keys=len(intents), error=described(error))
             raise Refused(_NOT_NOTED, headers=((b"retry-after", b"2"),)) from error
 
-    async def end(self, bucket: str, came: dict[str, str], token: str) -> None:
-        """Note what came of it; where Redis does not answer it is told later, for as long as we live."""
+    def end_soon(
+        self, changes: Sequence[Change], token: str, *, after: asyncio.Task[None] | None = None
+    ) -> None:
+        """Note what came of it a moment later, with what came of others; until Redis has it, or we end."""
+        self._untold.append((changes, token, after))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell(), name="write-back-ends", context=Context())
+
+    async def end(
+        self, changes: Sequence[Change], token: str, *, after: asyncio.Task[None] | None = None
+    ) -> None:
+        """Note what came of it at once.
+
+        Raises:
+            Refused: 503: Redis does not answer; it is told later.
+        """
         try:
+            if after is not None:
+                await asyncio.wait({after})
             async with asyncio.timeout(_PATIENCE_S):
-                await self._back.end(bucket, came, front=self._front, token=token)
+                await self._back.end(changes, front=self._front)
         except BaseException as error:
-            self._untold.append((bucket, came, token))
+            self.end_soon(changes, token)
             if not isinstance(error, (RedisError, OSError, TimeoutError)):
                 raise
-            log.warning("back_not_noted", bucket=bucket, keys=len(came), error=described(error))
-        else:
-            self._open.discard(token)
+            raise Refused(_NOT_NOTED, headers=((b"retry-after", b"2"),)) from error
+        self._open.discard(token)
 
     async def bring(self, bucket: str, keys: Sequence[str]) -> None:
         """Make the origin equal for these keys.
@@ -191,23 +243,49 @@ class WriteBack:
                 failed = S3Error(status=503, code="ServiceUnavailable", message=message)
                 raise Refused(failed, headers=((b"retry-after", b"2"),))
 
-    async def _live(self) -> None:
-        """Say that this front lives while writes are under way, and tell what could not be told."""
-        pause_s = _ALIVE_S
-        while True:
+    async def _begin_all(self, asked: list[Sequence[Intent]]) -> list[None]:
+        await self._back.begin([one for intents in asked for one in intents], front=self._front)
+        return [None] * len(asked)
+
+    async def _tell(self) -> None:
+        pause_s = _TOGETHER_S
+        while self._untold:
             await asyncio.sleep(pause_s)
             untold, self._untold = self._untold, []
-            for bucket, came, token in untold:
-                await self.end(bucket, came, token)
+            begun = {after for _, _, after in untold if after is not None and not after.done()}
+            try:
+                if begun:
+                    await asyncio.wait(begun)
+                async with asyncio.timeout(_PATIENCE_S):
+                    every = [change for changes, _, _ in untold for change in changes]
+                    await self._back.end(every, front=self._front)
+            except BaseException as error:
+                self._untold = [*untold, *self._untold]
+                if not isinstance(error, (RedisError, OSError, TimeoutError)):
+                    raise
+                log.warning("back_not_noted", keys=len(self._untold), error=described(error))
+                self.is_away, pause_s = True, _AWAY_S
+            else:
+                self.is_away, pause_s = False, _TOGETHER_S
+                self._open.difference_update(token for _, token, _ in untold)
+
+    async def _live(self) -> None:
+        """Say that this front lives while writes are under way."""
+        while True:
+            await asyncio.sleep(_ALIVE_S)
             if not self._open:
                 return
-            pause_s = 1.0 if self._untold else _ALIVE_S
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     await self._back.alive(self._front)
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("ledger_away", error=described(error))
-                pause_s = 1.0
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Whoever needs it awaits it; a request that failed otherwise does not."""
+    if not task.cancelled():
+        task.exception()
 
 
 _NOT_NOTED: Final = S3Error(

@@ -50,6 +50,7 @@ async def test_status_says_in_one_line_whether_one_could_go_back_and_names_what_
     )
     await call(client(front).put_object, Bucket=bucket, Key="a", Body=b"1")
     await call(client(front).delete_object, Bucket=bucket, Key="b")
+    await until(lambda: _lags(front.services, bucket))
     code, said = await ferryman(front, "back", "status", bucket, "--keys")
     assert code == 1
     first, *keys = said.splitlines()
@@ -138,6 +139,10 @@ async def test_a_write_that_the_origin_refuses_is_a_listed_failure_that_can_be_r
     assert [one["Key"] for one in listed["Contents"]] == ["a"]
 
 
+async def _lags(services, bucket):
+    return (await services.ledger.back.state(bucket)).lag_s > 0
+
+
 async def _listed(services, bucket, n):
     return await services.ledger.failures.count(bucket) == n
 
@@ -145,6 +150,7 @@ async def _listed(services, bucket, n):
 async def test_lag_and_pending_keys_are_in_status_and_metrics(start, client, call, bucket, ferryman):
     front = await start(worker=False)
     await call(client(front).put_object, Bucket=bucket, Key="a", Body=b"1")
+    await until(lambda: _lags(front.services, bucket))
     status = await collect(front.services)
     assert status.problems == {}
     (row,) = status.back
