@@ -65,7 +65,10 @@ class Parts:
         gateway = settings.gateway
         stats = GatewayStats(services.ledger, instance=services.instance, dependency=services.dependency)
         claims = FrontClaims(
-            services.ledger.claims, services.ledger.failures, owner=f"{FRONT}{services.instance}"
+            services.ledger.claims,
+            services.ledger.failures,
+            owner=f"{FRONT}{services.instance}",
+            memory=settings.data_dir / "tombstoned.json",
         )
         absent = AbsentCache(gateway.absent_cache_size, clock=time.monotonic)
         jobs = Jobs(services.dispatcher, stats)

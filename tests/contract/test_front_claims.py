@@ -8,7 +8,9 @@ import uuid
 import fakeredis
 import pytest
 
+from scheduler.front.pull.claim import FrontClaims
 from workers.ledger.claims import Claims, ClaimState, RunState, WantedKey
+from workers.ledger.failures import Failures
 from workers.ledger.ledger import connect
 from workers.plan import Lane
 
@@ -118,3 +120,27 @@ async def test_every_process_hears_which_buckets_have_tombstones(claims):
     await claims.learn_tombstoned()
     assert claims.may_have_tombstones("b")
     assert not claims.may_have_tombstones("c"), "its last one has expired"
+
+
+async def test_a_front_that_starts_while_redis_is_away_remembers_which_buckets_have_tombstones(
+    claims, tmp_path
+):
+    memory = tmp_path / "tombstoned.json"
+    failures = Failures(claims._redis, namespace=claims._ns)
+    before = FrontClaims(claims, failures, owner="front-1", memory=memory)
+    before.start()
+    await claims.bury("b", ["k"], mark="m", ttl_s=60)
+    await eventually(lambda: memory.is_file() and "b" in memory.read_text())
+    await before.close()
+    away = Claims(connect("redis://127.0.0.1:1/0"), namespace="t")
+    after = FrontClaims(away, failures, owner="front-2", memory=memory)
+    after.start()
+    assert after.may_have_tombstones("b")
+    assert not after.may_have_tombstones("c")
+    await after.close()
+
+
+async def eventually(holds):
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - a file says nothing by itself
+            await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ from workers.ledger import claim_scripts
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -298,10 +298,15 @@ class Claims:
     def _note_tombstoned(self, pipe: Pipeline, bucket: str, ttl_s: float) -> None:
         pipe.zadd(f"{self._ns}:tombstoned", {bucket: time.time() + ttl_s}, gt=True)
 
-    async def learn_tombstoned(self) -> None:
+    async def learn_tombstoned(self) -> frozenset[str]:
         """Ask which buckets have tombstones: what `may_have_tombstones` says while the ledger is away."""
         found = await self._redis.zrangebyscore(f"{self._ns}:tombstoned", time.time(), "+inf")
         self._tombstoned = set(cast("list[str]", found))
+        return frozenset(self._tombstoned)
+
+    def remember_tombstoned(self, buckets: Iterable[str]) -> None:
+        """What was learned by an earlier process, until this one has asked itself."""
+        self._tombstoned.update(buckets)
 
     def may_have_tombstones(self, bucket: str) -> bool:
         """Whether a key of the bucket may have been deleted here, as far as this process has heard."""

@@ -8,6 +8,7 @@ deleted stays deleted (S15), so such a bucket's misses wait for the ledger.
 from __future__ import annotations
 
 import asyncio
+import json
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.config.data_dir import read_json, write_private
 from scheduler.front.pull.gathered import Gathered
 from workers.background import end
 from workers.errors import TombstonesUnknown, described
@@ -24,6 +26,7 @@ from workers.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from workers.ledger.claims import Claims
     from workers.ledger.failures import Failures
@@ -107,8 +110,10 @@ def unsure(bucket: str, key: str) -> TombstonesUnknown:
 class FrontClaims:
     """Claims of one front process."""
 
-    def __init__(self, claims: Claims, failures: Failures, *, owner: str) -> None:
+    def __init__(self, claims: Claims, failures: Failures, *, owner: str, memory: Path | None = None) -> None:
+        """`memory`: a file that tells the next process which buckets have tombstones."""
         self._claims = claims
+        self._memory = memory
         self._failures = failures
         self._leases = LeaseKeeper(claims, owner=owner)
         self._owner = owner
@@ -122,7 +127,15 @@ class FrontClaims:
         self.unanswered = 0
 
     def start(self) -> None:
-        """Begin to renew what is held."""
+        """Begin to renew what is held, and to know which buckets have tombstones.
+
+        Raises:
+            ConfigError: the memory of it cannot be read.
+        """
+        self._remembered: frozenset[str] = frozenset()
+        if self._memory is not None:
+            self._remembered = frozenset(read_json(self._memory).get("buckets", ()))
+            self._claims.remember_tombstoned(self._remembered)
         self._keeper = asyncio.create_task(self._leases.run(), name="front-leases")
         self._learner = asyncio.create_task(self._learn(), name="front-tombstones")
 
@@ -135,8 +148,18 @@ class FrontClaims:
     async def _learn(self) -> None:
         """Know which buckets have tombstones before the ledger is away."""
         while True:
-            await self._ask(self._claims.learn_tombstoned)
+            found = await self._ask(self._claims.learn_tombstoned)
+            if found is not None and found != self._remembered:
+                self._remembered = found
+                self._remember(found)
             await asyncio.sleep(LEARN_S)
+
+    def _remember(self, buckets: frozenset[str]) -> None:
+        if self._memory is not None:
+            try:
+                write_private(self._memory, json.dumps({"buckets": sorted(buckets)}))
+            except OSError as error:
+                log.warning("tombstones_not_remembered", file=str(self._memory), error=str(error))
 
     async def claim(self, plan: FetchPlan, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
