@@ -57,7 +57,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 # ------------------------------------------------------------ servers in processes of their own
 
 
-def _quiet_log() -> None:
+def quiet_log() -> None:
     import logging
 
     import structlog
@@ -65,8 +65,8 @@ def _quiet_log() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
-def _front(raw: dict[str, Any], port: int, pipe: Connection) -> None:
-    _quiet_log()
+def front_process(raw: dict[str, Any], port: int, pipe: Connection) -> None:
+    quiet_log()
     from scheduler.config.settings import Settings
 
     async def main() -> None:
@@ -216,10 +216,10 @@ class Bench:
         one, proxy, two = free_port(), free_port(), free_port()
         raw = self.settings()
         with (
-            child(_front, raw, one),
+            child(front_process, raw, one),
             child(_bare_proxy, self.seaweed.endpoint, proxy),
-            child(_front, raw, two),
-            child(_front, raw, two),
+            child(front_process, raw, two),
+            child(front_process, raw, two),
         ):
             for port in (one, proxy, two):
                 wait_for(port)
@@ -247,7 +247,7 @@ class Bench:
 
         rates: dict[str, list[float]] = {"miss": [], "put": []}
         count = self.arguments.objects
-        with child(_front, raw, port):
+        with child(front_process, raw, port):
             wait_for(port)
             async with open_services(Settings.model_validate(raw)) as services:
                 body = os.urandom(SIZE)
@@ -282,7 +282,7 @@ class Bench:
         own: list[float] = []
         ours: list[float] = []
         origin_port = int(self.origin.rpartition(":")[2])
-        with child(_front, raw, port):
+        with child(front_process, raw, port):
             wait_for(port)
             warm = [f"/{BUCKET}/{key}" for key in self.fill_origin(50)]
             await closed_loop(port, iter(warm), connections=8, seconds=None)
@@ -304,7 +304,7 @@ class Bench:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 1000)), hard))
         port, raw = free_port(), self.settings()
-        with child(_front, raw, port) as pid:
+        with child(front_process, raw, port) as pid:
             wait_for(port)
             key = self.fill_origin(1)[0]
             request = f"GET /{BUCKET}/{key} HTTP/1.1\r\nHost: h\r\nRange: bytes=0-0\r\n\r\n".encode()
@@ -372,7 +372,7 @@ def main() -> None:
     parser.add_argument("--only", default="hits,misses,first,idle")
     parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
     arguments = parser.parse_args()
-    _quiet_log()
+    quiet_log()
     with tempfile.TemporaryDirectory(prefix="bench-") as name, contextlib.ExitStack() as stack:
         root = Path(name)
         (root / "www").mkdir()

@@ -39,6 +39,8 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "logs": ("Access logs to events", "logs.py", ()),
     "gateway": ("The gateway", "gateway.py", ()),
     "back": ("The way back", "way_back.py", ()),
+    "s3": ("The S3 front beside the store itself", "s3.py", ()),
+    "tombstones": ("A million deleted keys", "tombstones.py", ()),
     "scan": ("Listing, joining, scanning", "scan.py", ()),
 }
 DEFAULT = ("move", "large", "flat")

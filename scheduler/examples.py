@@ -105,6 +105,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "ferryman tombstone add site --from deleted.txt",
     ),
     "tombstone list": ("ferryman tombstone list site --json",),
+    "tombstone prune": ("ferryman tombstone prune site",),
     "tombstone remove": ("ferryman tombstone remove site img/gone.png",),
     "origins": ("ferryman origins", "ferryman origins --json | jq .origins"),
     "origins probe": ("ferryman origins probe https://old.example.com/img/a.png",),

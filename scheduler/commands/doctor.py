@@ -40,9 +40,10 @@ UNREADABLE = "settings"
 )
 @click.option("--quiet", is_flag=True, help="Show warnings and failures only.")
 def command(config: Path | None, as_json: bool, urls: tuple[str, ...], quiet: bool) -> None:
-    """Check configuration, limits, Redis, store, rules, loops and origins.
+    """Check configuration, limits, Redis, store, gateway, rules, loops and origins.
 
-    Writes only under `.ferryman/probe/` in the buckets, and cleans up. Exit code 1 when something failed.
+    Writes only under `.ferryman/probe/` in the buckets, and `ferryman-doctor-probe/` through the gateway as
+    an S3 client; cleans up. Exit code 1 when something failed.
     """
     log.configure(form="auto", level="error")
     found = _examined(config, urls)

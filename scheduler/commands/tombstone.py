@@ -119,6 +119,37 @@ def remove(bucket: str, keys: tuple[str, ...], file: Any, config: Path | None, a
         sys.exit(1)
 
 
+@command.command()
+@click.argument("bucket")
+@config_option
+@json_option
+def prune(bucket: str, config: Path | None, as_json: bool) -> None:
+    """Remove the tombstones of BUCKET whose keys no rule in force could bring back.
+
+    For the time after a migration: a rule that is rolled back afterwards would bring such keys back.
+    """
+    from scheduler.rules.in_force.repository import RulesRepository
+    from scheduler.rules.matching import names
+
+    settings = _known(load(config), bucket)
+    removed = left = 0
+
+    async def work(ledger: Ledger) -> None:
+        nonlocal removed, left
+        rules = RulesRepository(ledger.redis, namespace=settings.broker.namespace)
+        await rules.refresh()  # raises without Redis: rules that cannot be read are not rules that are gone
+        ruleset = rules.snapshot(bucket)
+        removed, left = await ledger.claims.prune_tombstones(
+            bucket, keep=lambda key: ruleset is not None and names(ruleset, key.lstrip("/"))
+        )
+
+    _run(settings, work)
+    if as_json:
+        echo_json({"bucket": bucket, "removed": removed, "left": left})
+    else:
+        say(f"{removed} tombstone(s) removed from {bucket}, {left} left")
+
+
 def _run(settings: Settings, work: Callable[[Ledger], Awaitable[None]]) -> None:
     from redis.exceptions import RedisError
 

@@ -1,6 +1,7 @@
 """Runs every subject; one that breaks is a finding of its own.
 
-Owns the order and which subjects need which servers. Reads, and writes only under `.ferryman/probe/`.
+Owns the order and which subjects need which servers. Reads, and writes only under `.ferryman/probe/` in the
+store and `ferryman-doctor-probe/` through the gateway.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.doctor import back, configuration, limits, loops, origins, redis, rules, store
+from scheduler.doctor import back, configuration, gateway, limits, loops, origins, redis, rules, store
 from scheduler.doctor.model import Finding, Level
 from scheduler.machine.embedded import resolve_running
 from scheduler.machine.processes import installation_id
@@ -58,6 +59,8 @@ async def examine(settings: Settings, *, urls: Sequence[str] = ()) -> list[Findi
                 *([_guarded("back", back.behind(ledger))] if in_force else []),
             ]
         rule_findings, sets = rules.check(settings, in_force)
+        if ledger is not None:
+            servers.append(_guarded("gateway", gateway.check(settings, ledger, sets)))
         client = await stack.enter_async_context(
             OriginClient(
                 settings.origin,

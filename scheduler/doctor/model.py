@@ -21,7 +21,7 @@ class Level(StrEnum):
 class Finding:
     """One line of the report."""
 
-    #: configuration, redis, store, origins, back, loops, rules or limits.
+    #: configuration, redis, store, gateway, origins, back, loops, rules or limits.
     subject: str
     #: Name of the check, and what it looked at where there are several: a bucket, a host.
     check: str

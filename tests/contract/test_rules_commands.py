@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -42,6 +43,19 @@ def test_rules_of_the_file_are_applied_once(config: Path) -> None:
     assert "unchanged: site" in run(config, "apply").output
     assert "host: old.example.com" in run(config, "show", "site").output
     assert "owner file" in run(config, "show").output
+
+
+def test_tombstones_that_no_rule_in_force_could_bring_back_are_pruned(config: Path) -> None:
+    def tombstone(*args: str) -> Any:
+        result = CliRunner().invoke(cli, ["tombstone", *args, "site", "--json", "--config", str(config)])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return json.loads(result.stdout)
+
+    run(config, "apply")
+    result = CliRunner().invoke(cli, ["tombstone", "add", "site", "img/a", "css/b", "--config", str(config)])
+    assert result.exit_code == 0, result.output
+    assert tombstone("prune") == {"bucket": "site", "removed": 1, "left": 1}
+    assert [row["key"] for row in tombstone("list")] == ["img/a"]
 
 
 def test_a_vendor_document_is_applied_shown_and_rolled_back(config: Path) -> None:

@@ -23,6 +23,8 @@ TINY = {
     "logs": ("logs.py", "--lines", "3000", "--events", "200", "--rounds", "1"),
     "gateway": ("gateway.py", "--seconds", "0.5", "--rounds", "1", "--objects", "30", "--idle", "20"),
     "back": ("way_back.py", "--puts", "20", "--rounds", "1", "--count", "100"),
+    "s3": ("s3.py", "--objects", "20", "--rounds", "1", "--large-mib", "4"),
+    "tombstones": ("tombstones.py", "--keys", "2000", "--misses", "50"),
     "scan diff": ("scan.py", "diff", "--keys", "2000", "--no-peers"),
     "scan move": ("scan.py", "move", "--count", "60", "--no-peers"),
 }

@@ -30,11 +30,11 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from workers.ledger import claim_scripts
+from workers.ledger import claim_scripts, tombstones
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -308,6 +308,15 @@ class Claims:
         """What was learned by an earlier process, until this one has asked itself."""
         self._tombstoned.update(buckets)
 
+    async def is_noted_tombstoned(self, bucket: str) -> bool:
+        """Whether the ledger counts the bucket among those that have tombstones."""
+        return await self._redis.zscore(f"{self._ns}:tombstoned", bucket) is not None
+
+    async def forget_tombstoned(self, bucket: str) -> None:
+        """The bucket has no tombstone any more; whoever asks has looked."""
+        await self._redis.zrem(f"{self._ns}:tombstoned", bucket)
+        self._tombstoned.discard(bucket)
+
     def may_have_tombstones(self, bucket: str) -> bool:
         """Whether a key of the bucket may have been deleted here, as far as this process has heard."""
         return bucket in self._tombstoned
@@ -344,24 +353,16 @@ class Claims:
 
     async def tombstones(self, bucket: str, *, limit: int = 10_000) -> list[tuple[str, str, float]]:
         """Tombstones of a bucket as (key, reason, seconds left), in key order; at most `limit`."""
-        prefix = f"{self._ns}:tomb:{bucket}\x00"
-        rows: list[tuple[str, str, float]] = []
-        async for name in self._redis.scan_iter(match=_glob_escape(prefix) + "*", count=1000):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.get(name)
-                pipe.pttl(name)
-                reason, left = await pipe.execute()
-            if reason is not None:
-                rows.append((name.removeprefix(prefix), reason, left / 1000))
-            if len(rows) >= limit:
-                break
-        return sorted(rows)
+        return await tombstones.listed(self._redis, self._name("tomb", bucket, ""), limit)
+
+    async def prune_tombstones(self, bucket: str, *, keep: Callable[[str], bool]) -> tuple[int, int]:
+        """Take away the tombstones of keys that `keep` does not want; how many went, and how many are left.
+
+        It looks at every key in Redis, some hundred at a time.
+        """
+        return await tombstones.prune(self._redis, self._name("tomb", bucket, ""), keep)
 
     async def _each(self, script: object, bucket: str, keys: Sequence[str], args: list[object]) -> None:
         for at in range(0, len(keys), CHUNK):
             names = [self._name("claim", bucket, key) for key in keys[at : at + CHUNK]]
             await script(names, args)  # type: ignore[operator]  # redis-py types register_script loosely
-
-
-def _glob_escape(text: str) -> str:
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

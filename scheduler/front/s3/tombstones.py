@@ -31,6 +31,8 @@ log = structlog.get_logger()
 TTL_S: Final = 90 * 86_400.0
 #: Longest time in seconds that the ledger may delay a client.
 _PATIENCE_S: Final = 2.0
+#: Of a request's id this much stands in a tombstone: enough to find it in a log, and short in memory.
+_ID_CHARS: Final = 12
 _UNDER_WAY: Final = "s3 deleting "
 #: Seconds after which a delete that never ended (its front died, the store did not answer) is over.
 _OVER_S: Final = 3600
@@ -67,14 +69,15 @@ class Tombstones:
         Raises:
             NotBuried: the ledger does not answer, or a pull lasts too long; no tombstone is left.
         """
-        mark = f"{_UNDER_WAY}{int(time.time())} {request_id}"
+        name = request_id[:_ID_CHARS]
+        mark = f"{_UNDER_WAY}{int(time.time())} {name}"
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 before, running = await self._claims.bury(bucket, keys, mark=mark, ttl_s=TTL_S)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("ledger_away", error=described(error))
             raise NotBuried("The ledger does not answer, so the deletion could not be noted.") from error
-        buried = Buried(bucket=bucket, mark=mark, done=f"{DELETED}{request_id}", before=before)
+        buried = Buried(bucket=bucket, mark=mark, done=f"{DELETED}{name}", before=before)
         try:
             if running and not await self._ended(bucket, running):
                 raise NotBuried("An object is being fetched from its origin and cannot be deleted yet.")

@@ -1,0 +1,59 @@
+"""All tombstones of a bucket: listed, and taken away where nobody needs them (SEMANTICS.md S15).
+
+Owns looking through Redis for them. What one is, and when it is put or lifted, is `claims`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from redis.asyncio import Redis
+
+#: Keys that Redis looks at in one step.
+_SCANNED: Final = 500
+
+
+async def listed(redis: Redis, prefix: str, limit: int) -> list[tuple[str, str, float]]:
+    """(key, reason, seconds left) in key order; at most `limit`. `prefix` is what their names begin with."""
+    rows: dict[str, tuple[str, float]] = {}
+    async for keys in _some(redis, prefix):
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(prefix + key)
+                pipe.pttl(prefix + key)
+            answers = await pipe.execute()
+        for key, reason, left in zip(keys, answers[::2], answers[1::2], strict=True):
+            if reason is not None:
+                rows[key] = (reason, left / 1000)
+        if len(rows) >= limit:
+            break
+    return [(key, *rows[key]) for key in sorted(rows)[:limit]]
+
+
+async def prune(redis: Redis, prefix: str, keep: Callable[[str], bool]) -> tuple[int, int]:
+    """Take away those of keys that `keep` does not want; how many went, and how many are left."""
+    removed = left = 0
+    async for keys in _some(redis, prefix):
+        unwanted = [prefix + key for key in keys if not keep(key)]
+        left += len(keys) - len(unwanted)
+        removed += int(await redis.delete(*unwanted)) if unwanted else 0
+    return removed, left
+
+
+async def _some(redis: Redis, prefix: str) -> AsyncIterator[list[str]]:
+    """Keys with a tombstone, in no order, some at a time; one may come twice."""
+    match = _glob_escape(prefix) + "*"
+    cursor = 0
+    while True:
+        cursor, found = await redis.scan(cursor, match=match, count=_SCANNED)
+        if found:
+            yield [cast("str", name).removeprefix(prefix) for name in found]
+        if cursor == 0:
+            return
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)
