@@ -70,7 +70,7 @@ async def verify_back(services: Services, bucket: str, *, sample: int | None) ->
     gone = [
         key
         for key, mark, _ in await services.ledger.claims.tombstones(bucket, limit=sample or 1_000_000)
-        if mark.startswith(DELETED)
+        if mark.startswith(DELETED) or mark == "deleted"
     ]
     gate = asyncio.Semaphore(_AT_ONCE)
 

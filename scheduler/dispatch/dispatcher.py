@@ -18,6 +18,7 @@ from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
+from scheduler.rules.write_back import writes_back
 from workers.errors import BrokerUnavailable, QueueFull, described
 from workers.ledger.claims import ClaimState, asker
 from workers.plan import Batch, Lane, unlistable
@@ -154,6 +155,20 @@ class Dispatcher:
         self._buckets = buckets
         self._max_depth = max_depth
         self._depth_until: dict[Lane, float] = {}
+
+    async def note_back(self, bucket: str, keys: Sequence[str], how: str) -> frozenset[str]:
+        """Note keys that somebody wrote (TOLD) or deleted (DELETED) at the store: which are written back.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer; noting them again is harmless.
+        """
+        ruleset = self._rules.snapshot(bucket)
+        mine = [key for key in keys if writes_back(ruleset, key) is not None]
+        try:
+            await self._ledger.back.note(bucket, mine, how)
+        except (RedisError, OSError) as error:
+            raise BrokerUnavailable(f"ledger: {error}") from error
+        return frozenset(mine)
 
     async def dispatch(
         self, events: Sequence[MissEvent], *, lane: Lane = Lane.HOT, ignore_absent: bool = False

@@ -14,6 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable, QueueFull
+from workers.ledger.back import DELETED
 from workers.plan import Lane
 from workers.telemetry import metrics
 
@@ -127,8 +128,9 @@ class QueueSink:
                     await self._ledger.claims.add_tombstones(
                         bucket, keys, ttl_s=TOMBSTONE_TTL_S, reason="deleted"
                     )
+                    await self._dispatcher.note_back(bucket, keys, DELETED)
                     break
-                except (RedisError, OSError) as error:
+                except (RedisError, OSError, BrokerUnavailable) as error:
                     await self._wait(delay_s, "broker_unavailable", error)
                     delay_s = min(_LONGEST_WAIT_S, delay_s * 2)
 

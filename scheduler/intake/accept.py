@@ -16,8 +16,9 @@ from redis.exceptions import RedisError
 
 from scheduler.dispatch.sink import TOMBSTONE_TTL_S
 from scheduler.misses.event import MissEvent
-from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken, Written
 from workers.errors import BrokerUnavailable, QueueFull
+from workers.ledger.back import DELETED, TOLD
 from workers.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Account:
     def note(self, line: int, state: str, reason: str = "", detail: str = "") -> None:
         """Count one record, and list it unless it was accepted."""
         self.counts[state] += 1
-        if state not in {"accepted", "tombstones"} and len(self.listed) < LISTED:
+        if state not in {"accepted", "tombstones", "written_back"} and len(self.listed) < LISTED:
             self.listed.append((line, state, reason, detail))
 
 
@@ -109,6 +110,7 @@ class Intake:
         events: list[MissEvent] = []
         places: list[int] = []
         deletions: list[Deletion] = []
+        written: list[tuple[int, Written]] = []
         told: list[tuple[int, str, str, str]] = []
         for line, found in rows:
             for one in found:
@@ -122,12 +124,16 @@ class Intake:
                 elif isinstance(one, Deletion):
                     deletions.append(one)
                     told.append((line, "tombstones", "", ""))
+                elif isinstance(one, Written):
+                    written.append((line, one))
                 elif isinstance(one, Refused):
                     told.append((line, "refused", one.reason, one.detail))
                 elif isinstance(one, Ignored):
                     told.append((line, "ignored", one.reason, ""))
         if deletions:
             await self._bury(deletions)
+        if written:
+            told += await self._note(written)
         if events:
             told += await self._dispatch(events, places)
         account.received += sum(len(found) for _, found in rows)
@@ -187,6 +193,23 @@ class Intake:
             at.append(line)
         return fresh, at
 
+    async def _note(self, written: Sequence[tuple[int, Written]]) -> list[tuple[int, str, str, str]]:
+        """Keys that a rule writes back go to their origin; the others mean nothing here."""
+        buckets: dict[str, list[str]] = defaultdict(list)
+        for _, one in written:
+            buckets[one.bucket].append(one.key)
+        noted = {
+            (bucket, key)
+            for bucket, keys in buckets.items()
+            for key in await self._dispatcher.note_back(bucket, keys, TOLD)
+        }
+        return [
+            (line, "written_back", "", "")
+            if (one.bucket, one.key) in noted
+            else (line, "ignored", one.otherwise, "")
+            for line, one in written
+        ]
+
     async def _bury(self, deletions: Sequence[Deletion]) -> None:
         buckets: dict[str, list[str]] = defaultdict(list)
         for deletion in deletions:
@@ -196,5 +219,7 @@ class Intake:
                 await self._ledger.claims.add_tombstones(
                     bucket, keys, ttl_s=TOMBSTONE_TTL_S, reason="deleted"
                 )
+                gone = [one.key for one in deletions if one.bucket == bucket and not one.expired]
+                await self._dispatcher.note_back(bucket, gone, DELETED)
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(f"ledger: {error}") from error

@@ -1,7 +1,8 @@
 """One received JSON document as misses and deletions: our own form, and those of other programs. PURE.
 
-Owns recognition: CloudEvents, bucket notifications, MinIO audit, SeaweedFS audit, Ceph operation logs, raw
-log lines inside a shipper's envelope (Vector, Fluent Bit), and flattened access-log fields.
+Owns recognition: CloudEvents, bucket notifications (`notifications`), MinIO audit, SeaweedFS audit, Ceph
+operation logs, raw log lines inside a shipper's envelope (Vector, Fluent Bit), and flattened access-log
+fields.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import base64
 import binascii
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
 
 import orjson
 
+from scheduler.intake.notifications import notifications
 from scheduler.logs.formats import caddy, cdn_json, envoy, generic_json, rgw, traefik
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
@@ -22,7 +23,7 @@ from scheduler.logs.formats.values import parse_time, scheme_of, split_request, 
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.keys import checked_key, key_of_path
-from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Taken, Written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,12 @@ _PROGRAMS = (
     cdn_json.CLOUDFRONT,
     envoy.JSON,
 )
+#: What MinIO and SeaweedFS call operations after which an origin may lack something.
+_MINIO_WRITES = frozenset({
+    "PutObject", "CopyObject", "CompleteMultipartUpload", "PutObjectTagging", "DeleteObjectTagging",
+    "PostPolicyBucket",
+})  # fmt: skip
+_SEAWEED_WRITES = frozenset({"REST.PUT.OBJECT", "REST.COPY.OBJECT", "REST.POST.UPLOAD"})
 #: CloudEvents attributes that are required (1.0).
 _CLOUD_REQUIRED = ("id", "source", "type")
 
@@ -75,9 +82,9 @@ def _take(document: Any, context: Context, depth: int) -> list[Taken]:
         return [Refused(reason="nested_too_deep")]
     if "specversion" in document:
         return _cloud_event(document, context, depth)
-    records = document.get("Records")
-    if isinstance(records, list):
-        return [_notification(record) for record in records] or [Ignored(reason="empty_notification")]
+    notified = notifications(document)
+    if notified is not None:
+        return notified
     api = document.get("api")
     if isinstance(api, dict) and ("deploymentid" in document or "trigger" in document):
         return _minio_audit(document, api, context)
@@ -238,26 +245,6 @@ def with_cloud_id(taken: list[Taken], source: str, event_id: str) -> list[Taken]
     ]
 
 
-def _notification(record: Any) -> Taken:
-    """One record of a bucket notification (AWS, MinIO, Ceph, SeaweedFS): only deletions matter."""
-    try:
-        name = str(record["eventName"]).removeprefix("s3:")
-        bucket = record["s3"]["bucket"]["name"]
-        key = record["s3"]["object"]["key"]
-    except (KeyError, TypeError):
-        return Refused(
-            reason="bad_notification", detail="eventName, s3.bucket.name or s3.object.key is missing"
-        )
-    if not name.startswith(("ObjectRemoved:", "LifecycleExpiration:", "ObjectLifecycle:Expiration")):
-        return Ignored(reason="notification")
-    if not isinstance(key, str) or not isinstance(bucket, str):
-        return Refused(reason="bad_notification", detail="bucket and key must be strings")
-    checked = checked_key(unquote_plus(key, errors="surrogateescape"))
-    if isinstance(checked, Refused):
-        return checked
-    return Deletion(bucket=bucket, key=checked, at=parse_time(str(record.get("eventTime", ""))))
-
-
 def _minio_audit(document: Mapping[str, Any], api: Mapping[str, Any], context: Context) -> list[Taken]:
     """MinIO's audit webhook; object names are decoded in it."""
     name = str(api.get("name", ""))
@@ -269,9 +256,11 @@ def _minio_audit(document: Mapping[str, Any], api: Mapping[str, Any], context: C
             found.append(key if isinstance(key, Refused) else Deletion(bucket=bucket, key=key))
         return found or [Ignored(reason="method")]
     method = {"GetObject": "GET", "HeadObject": "HEAD", "DeleteObject": "DELETE"}.get(name)
-    if method is None:
-        return [Ignored(reason="method")]
     status = api.get("statusCode")
+    if method is None:
+        if name in _MINIO_WRITES and status == 200:
+            return [_written(bucket, str(api.get("object", "")))]
+        return [Ignored(reason="method")]
     return [
         _judge(
             LogRecord(
@@ -297,9 +286,11 @@ def _seaweed(document: Mapping[str, Any], operation: str, context: Context) -> T
         "REST.HEAD.OBJECT": "HEAD",
         "REST.DELETE.OBJECT": "DELETE",
     }.get(operation)
-    if method is None:
-        return Ignored(reason="method")
     status = document.get("status", document.get("http_status", 0))
+    if method is None:
+        if operation in _SEAWEED_WRITES and str(status) in {"200", "204"}:
+            return _written(str(document["bucket"]), str(document.get("key", "")).removeprefix("/"))
+        return Ignored(reason="method")
     return _judge(
         LogRecord(
             method=method,
@@ -313,6 +304,13 @@ def _seaweed(document: Mapping[str, Any], operation: str, context: Context) -> T
             id=str(document.get("request_id", "")),
         ),
         context,
+    )
+
+
+def _written(bucket: str, key: str) -> Taken:
+    checked = checked_key(key)
+    return (
+        checked if isinstance(checked, Refused) else Written(bucket=bucket, key=checked, otherwise="method")
     )
 
 

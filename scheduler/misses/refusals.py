@@ -19,6 +19,18 @@ class Deletion:
     key: str
     #: Unix seconds; 0 when unknown.
     at: float = 0.0
+    #: By a lifecycle rule of the store: not brought to an origin that is written back to.
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The key was written at the store, by whomever: its origin has to have it where a rule writes back."""
+
+    bucket: str
+    key: str
+    #: Why it is ignored everywhere else.
+    otherwise: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +49,4 @@ class Refused:
     detail: str = ""
 
 
-Taken = MissEvent | Deletion | Ignored | Refused
+Taken = MissEvent | Deletion | Written | Ignored | Refused

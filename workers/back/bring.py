@@ -73,6 +73,8 @@ async def bring(
         if pulled and not taken.was_written:
             return Brought(kind="unchanged")
         tags = await _tags(store, taken.bucket, key, found)
+        if not taken.was_written and await _is_there(route, key, info, tags, writer):
+            return Brought(kind="unchanged")
         if pulled and await _is_the_source(route, key, info, writer):
             await writer.tag(route, key, tags)
             return Brought(kind="tagged")
@@ -109,6 +111,17 @@ async def _is_the_source(route: BackRoute, key: str, info: ObjectInfo, writer: O
         return False
     theirs = await writer.head(route, key)
     return theirs is not None and theirs.etag == unquote_etag(decode_value(source))
+
+
+async def _is_there(route: BackRoute, key: str, info: ObjectInfo, tags: Tags, writer: OriginWriter) -> bool:
+    """Whether the origin has this very object: an event tells of writes through the gateway, too."""
+    theirs = await writer.head(route, key)
+    return (
+        theirs is not None
+        and not tags
+        and (theirs.size, theirs.etag) == (info.size, info.etag)
+        and carried(theirs) == carried(info)
+    )
 
 
 async def _tags(store: ObjectStore, bucket: str, key: str, found: StoreResponse) -> Tags:

@@ -143,6 +143,8 @@ def _answer(
         body["error"] = {"code": error, "message": message}
     body["received"] = account.received
     body.update({name: account.counts[name] for name in _COUNTS})
+    if account.counts["written_back"]:
+        body["written_back"] = account.counts["written_back"]
     body["lines"] = [
         {"line": line, "state": state}
         | ({"reason": reason} if reason else {})

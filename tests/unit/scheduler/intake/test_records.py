@@ -16,7 +16,7 @@ from scheduler.intake.body import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, BadBody, S
 from scheduler.intake.records import Context, take, take_line
 from scheduler.logs.filters import MissFilter
 from scheduler.misses.event import MissEvent
-from scheduler.misses.refusals import Deletion, Ignored, Refused
+from scheduler.misses.refusals import Deletion, Ignored, Refused, Written
 from support.log_lines import WRITERS, Wanted
 
 CONTEXT = Context(
@@ -123,15 +123,15 @@ def test_a_deletion_becomes_a_tombstone(document, keys):
     ("document", "reason"),
     [
         (
-            {**MINIO_AUDIT, "api": {"name": "PutObject", "bucket": "site", "object": "k", "statusCode": 200}},
+            {**MINIO_AUDIT, "api": {"name": "PutObject", "bucket": "site", "object": "k", "statusCode": 403}},
             "method",
         ),
         (
             {**MINIO_AUDIT, "api": {"name": "GetObject", "bucket": "site", "object": "k", "statusCode": 200}},
             "status",
         ),
-        ({"Records": [NOTIFICATION["Records"][0] | {"eventName": "s3:ObjectCreated:Put"}]}, "notification"),
-        ({**SEAWEED, "operation": "REST.PUT.OBJECT"}, "method"),
+        ({"Records": [NOTIFICATION["Records"][0] | {"eventName": "s3:ObjectAccessed:Get"}]}, "notification"),
+        ({**SEAWEED, "operation": "REST.PUT.OBJECT", "status": 403}, "method"),
         ({**CEPH, "operation": "put_obj"}, "method"),
         ({**CEPH, "http_status": "200"}, "status"),
         ({**FLUENT_PARSED, "code": "200"}, "status"),
@@ -143,6 +143,58 @@ def test_what_is_no_miss_is_ignored_and_not_refused(document, reason):
     (found,) = take(document, CONTEXT)
     if reason is not None:
         assert found == Ignored(reason=reason)
+
+
+OSS_EVENT = {
+    "eventName": "ObjectCreated:PutObject",
+    "eventTime": "2026-11-01T10:00:00.000Z",
+    "oss": {"bucket": {"name": "site"}, "object": {"key": "d/a b+c.txt"}},
+}
+COS_RECORD = {
+    "event": {"eventName": "cos:ObjectCreated:Put", "eventTime": 1790000000},
+    "cos": {"cosBucket": {"name": "site", "appid": "125"}, "cosObject": {"key": "/125/site/d/a b+c.txt"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "otherwise"),
+    [
+        ({"Records": [NOTIFICATION["Records"][0] | {"eventName": "s3:ObjectCreated:Put"}]}, "notification"),
+        ({"Records": [NOTIFICATION["Records"][0] | {"eventName": "ObjectTagging:Put"}]}, "notification"),
+        ({"events": [OSS_EVENT]}, "notification"),
+        ({"Records": [COS_RECORD]}, "notification"),
+        (
+            {
+                **MINIO_AUDIT,
+                "api": {"name": "CopyObject", "bucket": "site", "object": "d/a b+c.txt", "statusCode": 200},
+            },
+            "method",
+        ),
+        ({**SEAWEED, "operation": "REST.PUT.OBJECT", "status": 200, "key": "/d/a b+c.txt"}, "method"),
+    ],
+)
+def test_a_write_at_the_store_is_told_apart_from_what_means_nothing(document, otherwise):
+    assert take(document, CONTEXT) == [Written(bucket="site", key="d/a b+c.txt", otherwise=otherwise)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"events": [{**OSS_EVENT, "eventName": "ObjectRemoved:DeleteObject"}]},
+        {"Records": [{**COS_RECORD, "event": {"eventName": "cos:ObjectRemove:Delete"}}]},
+    ],
+)
+def test_a_deletion_that_a_cloud_tells_of_becomes_a_tombstone(document):
+    (found,) = take(document, CONTEXT)
+    assert isinstance(found, Deletion)
+    assert (found.bucket, found.key, found.expired) == ("site", "d/a b+c.txt", False)
+
+
+def test_an_expiry_is_told_apart_from_a_deletion():
+    record = NOTIFICATION["Records"][0] | {"eventName": "s3:LifecycleExpiration:Delete"}
+    (found,) = take({"Records": [record]}, CONTEXT)
+    assert isinstance(found, Deletion)
+    assert found.expired
 
 
 @pytest.mark.parametrize(
