@@ -228,6 +228,7 @@ class EventsTaken(BaseModel):
     refused: int
     ignored: int
     tombstones: int
+    written_back: int = Field(default=0, description="missing when none")
     lines: list[EventLine]
     lines_not_listed: int = Field(default=0, description="missing when all are listed")
     lines_listed_at_most: int | None = None
