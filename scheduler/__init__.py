@@ -2,5 +2,6 @@
 
 `scheduler` imports `workers`, never back. Read `rules`, then `dispatch` (an event becomes a message), then
 the ways in (`logs`, `intake`, `front`, `scan`). `runtime` wires a process, `machine` starts and watches
-processes, `config` reads config.yaml, `commands` are the command line.
+processes, `config` reads config.yaml, `commands` are the command line (`cli` joins them), `doctor` and
+`status` look; `chaos` and `demo` are a misbehaving origin and the demonstration.
 """

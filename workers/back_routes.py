@@ -1,7 +1,7 @@
 """Where a key of a bucket goes on its way back: what workers are told of rules that write back.
 
 Owns the record and its text in Redis. Which route a key takes depends on the key alone. Pure; what makes
-routes of rules is `scheduler.rules.back`.
+routes of rules is `scheduler.rules.write_back`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Who signed this request? The vendors' signature schemes, verified against configured keys. Pure.
 
 Owns the choice of the scheme; each scheme is one file, and what two of them share is one more: `plain_hmac`
-(`aws_v2`, `oss_v1`), `scoped_hmac` (`aws_v4`, `oss_v4`). Used for the rule documents (SEMANTICS.md W13), for
-GET and HEAD of `access: signed` buckets, presigned URLs included, and for S3 calls. Knows no settings, no
-clock and no framework.
+(`aws_v2`, `oss_v1`), `scoped_hmac` (`aws_v4`, `oss_v4`); `cos`, `bearer` and `aws_form` are like no other.
+`model` has the records and the refusals, `encoding` the spellings. Used for the rule documents (SEMANTICS.md
+W13), for GET and HEAD of `access: signed` buckets, presigned URLs included, and for S3 calls. Knows no
+settings, no clock and no framework.
 """
 
 from __future__ import annotations
