@@ -199,16 +199,23 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("FERRYMAN_", "AWS_"))}
 
 
-@contextlib.contextmanager
-def running_up(root: Path, origin: str, *, bucket: str = "site", extra: Sequence[str] = ()) -> Iterator[Up]:
+def running_up(
+    root: Path, origin: str, *, bucket: str = "site", extra: Sequence[str] = ()
+) -> contextlib.AbstractContextManager[Up]:
     """`ferryman up --origin …` on free ports in `root`; it and all its children end with the block."""
+    return running_up_with(root, "--origin", origin, "--bucket", bucket, *extra)
+
+
+@contextlib.contextmanager
+def running_up_with(root: Path, *arguments: str) -> Iterator[Up]:
+    """`ferryman up` with these arguments, on free ports in `root`."""
     root.mkdir(parents=True, exist_ok=True)
     with (
         (root / "up.log").open("wb") as log,
         subprocess.Popen(
             ferryman(
-                "up", "--origin", origin, "--bucket", bucket, "--data-dir", str(root / "data"),
-                "--gateway-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *extra,
+                "up", "--data-dir", str(root / "data"), "--gateway-listen", "127.0.0.1:0",
+                "--admin-listen", "127.0.0.1:0", *arguments,
             ),
             stdin=subprocess.DEVNULL,
             stdout=log,
