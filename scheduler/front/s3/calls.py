@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 #: Of these the status does not say whether they came about: the body can hold an error.
 _ERROR_INSIDE: Final = frozenset({"CopyObject", "CompleteMultipartUpload"})
 _WRITES: Final = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"})
+#: Where a store loses bodies under keys that end with `/`: up to here such a write makes an empty marker, and
+#: is answered as the store does, because clients try it. SeaweedFS puts a longer one elsewhere (`dir/dir`).
+_MARKER_BYTES: Final = 1024
 #: Headers of the store's answer that speak of its own body.
 _OF_ITS_BODY: Final = frozenset({b"content-type", b"content-encoding", b"vary"})
 _CORS: Final = frozenset({
@@ -98,19 +101,26 @@ class Calls(Forwarding):
             body = await passed.read()
             await answer.whole(passed.status, for_client(passed.headers, show_own=False), body)
 
-    def _refuse_confused(self, call: Call, *keys: str) -> None:
+    def _refuse_confused(self, call: Call, *keys: str, size: int | None = None) -> None:
         """A write to a key that the store takes for another one would change that one (S17)."""
         known = self._store.known(call.bucket)
-        method = call.request.method
-        if known is None or method in {"GET", "HEAD"}:
+        if known is None or call.request.method in {"GET", "HEAD"}:
             return
-        empty = method == "DELETE" or bool(keys)
-        empty = empty or (method == "PUT" and call.request.by_name.get("content-length", "0") == "0")
         for key in keys or (call.key,):
-            refusal = known.refuses(key, 0 if empty else 1) if known.confuses(key) else None
+            if not known.confuses(key):
+                continue
+            written = self._written_bytes(call) if size is None else size
+            refusal = known.refuses(key, written if written > _MARKER_BYTES else 0)
             if refusal is not None:
                 message = f"The store cannot hold the key {key!r} as itself: {refusal}."
                 raise Refused(S3Error(status=400, code="InvalidArgument", message=message))
+
+    def _written_bytes(self, call: Call) -> int:
+        """How long the object becomes; too long for a marker where nobody has counted its bytes yet."""
+        if call.operation.streams:
+            return self._body(call).length
+        of_bytes = {"CreateMultipartUpload", "CompleteMultipartUpload", "PostObject"}
+        return _MARKER_BYTES + 1 if call.operation.name in of_bytes else 0
 
     # ------------------------------------------------------------ writing
 
@@ -196,6 +206,10 @@ class Calls(Forwarding):
         await self._body(call).whole()
         if not version:
             await self._miss.pull_source(call.request, bucket, key)
+        known = self._store.known(call.bucket)
+        if known is not None and known.confuses(call.key):
+            source = await self._store.head(bucket, key)
+            self._refuse_confused(call, size=0 if source is None else source.size)
         async with self._noting(call) as noted:
             mark = await self._tombstone(call)
             noted.asking()

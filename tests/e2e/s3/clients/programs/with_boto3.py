@@ -153,6 +153,28 @@ def presigned():
         fact(f"{version} delete", http("DELETE", link("delete_object", "signed é")))
 
 
+def posted():
+    signer = boto3.client("s3", config=Config(signature_version="s3v4"), region_name="us-east-1")
+    fields = {"Content-Type": "text/x", "x-amz-meta-who": "me", "success_action_status": "201"}
+    given = [{name: value} for name, value in fields.items()] + [["content-length-range", 1, 100]]
+    form = signer.generate_presigned_post(BUCKET, "post/${filename}", Fields=fields, Conditions=given)
+    for size, name in ((10, "a b.txt"), (101, "too long"), (0, "too short")):
+        fact(f"post {name}", post(form["url"], form["fields"], name, b"x" * size)[0])
+        fact(f"posted {name}", refused(s3.get_object, Key=f"post/{name}"))
+    fact("post of more", post(form["url"], form["fields"] | {"x-amz-meta-more": "1"}, "more", b"x")[0])
+
+
+def post(url, fields, name, data):
+    edge = "a-line-of-no-file"
+    lines = [
+        f'--{edge}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+        for field, value in fields.items()
+    ]
+    lines.append(f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n')
+    whole = "".join(lines).encode() + data + f"\r\n--{edge}--\r\n".encode()
+    return http("POST", url, whole, {"Content-Type": f"multipart/form-data; boundary={edge}"})
+
+
 def conditions():
     etag = s3.put_object(Bucket=BUCKET, Key="c", Body=b"0123456789", CacheControl="no-store")["ETag"]
     for given in (
@@ -218,6 +240,6 @@ def rest():
     fact("delete nothing", refused(s3.delete_object, Key="none"))
 
 
-for step in (transfers, lists, checksums, presigned, conditions, parts, rest):
+for step in (transfers, lists, checksums, presigned, posted, conditions, parts, rest):
     step()
 json.dump(FACTS, sys.stdout, indent=1, default=str)
