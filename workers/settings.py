@@ -212,6 +212,12 @@ class CredentialSettings(Section):
     secret_access_key_file: Path | None = None
     #: `s3v4`: region that is signed for.
     region: str = "us-east-1"
+    #: `s3v4`, for `list: union`: where the bucket's name stands; `auto`: in the host name at the endpoints of
+    #: vendors that have it there, else first in the path.
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    #: `s3v4`, for `list: union`: order of its lists; `path`: by path component, as SeaweedFS has it, which
+    #: `auto` knows.
+    listing_order: Literal["auto", "bytes", "path"] = "auto"
     #: `basic`.
     username: str | None = None
     #: `basic`: here; or

@@ -163,6 +163,10 @@ class BucketSettings(Section):
     hits: Literal["serve", "redirect", "off"] = "serve"
     #: Host names that mean this bucket.
     hosts: tuple[str, ...] = ()
+    #: What S3 clients are listed: what the store has, or also what its rules would bring from S3 buckets.
+    list: Literal["store", "union"] = "store"
+    #: When an origin cannot be listed: 503, or only what the store has, with a header that says so.
+    list_degraded: Literal["refuse", "store"] = "refuse"
     #: Rule documents in YAML form; validated by `scheduler.rules.yaml.document`.
     rules: tuple[Any, ...] | None = None
 

@@ -15,6 +15,7 @@ from workers.errors import ConfigError, FerrymanError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scheduler.rules.listable.access import BucketAccess
     from scheduler.rules.model import Owner
 
 #: More problems than this are counted, not listed.
@@ -145,6 +146,8 @@ class ReadOptions:
     credentials: Mapping[str, str | None] | None = None
     #: Names of those that sign requests to buckets (`s3v4`); None when the configuration is not at hand.
     bucket_credentials: frozenset[str] | None = None
+    #: What is known of the buckets behind these; None where the bucket does not list what is in them.
+    union: Mapping[str, BucketAccess] | None = None
     #: D9: ignore a redirect code of a Mirror rule, with a warning.
     redirect_code_with_mirror: bool = False
     #: Unknown elements are refused; else they are warnings.

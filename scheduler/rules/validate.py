@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from scheduler.rules.header_policy import never_passed, refused_in_new
 from scheduler.rules.hosts import HostError, check_base_path, normalise_host, split_host, unsafe_reason
 from scheduler.rules.keys import has_dot_segment
+from scheduler.rules.listable.routes import unlistable
 from scheduler.rules.model import Answer, RuleType, SourceFormat
 from scheduler.rules.problems import Place, ProblemKind
 from scheduler.rules.write_back import check_write_back
@@ -62,8 +63,9 @@ def check_set(
     place: Place,
     findings: Findings,
     source: SourceFormat,
+    options: ReadOptions,
 ) -> None:
-    """What concerns the set as a whole: the vendor's number of rules (L1), unique names (F1)."""
+    """What concerns the set as a whole: the vendor's number of rules (L1), unique names (F1), its lists."""
     if source in {SourceFormat.OSS, SourceFormat.S3}:
         for limit in VENDOR_RULES:
             if len(rules) > limit:
@@ -73,6 +75,14 @@ def check_set(
         first = seen.setdefault(rule.name, where.index)
         if first != where.index:
             where.refuse("name", ProblemKind.BAD_VALUE, f"{rule.name!r} is the name of another rule as well")
+    if options.union is not None and not findings.problems:
+        named = f"buckets.{options.bucket}.list"
+        for at, reason in unlistable(rules, options.union):
+            if options.owner == "file":
+                message = f"union: {reason} ({written[at].at('origin').path})"
+                findings.add(Place(path=named, line=place.line), ProblemKind.CONFLICT, message)
+            else:
+                written[at].refuse("origin", ProblemKind.CONFLICT, f"{named} is union: {reason}")
 
 
 def check_rule(rule: Rule, where: WrittenRule, source: SourceFormat, options: ReadOptions) -> None:

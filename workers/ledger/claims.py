@@ -22,6 +22,9 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
     ns:absent:id  string the rule that found none, and its epoch, for the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
     ns:tombstoned zset   bucket -> unix seconds until which its tombstones may last
+    ns:tombdirs:<bucket>
+                  set    directories (`a/`, `a/b/`) that a tombstone was put below, and may have been lifted
+                         since; expires with the last of them
 """
 
 from __future__ import annotations
@@ -260,7 +263,7 @@ class Claims:
             return
         self._tombstoned.add(bucket)
         async with self._redis.pipeline(transaction=False) as pipe:
-            self._note_tombstoned(pipe, bucket, ttl_s)
+            self._note_tombstoned(pipe, bucket, keys, ttl_s)
             for key in keys:
                 pipe.set(self._name("tomb", bucket, key), reason, px=max(1, int(ttl_s * 1000)))
             await pipe.execute()
@@ -284,19 +287,33 @@ class Claims:
         for at in range(0, len(keys), CHUNK):
             some = list(dict.fromkeys(keys[at : at + CHUNK]))
             async with self._redis.pipeline(transaction=True) as pipe:
-                self._note_tombstoned(pipe, bucket, ttl_s)
+                self._note_tombstoned(pipe, bucket, some, ttl_s)
                 for key in some:
                     pipe.set(self._name("tomb", bucket, key), mark, px=max(1, int(ttl_s * 1000)), get=True)
                     pipe.get(self._name("claim", bucket, key))
-                _, *answers = await pipe.execute()
+                answers = (await pipe.execute())[-2 * len(some) :]
             for key, old, held in zip(some, answers[::2], answers[1::2], strict=True):
                 before.setdefault(key, None if old == mark else old)
                 if held is not None and held.startswith("running|"):
                     running.append(key)
         return before, running
 
-    def _note_tombstoned(self, pipe: Pipeline, bucket: str, ttl_s: float) -> None:
+    def _note_tombstoned(self, pipe: Pipeline, bucket: str, keys: Sequence[str], ttl_s: float) -> None:
         pipe.zadd(f"{self._ns}:tombstoned", {bucket: time.time() + ttl_s}, gt=True)
+        tombstones.note_directories(pipe, f"{self._ns}:tombdirs:{bucket}", keys, ttl_s=ttl_s)
+
+    async def buried(self, bucket: str, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a tombstone."""
+        found: set[str] = set()
+        for at in range(0, len(keys), CHUNK):
+            some = keys[at : at + CHUNK]
+            marks = await self._redis.mget([self._name("tomb", bucket, key) for key in some])
+            found.update(key for key, mark in zip(some, marks, strict=True) if mark is not None)
+        return found
+
+    async def buried_below(self, bucket: str, directories: Sequence[str]) -> set[str]:
+        """Those of the directories (`a/`) below which there may be a tombstone."""
+        return await tombstones.below(self._redis, f"{self._ns}:tombdirs:{bucket}", directories)
 
     async def learn_tombstoned(self) -> frozenset[str]:
         """Ask which buckets have tombstones: what `may_have_tombstones` says while the ledger is away."""

@@ -1,6 +1,7 @@
-"""All tombstones of a bucket: listed, and taken away where nobody needs them (SEMANTICS.md S15).
+"""All tombstones of a bucket (SEMANTICS.md S15): listed, taken away, and where they lie.
 
-Owns looking through Redis for them. What one is, and when it is put or lifted, is `claims`'s.
+Owns looking through Redis for them, and the set of directories below which there are some. What one is, and
+when it is put or lifted, is `claims`'s.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
 
 #: Keys that Redis looks at in one step.
 _SCANNED: Final = 500
@@ -41,6 +43,24 @@ async def prune(redis: Redis, prefix: str, keep: Callable[[str], bool]) -> tuple
         left += len(keys) - len(unwanted)
         removed += int(await redis.delete(*unwanted)) if unwanted else 0
     return removed, left
+
+
+def note_directories(pipe: Pipeline, name: str, keys: Sequence[str], *, ttl_s: float) -> None:
+    """Note below which directories these tombstones are; the set `name` outlives the last of them."""
+    found = {key[: at + 1] for key in keys for at, char in enumerate(key) if char == "/"}
+    if found:
+        seconds = int(ttl_s) + 1
+        pipe.sadd(name, *found)
+        pipe.expire(name, seconds, nx=True)
+        pipe.expire(name, seconds, gt=True)
+
+
+async def below(redis: Redis, name: str, directories: Sequence[str]) -> set[str]:
+    """Those of the directories (`a/`) below which there may be a tombstone."""
+    if not directories:
+        return set()
+    answers = await cast("Awaitable[list[int]]", redis.smismember(name, list(directories)))
+    return {directory for directory, there in zip(directories, answers, strict=True) if there}
 
 
 async def _some(redis: Redis, prefix: str) -> AsyncIterator[list[str]]:

@@ -107,6 +107,12 @@ _GATEWAY_REQUESTS = Count(
     "status",
     "kind",
 )
+_UNION_LISTS = Count(
+    "ferryman_union_lists_total",
+    "Pages of `list: union`: whole, refused (an origin could not be listed), degraded (the store's alone), "
+    "store_failed.",
+    "result",
+)
 _S3_REQUESTS = Count("ferryman_s3_requests_total", "Answers of the S3 front.", "operation", "status")
 _GATEWAY_FIRST_BYTE = Spread(
     "ferryman_gateway_first_byte_seconds",
@@ -284,6 +290,11 @@ def gateway_answered(status: int, kind: str, *, first_byte_s: float) -> None:
 def s3_answered(operation: str, status: int) -> None:
     """The S3 front answered an operation; those without a name of their own are `Other`."""
     _S3_REQUESTS.add("Other" if operation.startswith("Other") else operation, str(status))
+
+
+def union_listed(result: str) -> None:
+    """A page of a merged list was answered, or was not."""
+    _UNION_LISTS.add(result)
 
 
 # ---------------------------------------------------------------- states

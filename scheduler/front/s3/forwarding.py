@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scheduler.front.s3.write_back import Bringer
     from scheduler.rules.in_force.repository import RulesRepository
     from workers.ledger.ledger import Ledger
+    from workers.origin.fetch.fetcher import Fetcher
     from workers.store.client import ObjectStore
     from workers.store.wire.passed import PassedAnswer
 
@@ -46,6 +47,8 @@ class S3Services(Protocol):
     def rules(self) -> RulesRepository: ...
     @property
     def back(self) -> Bringer: ...
+    @property
+    def fetcher(self) -> Fetcher: ...
 
 
 class Forwarding:

@@ -15,14 +15,18 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.rules.in_force.redis_sets import OwnedByFile
+from scheduler.rules.listable.access import BucketAccess
 from scheduler.rules.problems import DocumentError, Problem, ReadOptions
 from scheduler.rules.yaml import document
 from workers.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scheduler.config.settings import Settings
     from scheduler.rules.in_force.repository import RulesRepository
     from scheduler.rules.model import Owner, RuleSet
+    from workers.settings import CredentialSettings
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +56,7 @@ def read_options(settings: Settings, bucket: str, *, owner: Owner, request_host:
         bucket_credentials=frozenset(
             name for name, found in settings.origin.credentials.items() if found.type == "s3v4"
         ),
+        union=bucket_access(settings.origin.credentials) if _is_union(settings, bucket) else None,
         redirect_code_with_mirror=settings.compat.redirect_code_with_mirror,
     )
 
@@ -65,6 +70,20 @@ def require_api_owned(settings: Settings, bucket: str) -> None:
     section = settings.buckets.get(bucket)
     if section is not None and section.rules is not None:
         raise OwnedByFile(bucket)
+
+
+def bucket_access(credentials: Mapping[str, CredentialSettings]) -> dict[str, BucketAccess]:
+    """What the configuration says of the buckets behind its credentials of type `s3v4`."""
+    return {
+        name: BucketAccess(addressing=found.addressing, listing_order=found.listing_order)
+        for name, found in credentials.items()
+        if found.type == "s3v4"
+    }
+
+
+def _is_union(settings: Settings, bucket: str) -> bool:
+    section = settings.buckets.get(bucket)
+    return section is not None and section.list == "union"
 
 
 def read_file_rules(settings: Settings) -> tuple[dict[str, RuleSet], tuple[Problem, ...]]:

@@ -54,7 +54,9 @@ def read_document(
         for rule, where in rules:
             check_rule(rule, where, source, options)
         place = Place(path=root_tag, line=root.line)
-        check_set([rule for rule, _ in rules], [where for _, where in rules], place, findings, source)
+        check_set(
+            [rule for rule, _ in rules], [where for _, where in rules], place, findings, source, options
+        )
     findings.raise_any()
     for note in lint_rules([rule for rule, _ in rules]):
         findings.warn(rules[note.index][1].at(note.field), note.message)

@@ -195,7 +195,7 @@ def _read_rules(value: Value, options: ReadOptions, findings: Findings) -> tuple
             check_rule(rule, where, SourceFormat.YAML, options)
         rules.append(rule)
         written.append(where)
-    check_set(rules, written, value.place, own, SourceFormat.YAML)
+    check_set(rules, written, value.place, own, SourceFormat.YAML, options)
     if not own.problems:
         for note in lint_rules(rules):
             own.warn(written[note.index].at(note.field), note.message)

@@ -6,4 +6,4 @@ soft 404s), `sharing` (whether others may have it; pure), `held_slot` (its place
 (what all fetches of a process use), `inspect` (a look without a body, for verify and doctor).
 """
 
-__all__ = ["fetcher", "inspect", "sharing"]
+__all__ = ["fetcher", "inspect", "listing", "sharing"]

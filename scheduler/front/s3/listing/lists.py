@@ -14,6 +14,7 @@ from scheduler.front.s3.call import Refused
 from scheduler.front.s3.forwarding import Forwarding
 from scheduler.front.s3.headers import for_store
 from scheduler.front.s3.listing.document import may_name_own, only_buckets, without_own
+from scheduler.front.s3.listing.union import Union
 
 if TYPE_CHECKING:
     from scheduler.front.s3.call import Call
@@ -30,6 +31,7 @@ class Lists(Forwarding):
     def __init__(self, services: S3Services, grants: Grants) -> None:
         super().__init__(services)
         self._grants = grants
+        self._union = Union(services)
 
     async def answer(self, call: Call) -> None:
         """Answer one call that lists.
@@ -37,6 +39,9 @@ class Lists(Forwarding):
         Raises:
             Refused, StoreError: before the answer has begun.
         """
+        if self._union.answers(call):
+            await self._union.answer(call)
+            return
         async with await self._pass(call, for_store(call.headers)) as passed:
             buckets = call.operation.name == "ListBuckets"
             if passed.status != 200 or not (buckets or may_name_own(call.parameters.get("prefix", ""))):

@@ -1,0 +1,110 @@
+"""One page of a bucket's list as a store or an origin sent it. Pure.
+
+Owns the reading of its XML: keys with everything that is said of each, and common prefixes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_plus
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+#: References to what XML cannot hold, and such bytes themselves; what stands for them: no key of ours has it.
+_NOT_XML: Final = re.compile(
+    rb"&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));|[\x00-\x08\x0b\x0c\x0e-\x1f]",
+    re.IGNORECASE,
+)
+LOST: Final = "\uf8ff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a list says of one key, but the key."""
+
+    #: Elements, ready to be sent.
+    xml: str
+    owner: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What was sent, in the sender's order."""
+
+    keys: dict[str, Entry] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ()
+    truncated: bool = False
+
+
+def read_page(document: bytes, *, plus_is_space: bool | None = None) -> Page:
+    """A page of ListObjects; `plus_is_space` is how its keys are encoded, None: they are not.
+
+    Raises:
+        ValueError: it is no such page.
+    """
+    if plus_is_space is None:
+        document = _NOT_XML.sub(LOST.encode(), document)
+    try:
+        root = etree.fromstring(document, _PARSER)
+    except etree.XMLSyntaxError as error:
+        message = f"no XML: {error}"
+        raise ValueError(message) from error
+    if etree.QName(root).localname != "ListBucketResult":
+        message = f"{etree.QName(root).localname} instead of ListBucketResult"
+        raise ValueError(message)
+    decode: Callable[[str], str] = str
+    truncated = None
+    prefixes: list[str] = []
+    rows: list[tuple[str, Entry]] = []
+    for element in root:
+        name = _local(element)
+        if name == "Contents":
+            rows.append(_entry(element))
+        elif name == "CommonPrefixes":
+            prefixes += [child.text or "" for child in element if _local(child) == "Prefix"]
+        elif name == "IsTruncated":
+            truncated = (element.text or "").strip().lower() == "true"
+        elif name == "EncodingType" and element.text == "url" and plus_is_space is not None:
+            decode = unquote_plus if plus_is_space else unquote
+    if truncated is None:
+        message = "it does not say whether there is more (IsTruncated)"
+        raise ValueError(message)
+    return Page(
+        keys={decode(key): entry for key, entry in rows},
+        prefixes=tuple(map(decode, prefixes)),
+        truncated=truncated,
+    )
+
+
+def _entry(element: etree._Element) -> tuple[str, Entry]:
+    key = owner = ""
+    size = 0
+    out: list[str] = []
+    for child in element:
+        name, text = _local(child), child.text or ""
+        if name == "Key":
+            key = text
+        elif name == "Owner":
+            inner = "".join(f"<{_local(one)}>{escape(one.text or '')}</{_local(one)}>" for one in child)
+            owner = f"<Owner>{inner}</Owner>"
+        elif len(child):
+            inner = "".join(f"<{_local(one)}>{escape(one.text or '')}</{_local(one)}>" for one in child)
+            out.append(f"<{name}>{inner}</{name}>")
+        elif name:
+            if name == "Size" and text.isdecimal():
+                size = int(text)
+            out.append(f"<{name}>{escape(text)}</{name}>")
+    return key, Entry(xml="".join(out), owner=owner, size=size)
+
+
+def _local(element: etree._Element) -> str:
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
