@@ -18,7 +18,7 @@ JOBS ?= 4
 SLOW_JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ $(BENCH_STAMP): bench/requirements.lock $(STAMP)
 
 bench: $(BENCH_STAMP) ## Measure beside rclone and juicefs (ARGS="--only NAME", "--no-peers")
 	$(BIN)/python bench/run.py $(ARGS)
+
+pictures: setup ## Make the pictures of README and docs from a demo, in Chromium (tests/gateways.lock has its driver)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
+	$(BIN)/python docs/pictures.py
 
 clean: ## Remove what was made here (not .ferryman, which is data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ferryman-demo \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -29,10 +28,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from scheduler.config.settings import Settings
+    from scheduler.front.admin.dashboard.board import Reading
     from scheduler.status import Status
 
 #: How the name of a section looks.
 TITLE = "bold cyan"
+#: Columns of the curves, at most.
+WIDEST = 132
 #: Seconds between two readings with --watch.
 WATCH_S = 2.0
 
@@ -72,18 +74,43 @@ async def _once(settings: Settings) -> Status:
 
 
 async def _watch(settings: Settings) -> None:
-    from rich.live import Live
-
-    from scheduler.status import collect, open_readers
+    from scheduler.commands.watching import glance_screen
+    from scheduler.front.admin.dashboard.board import Board
+    from scheduler.status import open_readers
 
     stop = stop_event()
-    async with open_readers(settings) as sources:
-        with Live(screen(await collect(sources)), auto_refresh=False, screen=True) as live:
-            while not stop.is_set():
-                try:
-                    await asyncio.wait_for(stop.wait(), WATCH_S)
-                except TimeoutError:
-                    live.update(screen(await collect(sources)), refresh=True)
+    to = console()
+    plain = not _draws_blocks(sys.stdout.encoding)
+
+    def drawn(reading: Reading) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        top = glance_screen(reading.glance, reading.stale, width=min(to.width, WIDEST), plain=plain)
+        return Group(*top, Text(""), screen(reading.status))
+
+    async with open_readers(settings) as sources, Board(sources, stop=stop) as board:
+        if not sys.stdout.isatty():  # into a file or a pipe: one screen after another, nothing is erased
+            going = True
+            while going:
+                to.print(drawn(await board.read()))
+                sys.stdout.flush()
+                going = await board.until_next(WATCH_S)
+            return
+        from rich.live import Live
+
+        with Live(drawn(await board.read()), console=to, auto_refresh=False, screen=True) as live:
+            while await board.until_next(WATCH_S):
+                live.update(drawn(await board.read()), refresh=True)
+
+
+def _draws_blocks(encoding: str | None) -> bool:
+    """Whether what is written to can hold the signs that curves are made of."""
+    try:
+        "▁█".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def screen(status: Status) -> RenderableType:

@@ -138,6 +138,8 @@ class AdminSettings(Section):
     viewer_token: SecretStr | None = None
     #: The same, from a file.
     viewer_token_file: Path | None = None
+    #: A sentence at the top of the page and of `status --watch`, such as which installation this is.
+    notice: str = Field(default="", max_length=300)
 
 
 class MetricsSettings(Section):

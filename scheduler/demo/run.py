@@ -13,13 +13,17 @@ import click
 import httpx
 
 from scheduler.config.load import load_settings
+from scheduler.demo import history
 from scheduler.demo.content import make_content
 from scheduler.demo.origin import SampleOrigin
 from scheduler.demo.stage import BUCKET, Stage
 from scheduler.demo.steps import STEPS
 from scheduler.demo.system import DemoFailed, System, fresh_directory, port_or_free
+from scheduler.demo.visitors import visits
 from scheduler.machine.embedded import resolve_running
 from workers.errors import FerrymanError, described
+from workers.ledger.history import History
+from workers.ledger.ledger import Ledger
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ ADMIN_PORT = 8081
 
 async def run_demo(root: Path, *, leave: bool, stop: asyncio.Event) -> int:
     """Run the demo in `root`; `leave` ends it after the summary, else it stays up until `stop`."""
-    began = time.monotonic()
+    began, now = time.monotonic(), time.time()
     fresh_directory(root)
     click.echo("Ferryman demo: a sample origin, an embedded store and broker, real worker processes.")
     samples = make_content(root / "origin")
@@ -43,16 +47,19 @@ async def run_demo(root: Path, *, leave: bool, stop: asyncio.Event) -> int:
     await origin.start()
     click.echo(f"  sample origin at {origin.url}: {len(samples)} files, {size / 1e6:.0f} MB")
     system = System(root, gateway=port_or_free(GATEWAY_PORT), admin=port_or_free(ADMIN_PORT))
-    system.write_config({"buckets": {BUCKET: {"rules": [{"origins": [origin.url]}]}}})
+    system.write_config(
+        {"buckets": {BUCKET: {"rules": [{"origins": [origin.url]}]}}}, notice=history.notice(now)
+    )
     try:
         async with system:
             click.echo(f"  ferryman up after {time.monotonic() - began:.1f} s; its output is in {system.log}")
+            await _write_history(system, now)
             code = await _show(system, origin, samples, stop)
             if not stop.is_set():
                 _say_where(system, code)
                 if not leave:
-                    click.echo("Ctrl-C ends the demo.")
-                    await stop.wait()
+                    click.echo("Ctrl-C ends the demo. Until then somebody asks for a few pages a second.")
+                    await visits(system, [*samples], stop)
         ended = await system.stop()
         if ended != 0:
             click.echo(f"FAILED: `ferryman up` ended with {ended}:\n{system.tail()}", err=True)
@@ -63,6 +70,15 @@ async def run_demo(root: Path, *, leave: bool, stop: asyncio.Event) -> int:
     finally:
         await origin.stop()
     return code
+
+
+async def _write_history(system: System, began: float) -> None:
+    """What the page draws before this demo began; it says there that it is made up."""
+    ledger = Ledger.open(resolve_running(load_settings(system.config, env={})).broker)
+    try:
+        await history.write(History(ledger.redis, namespace=ledger.namespace), began)
+    finally:
+        await ledger.close()
 
 
 async def _show(system: System, origin: SampleOrigin, samples: dict[str, Sample], stop: asyncio.Event) -> int:

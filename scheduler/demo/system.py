@@ -64,13 +64,13 @@ class System:
             return None
         return str(found["client_access_key_id"]), str(found["client_secret_access_key"])
 
-    def write_config(self, sections: dict[str, Any]) -> None:
-        """Write config.yaml: these sections, and our own addresses."""
+    def write_config(self, sections: dict[str, Any], *, notice: str = "") -> None:
+        """Write config.yaml: these sections, our own addresses, and what the page says at its top."""
         gateway, admin = self._ports
         document = {
             "data_dir": str(self.data_dir),
             "gateway": {"listen": f"127.0.0.1:{gateway}"},
-            "admin": {"listen": f"127.0.0.1:{admin}"},
+            "admin": {"listen": f"127.0.0.1:{admin}", "notice": notice},
             **sections,
         }
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

@@ -9,6 +9,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from scheduler.config.settings import Settings
 from scheduler.front import stats as stats_module
 from scheduler.front.admin.dashboard import board as board_module
 from scheduler.front.admin.dashboard.board import FRESH_S, Board
@@ -106,6 +107,7 @@ class Sources:
     """What a board reads, over one fake server."""
 
     def __init__(self, server: FakeServer) -> None:
+        self.settings = Settings.model_validate({"admin": {"notice": "Staging"}})
         self.redis = FakeAsyncRedis(server=server, decode_responses=True)
         self.ledger = Ledger(self.redis)
 
@@ -139,6 +141,7 @@ async def shared(monkeypatch):
 async def test_a_hundred_who_look_at_once_cost_one_reading(shared):
     readings = await asyncio.gather(*(shared.board.read() for _ in range(100)))
     assert shared.reads == 1
+    assert readings[0].glance.notice == "Staging"
     assert len({id(one) for one in readings}) == 1
     shared.now += FRESH_S / 2
     await shared.board.read()

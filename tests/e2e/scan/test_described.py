@@ -88,6 +88,8 @@ async def test_every_answer_is_as_the_document_says(idle_fleet, asked):
     await asked("GET", "/v1/scans", by="/v1/scans")
     await asked("GET", "/v1/scans/s", by="/v1/scans/{name}")
     await asked("GET", "/v1/scans/nobody", 404, by="/v1/scans/{name}")
+    await asked("GET", "/v1/scans/s/keys?term=failed", by="/v1/scans/{name}/keys")
+    await asked("GET", "/v1/scans/s/keys?term=x", 400, by="/v1/scans/{name}/keys")
     await asked("POST", "/v1/scans/s/pause", 202, by="/v1/scans/{name}/{order}")
 
     found = await asked("GET", "/v1/failures?limit=5", by="/v1/failures")

@@ -57,6 +57,7 @@ class Board:
     ) -> None:
         """`stop` ends the streams of open pages."""
         self._sources = sources
+        self._notice = sources.settings.admin.notice
         self._stop = stop or asyncio.Event()
         self._clock = clock
         self._history = History(sources.redis, namespace=sources.ledger.namespace)
@@ -102,7 +103,7 @@ class Board:
                 known = self._reading
                 return Reading(status=known.status, glance=known.glance, stale=described(error))
             minutes, hours = [], []
-        return Reading(status=status, glance=glance(status, minutes, hours))
+        return Reading(status=status, glance=glance(status, minutes, hours, notice=self._notice))
 
     # ------------------------------------------------------------ the minute's sample
     def start_sampling(self) -> None:

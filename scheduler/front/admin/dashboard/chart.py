@@ -29,12 +29,12 @@ def lines(
     rows: Sequence[Line],
     *,
     title: str,
-    labels: Sequence[str] = (),
+    labels: Sequence[tuple[float, str]] = (),
     width: int = 640,
     height: int = 180,
     written: Callable[[float], str] = plain_number,
 ) -> str:
-    """Lines over one another, from zero, with the highest value and the `labels` of the time below."""
+    """Lines over one another, from zero; below them `labels`, as (share of the width, text)."""
     top = _round_up(max((v for row in rows for v in row.values if v is not None), default=0.0))
     left, right, above, below = 52, 8, 8, 20 if labels else 6
     wide, high = width - left - right, height - above - below
@@ -45,9 +45,11 @@ def lines(
         grid.append(
             f'<text class="scale" x="{left - 6}" y="{y + 4:.1f}">{escape(written(top * share))}</text>'
         )
-    for at, label in enumerate(labels):
-        x = left + wide * at / max(1, len(labels) - 1)
-        anchor = "start" if at == 0 else "end" if at == len(labels) - 1 else "middle"
+    for share, label in labels:
+        x = left + wide * share
+        anchor = "start" if share < 0.1 else "end" if share > 0.9 else "middle"
+        if anchor == "middle":
+            grid.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{above}" y2="{above + high}"/>')
         grid.append(f'<text class="time {anchor}" x="{x:.1f}" y="{height - 5}">{escape(label)}</text>')
     drawn = "".join(
         f'<path class="line {escape(row.kind)}" d="{_path(row.values, top, left, above, wide, high)}">'
@@ -103,7 +105,10 @@ def _path(
         x = left + wide * at / max(1, len(values) - 1)
         y = above + high * (1 - (value / top if top > 0 else 0.0))
         parts.append(f"{pen}{x:.1f} {y:.1f}")
+        alone = pen == "M" and (at + 1 == len(values) or values[at + 1] is None)
         pen = "L"
+        if alone:  # a dot, or nothing would be seen of it
+            parts.append("h0.1")
     return "".join(parts)
 
 
@@ -114,8 +119,8 @@ def _svg(width: int, height: int, title: str, inside: str, *, small: bool = Fals
 
 
 def _round_up(value: float) -> float:
-    """The next number that a scale ends with: 1, 2 or 5 times a power of ten."""
+    """The next number that a scale ends with: one digit times a power of ten, that can be halved."""
     if value <= 0:
         return 1.0
     power = 10.0 ** (len(str(int(value))) - 1) if value >= 1 else 1.0
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+    return next(step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * power >= value)

@@ -78,6 +78,8 @@ class Glance:
 
     #: Unix time in seconds at which all of it was read.
     at: float
+    #: What whoever set this up wants said, such as which installation it is (`admin.notice`).
+    notice: str
     headline: str
     #: What to do first, in order; empty when nothing is.
     advice: tuple[str, ...]
@@ -100,7 +102,7 @@ class Glance:
     hours: tuple[Sample, ...] = field(repr=False)
 
 
-def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample]) -> Glance:
+def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample], *, notice: str = "") -> Glance:
     """The first screen of a status and the samples of the last two days and of the last month."""
     moved = moved_of(status)
     failures = sum(status.failures.values())
@@ -110,6 +112,7 @@ def glance(status: Status, minutes: Sequence[Sample], hours: Sequence[Sample]) -
     objects_per_s, bytes_per_s = _rates(minutes)
     return Glance(
         at=status.at,
+        notice=notice,
         headline=_headline(status, moved, failures, hours, ends_at),
         advice=tuple(_advice(status, failures)),
         moved=moved,

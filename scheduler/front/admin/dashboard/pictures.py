@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.front.admin.dashboard.glance import Glance
+    from workers.ledger.history import Sample
 
 
 #: Origins on the first screen; the room has all.
@@ -34,6 +35,7 @@ def pictures(glance: Glance) -> dict[str, Any]:
                 curves.hits(day),
                 curves.misses(day),
                 "Answers a minute by the store and with an origin, last 24 hours",
+                labels=_ends(glance.at, day),
             )
         ),
         "month": _drawn(
@@ -43,6 +45,7 @@ def pictures(glance: Glance) -> dict[str, Any]:
                 "Answers an hour by the store and with an origin, last 30 days"
                 + (", with the fitted decay of the misses" if fitted else ""),
                 fitted,
+                labels=_with_future(glance.at, month),
             )
         ),
         "moved_bar": _drawn(
@@ -100,6 +103,8 @@ def _miss_curve(
     misses: Sequence[float | None],
     title: str,
     fitted: Sequence[float | None] = (),
+    *,
+    labels: Sequence[tuple[float, str]] = (),
 ) -> str:
     rows = [
         chart.Line(name="by the store", kind="store", values=hits),
@@ -110,7 +115,25 @@ def _miss_curve(
         top = max((v for row in rows for v in row.values if v is not None), default=0.0)
         shown = [None if value is None or value > top else value for value in fitted]
         rows.append(chart.Line(name="fitted decay of the misses", kind="fit", values=shown))
-    return chart.lines(rows, title=title)
+    return chart.lines(rows, title=title, labels=labels)
+
+
+def _ends(now: float, samples: Sequence[Sample | None]) -> list[tuple[float, str]]:
+    """How long ago it begins, and now: nobody's zone is needed for that."""
+    first = next((one.at for one in samples if one is not None), None)
+    return [] if first is None else [(0.0, f"{duration(now - first)} ago"), (1.0, "now")]
+
+
+def _with_future(now: float, hours: Sequence[Sample | None]) -> list[tuple[float, str]]:
+    """The same of hours behind which there is room for what is to come."""
+    ends = _ends(now, hours)
+    known = len(hours) - next((at for at, one in enumerate(reversed(hours)) if one is not None), 0)
+    ahead = len(hours) - known
+    if not ends or ahead < 2:
+        return ends
+    at = (known - 1) / (len(hours) - 1)
+    middle = [(at, "now")] if 0.15 < at < 0.85 else []
+    return [ends[0], *middle, (1.0, f"in {duration(ahead * 3600)}")]
 
 
 def _spark(

@@ -164,6 +164,31 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
         answers={200: Answer(about="its report", type=shapes.ScanReport, example=_SCAN)},
         refusals={404: "there is no scan of that name"},
     ),
+    ("GET", "/v1/scans/{name}/keys"): Operation(
+        summary="The keys behind the counts of a scan, and what its last verification found",
+        parameters=(
+            Parameter(
+                name="term",
+                about="`absent`, `differs`, `excluded`, `skipped`, `failed`, `unread`; of a verification "
+                "`missing`, `size`, `digest`, `bytes`, `drift`, `unreadable`, `absent_at_origin`; "
+                "none: all of a scan's",
+                repeated=True,
+            ),
+            Parameter(name="limit", about="keys of the answer, 100 unless said, 10000 at most", type=int),
+        ),
+        answers={
+            200: Answer(
+                about="the keys",
+                type=shapes.ScanKeys,
+                example={
+                    "name": "archive",
+                    "keys": [{"term": "absent", "key": "img/gone.png", "reason": "404"}],
+                    "more": False,
+                },
+            )
+        },
+        refusals={400: "a term or the limit is none of these", 404: "there is no scan of that name"},
+    ),
     ("POST", "/v1/scans/{name}/{order}"): Operation(
         summary="Order a scan to `pause`, `resume` or `cancel`",
         answers={

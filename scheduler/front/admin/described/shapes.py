@@ -170,6 +170,22 @@ class ScanReport(Shape):
     prefixes: dict[str, Account]
 
 
+class ScanKey(Shape):
+    """One key behind a count of a scan."""
+
+    term: str
+    key: str
+    reason: str
+
+
+class ScanKeys(Shape):
+    """Keys of some terms; `more` when the limit left some out."""
+
+    name: str
+    keys: list[ScanKey]
+    more: bool
+
+
 class ScanOrdered(Shape):
     """The order was taken down; the coordinator obeys it within seconds."""
 

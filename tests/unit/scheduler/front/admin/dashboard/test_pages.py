@@ -65,14 +65,14 @@ class Failures:
                 yield row
 
 
-async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf"):
+async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf", reading=None):
     room = next(room for room in ROOMS if room.path == path)
     services = SimpleNamespace(
         settings=SimpleNamespace(buckets={"site": None}, broker=SimpleNamespace(namespace="t")),
         redis=fakeredis.FakeAsyncRedis(decode_responses=True),
         ledger=SimpleNamespace(failures=Failures(failures)),
     )
-    reading = Reading(status=status, glance=glance(status, samples, samples))
+    reading = reading or Reading(status=status, glance=glance(status, samples, samples))
 
     class Board:
         async def read(self):
@@ -172,6 +172,50 @@ def test_a_line_is_drawn_to_scale_with_gaps_and_says_what_it_is():
     (x0, y0), (_, y1), (x3, y3) = points
     assert (x0, x3) == (52, 152)
     assert y1 == pytest.approx((y0 + y3) / 2)
+
+
+def test_a_value_between_gaps_is_a_dot_and_labels_stand_where_they_belong():
+    svg = chart.lines(
+        [chart.Line(name="a", kind="store", values=[None, 3, None, 1, 2])],
+        title="t", labels=[(0.0, "2 h ago"), (0.5, "now"), (1.0, "in 2 h")], width=160,
+    )  # fmt: skip
+    root = ET.fromstring(svg)
+    path = next(one for one in root if one.tag == "path").attrib["d"]
+    assert path.count("h0.1") == 1
+    labels = {one.text: one.attrib["class"] for one in root if "time" in one.attrib.get("class", "")}
+    assert labels == {"2 h ago": "time start", "now": "time middle", "in 2 h": "time end"}
+
+
+async def test_the_first_screen_has_latencies_queues_origins_and_the_decay_with_what_is_to_come():
+    hours = [
+        Sample(at=int(NOW) // 3600 * 3600 - 3600 * back, hits=500, origin=2**back) for back in range(9, 0, -1)
+    ]
+    minutes = [
+        Sample(
+            at=int(NOW) // 60 * 60 - 60 * back, hits=10, origin=back, waiting={"hot": 3},
+            first_bytes={"hit": {"9": 95, "40": 5}, "miss": {"30": 2}}, origins={"b.example": (4, 0.1, 0.8)},
+        )
+        for back in range(120, 0, -1)
+    ]  # fmt: skip
+    origins = (
+        OriginOverview(host="a.example", state=State.WELL, answers=60, in_flight=30, concurrency=40),
+        OriginOverview(host="b.example", state=State.HALF_OPEN, answers=20, p50_s=0.1, p99_s=0.8),
+    )
+    status = Status(at=NOW, workers=1, queues=full().queues, origins=origins)
+    reading = Reading(status=status, glance=glance(status, minutes, hours))
+    page = await drawn("/", status, reading=reading)
+    rows = {row.kind: row for row in reading.glance.first_bytes}
+    assert (rows["hit"].answers, rows["miss"].answers) == (1500, 30)
+    assert rows["hit"].p50_s < 0.01 < rows["miss"].p50_s < 1 < rows["hit"].p99_s
+    assert page.index("b.example") < page.index("a.example"), "who is not well stands first"
+    assert "half open · 25" in page
+    assert "75% of the budget of a.example in use" in page
+    assert "First byte of b.example, p99, last 3 hours: at most 800" in page
+    assert "First byte of a hit, p99" in page
+    assert "Messages waiting in lane hot" in page
+    assert "with the fitted decay of the misses" in page
+    assert 'class="line fit"' in page
+    assert ">now</text>" in page
 
 
 def test_a_bar_shows_parts_by_their_share_and_nothing_as_empty():
