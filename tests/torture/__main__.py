@@ -1,0 +1,124 @@
+"""`make faults`: random faults under load, judged by an oracle; a failure says how to have it again.
+
+make faults                                    three minutes, a new seed
+make faults HOURS=8 SEED=7                     in runs of five minutes, seeds 7, 8, 9 …
+make faults REPLAY=faults-7.json               the same faults again, and then with fewer of them
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torture.plants import PLANTS, planted
+from torture.run import Result, Run
+from torture.schedule import Fault, Kind, from_json, make_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Seconds of load in one run; what is longer is cut into several.
+RUN_S = 300.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until the time is over or something is wrong: 0, or 1."""
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=180.0, help="of load, all runs together")
+    parser.add_argument("--hours", type=float, help="the same in hours")
+    parser.add_argument("--seed", type=int, help="of the first run; the next ones count up")
+    parser.add_argument("--without", action="append", default=[], choices=[*Kind], help="kinds to leave out")
+    parser.add_argument(
+        "--spare", action="append", default=[], help="a target, or a server and its cables, to leave alone"
+    )
+    parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug to put in, to see that it is found")
+    parser.add_argument("--replay", type=Path, help="the faults of an earlier run, then fewer of them")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of runs that were well, too")
+    given = parser.parse_args(arguments)
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # its servers are meant to break off
+    if given.replay is not None:
+        return _replay(given.replay)
+    seconds = given.seconds if given.hours is None else given.hours * 3600
+    seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
+    ends = time.monotonic() + seconds
+    while True:
+        left = ends - time.monotonic()
+        length = min(RUN_S, max(left, 20.0))
+        faults = make_schedule(seed, seconds=length, without=frozenset(map(Kind, given.without)))
+        faults = tuple(fault for fault in faults if not {*fault.target.split(">")} & {*given.spare})
+        result, root = _run(seed, length, faults, plant=given.plant)
+        _say(result)
+        if result.violations:
+            file = Path(f"faults-{seed}.json")
+            _write(file, result)
+            print(f"logs of all parts: {root}\nreplay: make faults REPLAY={file}", flush=True)
+            return 1
+        if not given.keep:
+            shutil.rmtree(root, ignore_errors=True)
+        seed += 1
+        if ends - time.monotonic() < 30:
+            return 0
+
+
+def _run(
+    seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None = None
+) -> tuple[Result, Path]:
+    root = Path(tempfile.mkdtemp(prefix="faults-"))
+    tree = None if plant is None else planted(plant, root / "tree")
+    print(
+        f"seed {seed}: {len(faults)} faults in {seconds:.0f} s{f', planted: {plant}' if plant else ''}",
+        flush=True,
+    )
+    return Run(root, seed=seed, seconds=seconds, faults=faults, tree=tree)(), root
+
+
+def _replay(file: Path) -> int:
+    """The same faults, then halves of them for as long as it still goes wrong."""
+    found = json.loads(file.read_text())
+    faults, parts = from_json(found["faults"]), 2
+    result, root = _run(found["seed"], found["seconds"], faults)
+    _say(result)
+    if not result.violations:
+        print("it did not go wrong this time: the system's own timing is not part of the seed")
+        shutil.rmtree(root, ignore_errors=True)
+        return 0
+    while len(faults) > 1 and parts <= len(faults):
+        size = -(-len(faults) // parts)
+        for start in range(0, len(faults), size):
+            fewer = faults[:start] + faults[start + size :]
+            shutil.rmtree(root, ignore_errors=True)
+            result, root = _run(found["seed"], found["seconds"], fewer)
+            if result.violations:
+                faults, parts = fewer, max(2, parts - 1)
+                break
+        else:
+            parts *= 2
+    print("needed for it:", *faults, sep="\n  ")
+    _write(file.with_suffix(".fewer.json"), result)
+    return 1
+
+
+def _write(file: Path, result: Result) -> None:
+    rows = [fault.to_json() for fault in result.faults]
+    file.write_text(json.dumps({"seed": result.seed, "seconds": result.seconds, "faults": rows}, indent=1))
+
+
+def _say(result: Result) -> None:
+    seen = ", ".join(f"{name} {number}" for name, number in result.answers.most_common(12))
+    print(f"  {result.objects} objects; listed: {dict(result.failures)}; judged in {result.settled_s:.0f} s")
+    print(f"  clients saw: {seen}", flush=True)
+    if result.violations:
+        print("the last events:", *result.events, sep="\n  ")
+        print(f"VIOLATED, seed {result.seed}:", *result.violations[:20], sep="\n  ", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

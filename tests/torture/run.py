@@ -1,0 +1,228 @@
+"""One run: the load begins, the faults come by their schedule, all is mended, and everything is judged.
+
+Owns what each kind of fault does to the system and how it is taken back. Prints nothing; see `__main__`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import redis
+
+from torture.checks import Look, judge_contents, judge_scan, settle
+from torture.clients import make_clients
+from torture.content import N_FLUX
+from torture.oracle import Oracle
+from torture.schedule import PARTS, SERVERS, Fault, Kind
+from torture.system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: Events that a report shows.
+_SHOWN = 200
+_ORIGIN_KINDS = {Kind.ORIGIN_STATUS, Kind.ORIGIN_CUT, Kind.ORIGIN_STALL, Kind.ORIGIN_LIE}
+_CABLE_KINDS = {Kind.CUT, Kind.STALL, Kind.MUTE, Kind.BURST, Kind.SLOW}
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a run."""
+
+    seed: int
+    seconds: float
+    faults: tuple[Fault, ...]
+    violations: list[str] = field(default_factory=list)
+    #: The last events in order, as text.
+    events: list[str] = field(default_factory=list)
+    #: What clients saw, and how much was moved.
+    answers: Counter[str] = field(default_factory=Counter)
+    objects: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    settled_s: float = 0.0
+
+
+class Run:
+    """Hits a system by a schedule; `faults` may be fewer than the seed makes."""
+
+    def __init__(
+        self, root: Path, *, seed: int, seconds: float, faults: Sequence[Fault], tree: Path | None = None
+    ) -> None:
+        self._oracle = Oracle()
+        self._system = System(root, self._oracle, seed=seed, tree=tree)
+        self._result = Result(seed=seed, seconds=seconds, faults=tuple(faults))
+        self._events: deque[str] = deque(maxlen=_SHOWN)
+        self._began = 0.0
+        #: Taken back at: what to do.
+        self._due: list[tuple[float, Fault]] = []
+        #: Parts that a fault holds down.
+        self._down: Counter[str] = Counter()
+
+    def __call__(self) -> Result:
+        """Run it to its end."""
+        with self._system as system:
+            clients = make_clients(system, seed=self._result.seed)
+            self._began = time.monotonic()
+            for client in clients:
+                client.start()
+            try:
+                self._hit()
+            finally:
+                for client in clients:
+                    client.stop()
+                for client in clients:
+                    client.join(60)
+                self._mend()
+            for client in clients:
+                self._result.answers.update(client.answers)
+            self._judge()
+        self._result.violations = self._oracle.violations
+        self._result.events = list(self._events)
+        return self._result
+
+    # ------------------------------------------------------------------ faults
+
+    def _hit(self) -> None:
+        waiting = deque(self._result.faults)
+        while (now := time.monotonic() - self._began) < self._result.seconds:
+            while waiting and waiting[0].at_s <= now:
+                fault = waiting.popleft()
+                self._say(f"{fault}")
+                self._begin(fault)
+                self._due.append((fault.at_s + fault.for_s, fault))
+            for at_s, fault in sorted(self._due, key=lambda row: row[0]):
+                if at_s <= now:
+                    self._due.remove((at_s, fault))
+                    self._end(fault)
+            self._revive()
+            if self._oracle.violations:
+                return
+            time.sleep(0.05)
+
+    def _begin(self, fault: Fault) -> None:
+        system, target = self._system, fault.target
+        match fault.kind:
+            case Kind.KILL:
+                self._down[target] += 1
+                system.signal(target, signal.SIGKILL)
+            case Kind.TERMINATE:
+                self._down[target] += 1
+                system.terminate(target)
+            case Kind.FREEZE:
+                system.signal(target, signal.SIGSTOP)
+            case Kind.POWER_CUT:
+                threading.Thread(target=self._cut_power, args=(fault.for_s,), daemon=True).start()
+            case Kind.TWICE | Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
+                self._at_redis(fault)
+            case Kind.CHANGE:
+                for n in range(0, N_FLUX, 3):
+                    self._oracle.changed(f"flux/{(n + int(fault.at_s)) % N_FLUX}")
+            case Kind.ROTATE:
+                system.rotate()
+            case Kind.DISK_FULL:
+                if not system.fill_disk():
+                    self._say("  no small disk here: left out")
+            case kind if kind in _ORIGIN_KINDS:
+                system.origins[target].fault = kind
+            case kind if kind in _CABLE_KINDS:
+                system.cables[target].breaks(kind)
+
+    def _end(self, fault: Fault) -> None:
+        system, target = self._system, fault.target
+        match fault.kind:
+            case Kind.KILL | Kind.TERMINATE:
+                self._down[target] -= 1
+            case Kind.FREEZE:
+                system.signal(target, signal.SIGCONT)
+            case Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
+                self._redis_is_well()
+            case Kind.DISK_FULL:
+                system.free_disk()
+            case kind if kind in _ORIGIN_KINDS:
+                system.origins[target].fault = None
+            case kind if kind in _CABLE_KINDS:
+                system.cables[target].breaks(None)
+
+    def _revive(self) -> None:
+        """Whatever does not run and is not held down is started again, as an init system would."""
+        for name in (*SERVERS, *PARTS):
+            if self._down[name] <= 0 and not self._system.runs(name):
+                self._system.start(name)
+
+    def _cut_power(self, seconds: float) -> None:
+        self._down["redis"] += 1
+        try:
+            since = self._system.power_cut(seconds)
+            # What was promised or deleted meanwhile is forgotten; docs/reliability.md says so of `everysec`.
+            self._oracle.forgotten(since)
+        finally:
+            self._down["redis"] -= 1
+
+    def _at_redis(self, fault: Fault) -> None:
+        try:
+            client = self._system.direct_redis(0)
+            match fault.kind:
+                case Kind.REDIS_FULL:
+                    client.config_set("maxmemory", "1mb")
+                case Kind.REDIS_READ_ONLY:
+                    client.config_set("min-replicas-to-write", "1")
+                case _:
+                    self._twice(client)
+        except redis.RedisError as error:
+            self._say(f"  not done: {error}")
+
+    def _twice(self, client: redis.Redis) -> None:
+        """Each waiting message is put on its lane once more, as a broker that delivers at least once may."""
+        for lane in ("hot", "cold"):
+            for name in client.hkeys(f"ferryman:{lane}.msgs"):
+                client.rpush(f"ferryman:{lane}", name)
+
+    def _redis_is_well(self) -> None:
+        try:
+            client = self._system.direct_redis(0)
+            client.config_set("maxmemory", "0")
+            client.config_set("min-replicas-to-write", "0")
+        except redis.RedisError as error:
+            self._say(f"  not taken back: {error}")
+
+    def _mend(self) -> None:
+        """All is well from now on."""
+        system = self._system
+        for cable in system.cables.values():
+            cable.breaks(None)
+        for origin in system.origins.values():
+            origin.fault = None
+        for name in (*SERVERS, *PARTS):
+            system.signal(name, signal.SIGCONT)
+        system.free_disk()
+        self._down.clear()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self._revive()
+            self._redis_is_well()
+            time.sleep(0.2)
+            if all(system.runs(name) for name in (*SERVERS, *PARTS)):
+                break
+        self._say("all is mended")
+
+    # ------------------------------------------------------------------ judgement
+
+    def _judge(self) -> None:
+        look, started = Look(self._system), time.monotonic()
+        if not self._oracle.violations:
+            settle(self._system, look)
+            judge_contents(self._system, look)
+            judge_scan(self._system, look)
+            judge_contents(self._system, look)
+        self._result.settled_s = time.monotonic() - started
+        self._result.objects = len(look.contents())
+        self._result.failures = Counter(look.failures().values())
+
+    def _say(self, text: str) -> None:
+        self._events.append(f"{time.monotonic() - self._began:8.2f}  {text}")

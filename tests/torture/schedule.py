@@ -1,0 +1,120 @@
+"""What breaks, when and for how long: a schedule that one seed makes. PURE.
+
+Owns the kinds of faults and how they are drawn. Every minute begins with some seconds of calm, so that work
+gets on; faults overlap otherwise.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+#: Parts of the system, in the order in which they are started.
+SERVERS: Final = ("redis", "store")
+PARTS: Final = ("front-a", "front-b", "hot", "cold", "consumer")
+ORIGINS: Final = ("origin-1", "origin-2")
+LINKS: Final = tuple(f"{part}>{server}" for part in PARTS for server in SERVERS)
+
+#: Seconds without a new fault at the start of each minute.
+CALM_S: Final = 8.0
+#: Mean seconds between two faults.
+_MEAN_S: Final = 2.5
+
+
+class Kind(StrEnum):
+    """What can happen."""
+
+    KILL = "kill"
+    TERMINATE = "terminate"
+    FREEZE = "freeze"
+    #: A link: every connection is reset, new ones are refused.
+    CUT = "cut"
+    #: A link: bytes stand still.
+    STALL = "stall"
+    #: A link: requests arrive, answers do not.
+    MUTE = "mute"
+    #: A link to the store: 503 without the store having been asked.
+    BURST = "burst"
+    #: A link: each piece is late.
+    SLOW = "slow"
+    #: Redis: over its memory, read-only, or back on what it had a second before.
+    REDIS_FULL = "redis-full"
+    REDIS_READ_ONLY = "redis-read-only"
+    POWER_CUT = "power-cut"
+    #: Redis: messages that wait are there twice.
+    TWICE = "twice"
+    #: An origin: 503, a body that ends early, none at all, wrong bytes of the right length under a digest.
+    ORIGIN_STATUS = "origin-status"
+    ORIGIN_CUT = "origin-cut"
+    ORIGIN_STALL = "origin-stall"
+    ORIGIN_LIE = "origin-lie"
+    #: Objects of the origin that change get their next content.
+    CHANGE = "change"
+    ROTATE = "rotate"
+    DISK_FULL = "disk-full"
+
+
+#: Kind, its weight, what it may hit, and the seconds that it lasts (least, most).
+_DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]] = (
+    (Kind.KILL, 10, PARTS, (0.1, 4.0)),
+    (Kind.KILL, 5, SERVERS, (0.1, 3.0)),
+    (Kind.TERMINATE, 4, PARTS, (0.1, 3.0)),
+    (Kind.FREEZE, 5, PARTS, (0.5, 20.0)),
+    (Kind.FREEZE, 3, SERVERS, (0.5, 8.0)),
+    (Kind.CUT, 7, LINKS, (0.2, 6.0)),
+    (Kind.STALL, 4, LINKS, (0.5, 8.0)),
+    (Kind.MUTE, 7, LINKS, (0.2, 3.0)),
+    (Kind.SLOW, 3, LINKS, (1.0, 6.0)),
+    (Kind.BURST, 4, tuple(link for link in LINKS if link.endswith(">store")), (0.3, 3.0)),
+    (Kind.REDIS_FULL, 2, ("redis",), (0.5, 4.0)),
+    (Kind.REDIS_READ_ONLY, 2, ("redis",), (0.5, 4.0)),
+    (Kind.POWER_CUT, 2, ("redis",), (0.5, 2.0)),
+    (Kind.TWICE, 5, ("redis",), (0.0, 0.0)),
+    (Kind.ORIGIN_STATUS, 4, ORIGINS, (0.3, 4.0)),
+    (Kind.ORIGIN_CUT, 5, ORIGINS, (0.3, 4.0)),
+    (Kind.ORIGIN_STALL, 2, ORIGINS, (0.3, 4.0)),
+    (Kind.ORIGIN_LIE, 4, ORIGINS, (0.3, 4.0)),
+    (Kind.CHANGE, 6, ("origins",), (0.0, 0.0)),
+    (Kind.ROTATE, 4, ("log",), (0.0, 0.0)),
+    (Kind.DISK_FULL, 2, ("disk",), (0.5, 5.0)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault."""
+
+    #: Seconds since the load began, and for how long it lasts.
+    at_s: float
+    for_s: float
+    kind: Kind
+    target: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file that replays it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.at_s:8.2f} s  {self.kind} {self.target} for {self.for_s:.2f} s"
+
+
+def make_schedule(seed: int, *, seconds: float, without: frozenset[Kind] = frozenset()) -> tuple[Fault, ...]:
+    """The faults of a run, by time. The same seed gives the same ones; `without` leaves kinds out."""
+    chance = random.Random(f"schedule {seed}")
+    drawn = [row for row in _DRAWN if row[0] not in without]
+    faults: list[Fault] = []
+    at_s = CALM_S
+    while at_s < seconds:
+        kind, _, targets, (least, most) = chance.choices(drawn, weights=[row[1] for row in drawn])[0]
+        target, for_s = chance.choice(targets), chance.uniform(least, most)
+        if at_s % 60.0 >= CALM_S:
+            faults.append(Fault(at_s=round(at_s, 2), for_s=round(for_s, 2), kind=kind, target=target))
+        at_s += chance.expovariate(1 / _MEAN_S)
+    return tuple(faults)
+
+
+def from_json(rows: list[dict[str, Any]]) -> tuple[Fault, ...]:
+    """The faults of a file."""
+    return tuple(Fault(**{**row, "kind": Kind(row["kind"])}) for row in rows)

@@ -1,0 +1,310 @@
+"""The whole system as real processes on this machine, with a cable between any two that talk.
+
+Owns how each part is started, hit and started again. The store's key looks like one that Ferryman generated:
+it makes all cables lead to one and the same store in its eyes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import redis
+import yaml
+
+from support.installation import ferryman, plain_environment
+from support.processes import free_ports
+from support.store.seaweed import weed_arguments
+from support.valkey import valkey_arguments
+from torture.network import Cable, Loop
+from torture.origins import OldServer
+from torture.schedule import LINKS, ORIGINS, PARTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torture.oracle import Oracle
+
+ACCESS_KEY: Final = "FM0123456789ABCDEF01"
+SECRET_KEY: Final = "torture-secret-of-the-store"
+TOKEN: Final = "torture-token-of-the-admin-side"
+BUCKET: Final = "site"
+#: What each origin may be asked for at once.
+BUDGET: Final = 12
+#: Bytes of the disk that holds data_dir, where it can be mounted.
+_DISK_BYTES: Final = 256 << 20
+
+
+class System:
+    """All parts; use as a context. `tree` is where the code that runs is taken from; None: from here."""
+
+    def __init__(self, root: Path, oracle: Oracle, *, seed: int, tree: Path | None = None) -> None:
+        self.root = root
+        self.oracle = oracle
+        self.loop = Loop()
+        self.origins: dict[str, OldServer] = {}
+        self.cables: dict[str, Cable] = {}
+        self.log = root / "access.log"
+        self.data = root / "data"
+        self._seed = seed
+        self._tree = tree
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._rotations = 0
+        self._disk = False
+        redis_port, *store_ports, self.gateway_a, self.gateway_b, self.admin_a, self.admin_b = free_ports(17)
+        self._redis_port, self._store_ports = redis_port, store_ports
+
+    # ------------------------------------------------------------------ start and end
+
+    def __enter__(self) -> Self:
+        for name in ("redis", "store", "data"):
+            (self.root / name).mkdir(parents=True)
+        self.log.touch()
+        self._mount()
+        self.loop.run(self._lay())
+        self._configure()
+        for name in ("redis", "store"):
+            self.start(name)
+        self._until_ready(lambda: bool(self.direct_redis(0).ping()), "redis")
+        self._until_ready(self._store_answers, "store")
+        for name in PARTS:
+            self.start(name)
+        for port in (self.admin_a, self.admin_b):
+            self._until_ready(lambda port=port: self.ask(port, "/readyz")[0] == 200, f"front at {port}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+        self.loop.stop()
+        if self._disk:
+            subprocess.run(["umount", "-l", self.data], check=True)
+
+    def _mount(self) -> None:
+        """A small disk for what the parts keep; where that is not allowed, this fault is left out."""
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", self.data],
+            check=False, capture_output=True,
+        )  # fmt: skip
+        self._disk = made.returncode == 0
+
+    async def _lay(self) -> None:
+        ports = {"redis": self._redis_port, "store": self._store_ports[0]}
+        for link in LINKS:
+            cable = Cable(link, ("127.0.0.1", ports[link.partition(">")[2]]))
+            await cable.lay()
+            self.cables[link] = cable
+        for name in ORIGINS:
+            self.origins[name] = OldServer(name, self.oracle, seed=self._seed)
+            await self.origins[name].start()
+
+    def _configure(self) -> None:
+        first, second = (f"127.0.0.1:{self.origins[name].port}" for name in ORIGINS)
+        rules: list[dict[str, Any]] = [
+            {
+                "name": "standby",
+                "type": "mirror",
+                "when": {"prefix": "pub/"},
+                "request": {"protocol": "http"},
+                "origin": {"hosts": [{"host": first, "standbys": [second]}]},
+                "store": {"check_md5": "stream"},
+            },
+            {
+                "name": "weighted",
+                "type": "mirror",
+                "request": {"protocol": "http"},
+                "origin": {"hosts": [{"host": first, "weight": 2}, {"host": second}]},
+                "store": {"check_md5": "stream"},
+            },
+        ]
+        settings: dict[str, Any] = {
+            "data_dir": str(self.data),
+            "gateway": {
+                "access_keys": [
+                    {"id": "app", "secret": "app-secret", "may": ["read", "list", "write", "delete"]}
+                ],
+                "herd_wait_s": 3,
+                "client_stall_s": 10,
+                "lookup_s": 5,
+            },
+            "admin": {"token": TOKEN},
+            "store": {
+                "access_key_id": ACCESS_KEY,
+                "secret_access_key": SECRET_KEY,
+                "read_timeout_s": 8,
+                "connect_timeout_s": 2,
+                "max_retries": 2,
+            },
+            "broker": {"heartbeat_timeout_s": 6},
+            "origin": {"budgets": {"default": {"concurrency": BUDGET}}},
+            "limits": {"drain_s": 2, "memory_bytes": 64 << 20},
+            "buckets": {BUCKET: {"rules": rules}},
+            "consume": [{"path": str(self.log), "format": "combined", "bucket": BUCKET, "start": "start"}],
+            "scans": {BUCKET: {"bucket": BUCKET, "inventory": {"manifest": str(self.root / "keys.txt")}}},
+            "log": {"format": "json"},
+        }
+        (self.root / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    # ------------------------------------------------------------------ processes
+
+    def start(self, name: str) -> None:
+        """Start a part or server that does not run."""
+        if name in self._processes and self._processes[name].poll() is None:
+            return
+        command, environment = self._command(name)
+        with (self.root / f"{name}.log").open("ab") as out:
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
+                cwd=self.root, start_new_session=True,
+            )  # fmt: skip
+
+    def environment(self, part: str | None = None) -> dict[str, str]:
+        """Of a process of ours; without a part its ways are never broken."""
+        plain = plain_environment()
+        ports = {"redis": self._redis_port, "store": self._store_ports[0]}
+        if part is not None:
+            ports = {server: self.cables[f"{part}>{server}"].port for server in ports}
+        if self._tree is not None:
+            plain["PYTHONPATH"] = str(self._tree)
+        return plain | {
+            "FERRYMAN_CONFIG": str(self.root / "config.yaml"),
+            "FERRYMAN_STORE__ENDPOINT": f"http://127.0.0.1:{ports['store']}",
+            "FERRYMAN_BROKER__URL": f"redis://127.0.0.1:{ports['redis']}/0",
+        }
+
+    def _command(self, name: str) -> tuple[list[str], dict[str, str]]:
+        if name == "redis":
+            arguments = valkey_arguments(self.root / "redis", self._redis_port, appendfsync="always")
+            return arguments, dict(os.environ)
+        if name == "store":
+            keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+            return weed_arguments(self.root / "store", self._store_ports), {
+                **os.environ, **keys, "GOMEMLIMIT": "512MiB", "TMPDIR": str(self.root),
+            }  # fmt: skip
+        arguments = {
+            "front-a": _front(self.gateway_a, self.admin_a),
+            "front-b": _front(self.gateway_b, self.admin_b),
+            "hot": ["worker", "--lane", "hot", "--processes", "1"],
+            "cold": ["worker", "--lane", "cold", "--processes", "1"],
+            "consumer": ["consume"],
+        }[name]
+        return ferryman(*arguments), self.environment(name)
+
+    def command(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours over ways that never break."""
+        return subprocess.run(
+            ferryman(*arguments), env=self.environment(), cwd=self.root, check=False,
+            capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def signal(self, name: str, number: int) -> None:
+        """To the part and all its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._processes[name].pid, number)
+
+    def terminate(self, name: str) -> None:
+        """As an orderly stop: to the parent only, which ends its children."""
+        self._processes[name].terminate()
+
+    def gone(self, name: str, timeout_s: float = 40.0) -> bool:
+        """Whether it ends in time."""
+        try:
+            self._processes[name].wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def runs(self, name: str) -> bool:
+        """Whether it has not ended."""
+        return self._processes[name].poll() is None
+
+    # ------------------------------------------------------------------ what else can be hit
+
+    def direct_redis(self, database: int) -> redis.Redis:
+        """Past all cables."""
+        return redis.Redis(port=self._redis_port, db=database, socket_timeout=5, socket_connect_timeout=5)
+
+    def power_cut(self, seconds: float) -> float:
+        """Redis comes back with what it had `seconds` ago; the time of that."""
+        kept, place = self.root / "redis.kept", self.root / "redis" / "appendonlydir"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(place, kept)
+        at = time.monotonic()
+        time.sleep(seconds)
+        self.signal("redis", signal.SIGKILL)
+        self.gone("redis")
+        shutil.rmtree(place)
+        shutil.move(kept, place)
+        self.start("redis")
+        return at
+
+    def rotate(self) -> None:
+        """As logrotate's `create`: the file moves away, a new one takes its name."""
+        self._rotations += 1
+        self.log.rename(self.log.with_name(f"access.log.{self._rotations}"))
+        self.log.touch()
+
+    def fill_disk(self) -> bool:
+        """Write until nothing fits; False where there is no small disk."""
+        if not self._disk:
+            return False
+        with contextlib.suppress(OSError), (self.data / "ballast").open("wb") as file:
+            while True:
+                file.write(bytes(1 << 20))
+                file.flush()
+        return True
+
+    def free_disk(self) -> None:
+        """Take that back."""
+        (self.data / "ballast").unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------ questions
+
+    def ask(self, port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The admin side; -1 when nobody answers."""
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, b""
+        except OSError:
+            return -1, b""
+
+    @property
+    def store_endpoint(self) -> str:
+        """Past all cables."""
+        return f"http://127.0.0.1:{self._store_ports[0]}"
+
+    def _store_answers(self) -> bool:
+        try:
+            urllib.request.urlopen(self.store_endpoint, timeout=1).close()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code == 403
+        return True
+
+    def _until_ready(self, ready: Any, what: str) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError, redis.RedisError):
+                if ready():
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} is not ready; see {self.root}")
+            time.sleep(0.1)
+
+
+def _front(gateway: int, admin: int) -> list[str]:
+    return ["front", "--gateway-listen", f"127.0.0.1:{gateway}", "--admin-listen", f"127.0.0.1:{admin}"]
