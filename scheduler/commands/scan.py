@@ -95,6 +95,11 @@ def command() -> None:
 @click.option(
     "--allow-empty", is_flag=True, help="An inventory without any key is meant, and may open the gate."
 )
+@click.option(
+    "--reverse",
+    is_flag=True,
+    help="The other way: bring what the store has and the origin lacks, or has older (origin.write_back).",
+)
 @click.option("--wait", is_flag=True, help="Stay, show progress, and end with the scan's result.")
 @config_option
 @json_option

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from scheduler.machine.embedded import store_identity
 from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import ACTIVE, progress_of
+from scheduler.scan.reverse import ReverseCoordinator
 from scheduler.scan.run import Coordinator
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account, not_to_be_continued
 from workers.background import end
@@ -65,6 +66,8 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
         names = ("bucket", "inventory", "prefix", "allow_empty", "max_absent")
         merged = {name: getattr(known, name) for name in names}
     merged |= {key: value for key, value in given.items() if value is not None}
+    if merged.get("reverse"):
+        merged["inventory"] = {}
     try:
         options = _OPTIONS.validate_python(merged)
     except ValidationError as error:
@@ -76,7 +79,10 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
     if options.bucket not in settings.buckets:
         known_buckets = ", ".join(sorted(settings.buckets)) or "none"
         problems.append(f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}")
-    if len([source for source in options.inventory if source in SOURCES]) != 1:
+    if options.reverse:
+        if given.get("inventory"):
+            problems.append(f"scan {name}: reverse: the store is the inventory, so none can be given")
+    elif len([source for source in options.inventory if source in SOURCES]) != 1:
         found = ", ".join(map(repr, options.inventory)) or "nothing"
         problems.append(
             f"scan {name}: inventory: exactly one of {', '.join(sorted(SOURCES))} is expected, found {found}"
@@ -233,7 +239,8 @@ class ScanService:
         state = await self.states.get(name)
         if state is None or state.phase not in ACTIVE:
             return False
-        return await Coordinator(self._services, self.states, state, directory=self._directory).run()
+        kind = ReverseCoordinator if state.options.reverse else Coordinator
+        return await kind(self._services, self.states, state, directory=self._directory).run()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run scans that have no coordinator, until `stop`; another process goes on with them."""

@@ -98,6 +98,8 @@ class ScanOptions:
     max_absent: float = MAX_ABSENT
     #: An inventory without any key is meant, and may open the gate.
     allow_empty: bool = False
+    #: The other way: what the store has and the origin lacks is brought back (`scheduler.scan.reverse`).
+    reverse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,6 +246,18 @@ class Back:
             pending=int(pending), failed=max(0, int(pending) - int(due)), lag_s=max(0.0, round(lag_s, 3))
         )
 
+    async def progress(self, bucket: str, keys: Sequence[str]) -> list[Literal["pending", "done", "failed"]]:
+        """What became of keys that were noted, in their order."""
+        found: list[Literal["pending", "done", "failed"]] = []
+        for some in _chunks(keys):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._name("keys", bucket), list(some))
+                pipe.zmscore(self._name("due", bucket), list(some))
+                records, due = await pipe.execute()
+            for record, at in zip(records, due, strict=True):
+                found.append("done" if record is None else "failed" if at is None else "pending")
+        return found
+
     async def is_pending(self, bucket: str, key: str) -> bool:
         """Whether the origin may lack the key's last write."""
         return bool(await self._redis.hexists(self._name("keys", bucket), key))

@@ -96,8 +96,12 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         ),
         Condition(
             name="scan_complete",
-            ok=state.phase == "done" and not state.options.dry_run and not empty and not moved,
+            ok=state.phase == "done"
+            and not (state.options.dry_run or state.options.reverse)
+            and not empty
+            and not moved,
             evidence=f"phase {state.phase}{', a dry run' if state.options.dry_run else ''}"
+            + (", a reverse scan, which proves nothing of the store" if state.options.reverse else "")
             + (f": {state.error}" if state.error else "")
             + f"; {keys}"
             + (f"; {moved}" if moved else ""),
