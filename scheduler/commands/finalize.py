@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import re
 import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -20,16 +19,13 @@ from scheduler.commands.command_line import (
     say,
 )
 from scheduler.commands.rules_in_force import note_other_rules
+from scheduler.scan.gate.period import quiet_period_s
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.config.settings import Settings
     from scheduler.runtime import Services
-
-#: What the per-minute records (`workers.ledger.minutes`) can prove, with a day to spare.
-LONGEST_QUIET_S = 7 * 86_400.0
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Period(click.ParamType[float]):
@@ -41,13 +37,10 @@ class Period(click.ParamType[float]):
         """Seconds of the text."""
         if isinstance(value, (int, float)):
             return float(value)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
-        if found is None:
-            self.fail(f"{value!r} is not a number with s, m, h or d, for example 24h", param, ctx)
-        seconds = float(found[1]) * _UNITS[found[2]]
-        if seconds > LONGEST_QUIET_S:
-            self.fail(f"{value!r} is longer than 7d: misses are on record for 8 days", param, ctx)
-        return seconds
+        try:
+            return quiet_period_s(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command("finalize")

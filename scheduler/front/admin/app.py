@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
 from scheduler.config.admin_token import token_of, viewer_token_of
-from scheduler.front.admin import back, events, failures, metrics, rules, scans
+from scheduler.front.admin import back, events, failures, gate, metrics, rules, scans
 from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.described.document import openapi_route
 from scheduler.front.admin.guard import Guard, refusal
@@ -36,6 +37,7 @@ def make_app(services: Services, board: Board) -> ASGIApp:
         *rules.routes(services),
         *scans.routes(services),
         *failures.routes(services),
+        *gate.routes(services),
         *back.routes(services),
     ]
     app = Starlette(
@@ -59,8 +61,13 @@ def make_app(services: Services, board: Board) -> ASGIApp:
     )
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    seen = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+    visitor = request.scope.get("ferryman.visitor")
+    if error.status_code == 404 and seen and visitor is not None:
+        html = pages.missing_page(f"There is no page {request.url.path}.", visitor)
+        return HTMLResponse(html, status_code=404, headers={"cache-control": "no-store"})
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
     return refusal(
         error.status_code,

@@ -129,6 +129,7 @@ class Guard:
                     method=request.method,
                     path=request.url.path,
                     status=status,
+                    **scope.get("ferryman.change", {}),
                 )
 
     # ------------------------------------------------------------ who it is
@@ -282,6 +283,17 @@ def visitor_of(request: Request) -> Visitor:
     """Who asks; only behind the guard."""
     visitor: Visitor = request.scope["ferryman.visitor"]
     return visitor
+
+
+def note_change(request: Request, **what: object) -> None:
+    """Say what a change was about, for its line in the log beside who, method and path."""
+    request.scope["ferryman.change"] = {**request.scope.get("ferryman.change", {}), **what}
+
+
+def who_of(request: Request) -> str:
+    """Who asks for a change, for records that outlive the log: `admin, in a browser`, `admin, by token`."""
+    visitor = visitor_of(request)
+    return f"{visitor.name}, {'in a browser' if visitor.csrf else 'by token'}"
 
 
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

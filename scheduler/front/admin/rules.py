@@ -6,13 +6,15 @@ repository's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from scheduler.front.admin.guard import note_change
+from scheduler.front.admin.question import Question, WrongQuestion
 from scheduler.front.admin.refused import Refused, answering
 from scheduler.front.rules_api.vendor_xml import off_the_loop
 from scheduler.rules.cos import xml as cos_xml
@@ -20,9 +22,12 @@ from scheduler.rules.in_force.apply import read_options, require_api_owned
 from scheduler.rules.in_force.repository import OwnedByFile, UnknownVersion, VersionConflict
 from scheduler.rules.oss import xml as oss_xml
 from scheduler.rules.problems import DocumentError, NotExpressible
+from scheduler.rules.trying.difference import difference
+from scheduler.rules.trying.explain import explain
 from scheduler.rules.xml_tree import MAX_DOCUMENT_BYTES, BadXml
 from scheduler.rules.xml_tree import parse as parse_xml
 from scheduler.rules.yaml import document
+from workers.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,6 +70,8 @@ def routes(services: RuleServices) -> list[Route]:
         Route("/v1/rules/{bucket}", _answering(api.delete), methods=["DELETE"]),
         Route("/v1/rules/{bucket}/history", _answering(api.history), methods=["GET"]),
         Route("/v1/rules/{bucket}/rollback", _answering(api.rollback), methods=["POST"]),
+        Route("/v1/rules/{bucket}/difference", _answering(api.difference), methods=["GET"]),
+        Route("/v1/rules/{bucket}/explain", _answering(api.explain), methods=["GET"]),
     ]
 
 
@@ -119,17 +126,20 @@ class _RulesApi:
         return Response(write(ruleset), media_type=media_type, headers=_tag(ruleset.version))
 
     async def put(self, request: Request) -> Response:
-        """Replace a set by a JSON, YAML, COS or OSS document; `?dry_run=true` only reads it.
+        """Replace a set by a JSON, YAML, COS or OSS document; `?dry_run=true` only says what would change.
 
-        `If-Match: "<version>"` refuses the change when another one came between.
+        `If-Match: "<version>"` refuses the change when another one came between; a dry run tells the version.
         """
         bucket = self._bucket(request)
         expected = _if_match(request)
         options = read_options(self.services.settings, bucket, owner="api")
         ruleset, warnings = await off_the_loop(_read, await _body(request), options)
-        told = {"warnings": [warning.to_json() for warning in warnings]}
+        told: dict[str, Any] = {"warnings": [warning.to_json() for warning in warnings]}
         if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
-            return JSONResponse({"bucket": bucket, "valid": True, **document.to_data(ruleset), **told})
+            version, before = await self._in_force(bucket)
+            changes = difference_data(before, ruleset)
+            told |= {"valid": True, "version": version, "difference": changes}
+            return JSONResponse({"bucket": bucket, **document.to_data(ruleset), **told})
         require_api_owned(self.services.settings, bucket)
         replaced = await self.services.rules.replace(
             bucket,
@@ -141,6 +151,7 @@ class _RulesApi:
             website=ruleset.website,
             expected_version=expected,
         )
+        note_change(request, bucket=bucket, version=replaced.version, changed=replaced.changed)
         body = {"bucket": bucket, "version": replaced.version, "changed": replaced.changed, **told}
         return JSONResponse(body, headers=_tag(replaced.version))
 
@@ -155,6 +166,7 @@ class _RulesApi:
             how="DELETE /v1/rules",
             expected_version=_if_match(request),
         )
+        note_change(request, bucket=bucket, deleted=deleted)
         return JSONResponse({"bucket": bucket, "deleted": deleted})
 
     async def history(self, request: Request) -> Response:
@@ -169,9 +181,49 @@ class _RulesApi:
         require_api_owned(self.services.settings, bucket)
         version = await _version(request)
         replaced = await self.services.rules.rollback(bucket, version, who=_who(request))
+        note_change(request, bucket=bucket, version=replaced.version, back_to=version)
         return JSONResponse(
             {"bucket": bucket, "version": replaced.version, "changed": replaced.changed, "from": version}
         )
+
+    async def difference(self, request: Request) -> Response:
+        """`?from=N&to=M`: what version M says otherwise than N; what is left out is the set in force."""
+        bucket = self._bucket(request)
+        old = await self._version_of(bucket, request.query_params.get("from", ""))
+        new = await self._version_of(bucket, request.query_params.get("to", ""))
+        told = {"bucket": bucket, "from": old[0], "to": new[0], **difference_data(old[1], new[1])}
+        return JSONResponse(told, headers=_NOT_STORED)
+
+    async def explain(self, request: Request) -> Response:
+        """`?key=&method=&status=&header=Name: value`: which rule answers, and why not the others."""
+        bucket = self._bucket(request)
+        ruleset = await self._asked_for(bucket, None)
+        try:
+            asked = Question.of(request.query_params)
+            found = explain(ruleset, bucket, asked.facts(), kind=asked.kind)
+        except WrongQuestion as error:
+            raise Refused(400, "bad_parameter", str(error), field=error.field) from error
+        return JSONResponse(asdict(found), headers=_NOT_STORED)
+
+    async def _in_force(self, bucket: str) -> tuple[int, RuleSet | None]:
+        """Version and set that a change would replace, 0 when there never was one.
+
+        Without Redis it is what this process has in memory.
+        """
+        try:
+            changes = await self.services.rules.history(bucket)
+        except BrokerUnavailable:
+            ruleset = self.services.rules.snapshot(bucket)
+            return (0, None) if ruleset is None else (ruleset.version, ruleset)
+        return (changes[0].version, changes[0].ruleset) if changes else (0, None)
+
+    async def _version_of(self, bucket: str, version: str) -> tuple[int, RuleSet | None]:
+        if not version:
+            return await self._in_force(bucket)
+        for change in await self.services.rules.history(bucket):
+            if str(change.version) == version:
+                return change.version, change.ruleset
+        raise UnknownVersion(f"bucket {bucket}: no version {version} in the history")
 
     def _bucket(self, request: Request) -> str:
         bucket: str = request.path_params["bucket"]
@@ -265,8 +317,16 @@ async def _version(request: Request) -> int:
     return version
 
 
+def difference_data(before: RuleSet | None, after: RuleSet | None) -> dict[str, Any]:
+    """What changes, as plain values."""
+    return asdict(difference(before, after))
+
+
 def _who(request: Request) -> str:
-    """`token`, with the name that the operator's command gives of itself."""
+    """`admin, in a browser`; or `token`, with the name that the operator's command gives of itself."""
+    visitor = request.scope.get("ferryman.visitor")
+    if visitor is not None and visitor.csrf:
+        return f"{visitor.name}, in a browser"
     actor = request.headers.get("x-ferryman-actor", "")[:_MAX_ACTOR_CHARS]
     shown = "".join(char for char in actor if char.isprintable() and char.isascii())
     return f"token ({shown})" if shown else "token"

@@ -1,3 +1,3 @@
-"""What would happen: one request explained, a log replayed against two rule sets. PURE."""
+"""What would happen: one request explained, a log replayed against two rule sets, a change shown. PURE."""
 
-__all__ = ["explain", "replay"]
+__all__ = ["difference", "explain", "replay"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from scheduler.front.admin.dashboard.board import FRESH_S
@@ -16,30 +17,34 @@ from scheduler.front.admin.dashboard.board import FRESH_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from starlette.requests import Request
-
     from scheduler.front.admin.dashboard.board import Board
 
 #: Seconds between two looks, and after which a quiet stream says that it lives.
 EVERY_S: Final = FRESH_S
 ALIVE_S: Final = 15.0
+#: Drawings that are kept for all who look; they are anew with every reading.
+_DRAWN: Final = 64
 
 
 def live(
     board: Board, draw: Callable[[str, Request], Awaitable[str | None]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The handler of `/live?room=/scans`; `draw` gives a room's inside, or None."""
-    drawn: dict[tuple[str, str], tuple[object, str]] = {}
+    """The handler of `/live?room=/scans?name=site`; `draw` gives the inside of such a room, or None."""
+    drawn: dict[tuple[str, str, bool], tuple[object, str]] = {}
 
     async def inside(room: str, request: Request) -> str | None:
         reading = await board.read()
-        who = request.scope["ferryman.visitor"].name
-        known = drawn.get((room, who))
+        visitor = request.scope["ferryman.visitor"]
+        who = (room, visitor.name, bool(visitor.csrf))
+        known = drawn.get(who)
         if known is not None and known[0] is reading:
             return known[1]
-        text = await draw(room, request)
+        path, _, query = room.partition("?")
+        text = await draw(path, Request({**request.scope, "path": path, "query_string": query.encode()}))
         if text is not None:
-            drawn[room, who] = (reading, text)
+            if len(drawn) >= _DRAWN:
+                drawn.clear()
+            drawn[who] = (reading, text)
         return text
 
     async def events(room: str, request: Request) -> AsyncIterator[str]:

@@ -7,11 +7,11 @@ Whatever a page changes, its script asks of `/v1/…`, so there is no route here
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from redis.exceptions import RedisError
@@ -21,12 +21,10 @@ from starlette.routing import Route
 from scheduler.config import quantity
 from scheduler.front.admin.dashboard.live import live
 from scheduler.front.admin.dashboard.pictures import pictures
-from scheduler.front.admin.dashboard.remedies import REMEDIES
+from scheduler.front.admin.dashboard.room import LastKnown, Missing, Room
+from scheduler.front.admin.dashboard.rooms import buckets, failures, gate, rules, scans
 from scheduler.front.admin.guard import STATIC_PREFIX, visitor_of
-from scheduler.scan.inventory.opening import SOURCES
-from scheduler.scan.names import TERMS, Names, first
-from scheduler.scan.state import ScanStates
-from workers.errors import FerrymanError, described
+from workers.errors import BrokerUnavailable, described
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,130 +32,81 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scheduler.front.admin.dashboard.board import Board
+    from scheduler.front.admin.guard import Visitor
     from scheduler.runtime import Services
 
-#: Rows of one page of failures or keys.
-PAGE: Final = 100
 #: The space of our own numbers.
 _NARROW: Final = "\u202f"
-_STATIC: Final = {"ferryman.css": "text/css", "ferryman.js": "text/javascript", "icon.svg": "image/svg+xml"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """One page: its path, its name in the navigation, and what its template is given besides the reading."""
-
-    path: str
-    name: str
-    template: str
-    more: Callable[[Services, Request], Awaitable[dict[str, Any]]] | None = None
-    #: Whether its `main` follows the state while it is open.
-    live: bool = True
-    #: Whether the navigation names it.
-    named: bool = True
-
-
-async def _failures(services: Services, request: Request) -> dict[str, Any]:
-    """The listed failures of one page: at most `PAGE` from the one asked for, never all in memory."""
-    bucket = request.query_params.get("bucket", "")
-    reason = request.query_params.get("reason", "")
-    prefix = request.query_params.get("prefix", "")
-    buckets = [bucket] if bucket in services.settings.buckets else sorted(services.settings.buckets)
-    rows: list[Any] = []
-    more = False
-    for name in buckets:
-        async for failure in services.ledger.failures.iterate(name, reason=reason):
-            if not failure.key.startswith(prefix):
-                continue
-            more = len(rows) == PAGE
-            if more:
-                break
-            rows.append(failure)
-        if more:
-            break
-    return {
-        "rows": rows,
-        "more": more,
-        "bucket": bucket,
-        "reason": reason,
-        "prefix": prefix,
-        "remedies": REMEDIES,
-    }
-
-
-async def _buckets(services: Services, request: Request) -> dict[str, Any]:
-    """One page of a bucket's listing, and the record of one object where a key is asked for."""
-    bucket = request.query_params.get("bucket", "")
-    prefix = request.query_params.get("prefix", "")
-    key = request.query_params.get("key", "")
-    found: dict[str, Any] = {"bucket": bucket, "prefix": prefix, "key": key, "objects": [], "more": False}
-    found["object"], found["problem"] = None, ""
-    if not bucket:
-        return found
-    if bucket not in services.settings.buckets:
-        found["problem"] = f"There is no bucket {bucket!r} in config.yaml."
-        return found
-    try:
-        if key:
-            found["object"] = await services.store.head(bucket, key)
-            return found
-        async for page in services.store.list(bucket, prefix):
-            shown = [one for one in page.objects if not one.key.startswith(".ferryman/")]
-            found["objects"], found["more"] = shown[:PAGE], len(shown) > PAGE or page.continuation is not None
-            break
-    except FerrymanError as error:
-        found["problem"] = described(error)
-    return found
-
-
-async def _scans(services: Services, request: Request) -> dict[str, Any]:
-    del request
-    return {"sources": sorted(SOURCES), "buckets": sorted(services.settings.buckets)}
-
-
-async def _scan_keys(services: Services, request: Request) -> dict[str, Any]:
-    """The first keys behind one term of a scan's account."""
-    name, term = request.query_params.get("name", ""), request.query_params.get("term", "")
-    given: dict[str, Any] = {"name": name, "term": term, "terms": TERMS, "rows": [], "more": False}
-    given["problem"] = ""
-    state = await ScanStates(services.redis, namespace=services.settings.broker.namespace).get(name)
-    if state is None:
-        return {**given, "problem": f"There is no scan {name!r}."}
-    if term not in TERMS:
-        return given
-    try:
-        found = [one async for one in first(Names(services, state).read([term]), PAGE + 1)]
-    except FerrymanError as error:
-        return {**given, "problem": described(error)}
-    return {**given, "rows": found[:PAGE], "more": len(found) > PAGE}
-
-
-async def _bucket_names(services: Services, request: Request) -> dict[str, Any]:
-    del request
-    return {"buckets": sorted(services.settings.buckets)}
+_STATIC: Final = {
+    "ferryman.css": "text/css",
+    "rooms.css": "text/css",
+    "ferryman.js": "text/javascript",
+    "rooms.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
 ROOMS: Final = (
     Room(path="/", name="Glance", template="glance.html"),
-    Room(path="/scans", name="Scans", template="scans.html", more=_scans),
-    Room(path="/scans/keys", name="Keys", template="keys.html", more=_scan_keys, live=False, named=False),
-    Room(path="/failures", name="Failures", template="failures.html", more=_failures, live=False),
+    Room(path="/scans", name="Scans", template="scans.html", more=scans.scans, nothing=scans.NOTHING),
+    Room(
+        path="/scans/keys",
+        name="Keys",
+        template="keys.html",
+        more=scans.scan_keys,
+        nothing=scans.NO_KEYS,
+        live=False,
+        named=False,
+    ),
+    Room(
+        path="/failures",
+        name="Failures",
+        template="failures.html",
+        more=failures.failures,
+        nothing=failures.NOTHING,
+        live=False,
+    ),
+    Room(path="/rules", name="Rules", template="rules.html", more=rules.rules, live=False),
     Room(path="/origins", name="Origins", template="origins.html"),
     Room(path="/logs", name="Logs", template="logs.html"),
-    Room(path="/buckets", name="Buckets", template="buckets.html", more=_buckets, live=False),
+    Room(path="/gate", name="Gate", template="gate.html", more=gate.gate, live=False),
+    Room(
+        path="/buckets",
+        name="Buckets",
+        template="buckets.html",
+        more=buckets.buckets,
+        nothing=buckets.NOTHING,
+        live=False,
+    ),
 )
+#: Rooms that show one thing each at `/room/name`, beside the parameter.
+_OF_ONE: Final = ("/scans", "/rules", "/gate", "/buckets")
 
 
 def routes(services: Services, board: Board) -> list[Route]:
     """The rooms, their live stream and the static files."""
+    known = LastKnown()
 
     def room_page(room: Room) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            return HTMLResponse(
-                await render(room, services, board, request), headers={"cache-control": "no-store"}
-            )
+            status = 200
+            try:
+                html = await render(room, services, board, request, known=known)
+            except Missing as missing:
+                status, html = 404, missing_page(str(missing), visitor_of(request), room)
+            return HTMLResponse(html, status_code=status, headers={"cache-control": "no-store"})
 
         return answer
+
+    async def inside(name: str, request: Request) -> str | None:
+        """What stands inside `main` of a room that follows the state; None for a room that does not."""
+        room = next((room for room in ROOMS if room.path == name and room.live), None)
+        if room is None:
+            return None
+        try:
+            return await render(room, services, board, request, known=known, layout="fragment.html")
+        except Missing:
+            return None
 
     async def static(request: Request) -> Response:
         name = request.path_params["name"]
@@ -171,33 +120,44 @@ def routes(services: Services, board: Board) -> list[Route]:
 
     return [
         *(Route(room.path, room_page(room), methods=["GET"]) for room in ROOMS),
-        Route(
-            "/live",
-            live(board, lambda name, request: _fragment(name, services, board, request)),
-            methods=["GET"],
+        *(
+            Route(f"{room.path}/{{name}}", room_page(room), methods=["GET"])
+            for room in ROOMS
+            if room.path in _OF_ONE
         ),
+        Route("/live", live(board, inside), methods=["GET"]),
         Route(f"{STATIC_PREFIX}{{name}}", static, methods=["GET"]),
     ]
 
 
-async def render(room: Room, services: Services, board: Board, request: Request) -> str:
-    """The whole page of a room."""
+async def render(
+    room: Room,
+    services: Services,
+    board: Board,
+    request: Request,
+    *,
+    known: LastKnown | None = None,
+    layout: str = "base.html",
+) -> str:
+    """A room, as a whole page or as what stands inside its `main`.
+
+    Raises:
+        Missing: what the address names does not exist.
+    """
+    given = await _given(room, services, board, request, known or LastKnown())
     return (
         _templates()
-        .get_template(room.template)
-        .render(**await _given(room, services, board, request), layout="base.html")
+        .get_template(room.template if given["readable"] else "away.html")
+        .render(**given, layout=layout)
     )
 
 
-async def _fragment(name: str, services: Services, board: Board, request: Request) -> str | None:
-    """What stands inside `main` of a room that follows the state; None for a room that does not."""
-    room = next((room for room in ROOMS if room.path == name and room.live), None)
-    if room is None:
-        return None
+def missing_page(message: str, visitor: Visitor, room: Room | None = None) -> str:
+    """The page that says that something is not there."""
     return (
         _templates()
-        .get_template(room.template)
-        .render(**await _given(room, services, board, request), layout="fragment.html")
+        .get_template("missing.html")
+        .render(rooms=ROOMS, here=room, visitor=visitor, message=message, address="", stale="")
     )
 
 
@@ -206,29 +166,47 @@ def login_page(problem: str, goes_to: str) -> str:
     return _templates().get_template("login.html").render(problem=problem, goes_to=goes_to)
 
 
-async def _given(room: Room, services: Services, board: Board, request: Request) -> dict[str, Any]:
+async def _given(
+    room: Room, services: Services, board: Board, request: Request, known: LastKnown
+) -> dict[str, Any]:
     reading = await board.read()
+    stale, stale_at = reading.stale, reading.status.at
     more: dict[str, Any] = {}
-    problem = ""
+    readable = True
     if room.more is not None:
+        path, query = request.url.path, request.url.query
         try:
             more = await room.more(services, request)
-        except (RedisError, OSError) as error:
-            problem = described(error)
-            more = {"rows": [], "more": False, "buckets": [], "sources": [], "remedies": REMEDIES}
-            more |= {"problem": ""}
-            more |= {"bucket": "", "reason": "", "prefix": "", "name": "", "term": "", "terms": TERMS}
+            known.keep(path, query, time.time(), more)
+        except (RedisError, OSError, BrokerUnavailable) as error:
+            stale = stale or described(error)
+            before = known.of(path, query)
+            if before is not None:
+                stale_at, more = before
+            readable = before is not None or bool(room.nothing)
+            more = {**room.nothing, **more}
     return {
         "rooms": ROOMS,
         "here": room,
+        "address": _address(room, request),
         "status": reading.status,
         "glance": reading.glance,
-        "stale": reading.stale or problem,
+        "stale": stale,
+        "stale_at": stale_at,
+        "readable": readable,
         "visitor": visitor_of(request),
         "now": time.time(),
         **(pictures(reading.glance) if room.path == "/" else {}),
         **more,
     }
+
+
+def _address(room: Room, request: Request) -> str:
+    """What of its address a page that stays open asks for again."""
+    query = request.url.query
+    if "name" in request.path_params:
+        query = urlencode({"name": request.path_params["name"]})
+    return f"{room.path}?{query}" if query else room.path
 
 
 @cache
@@ -246,6 +224,7 @@ def _templates() -> Environment:
         "duration": lambda value: "-" if value is None else quantity.duration(value),
         "iso": lambda value: datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds"),
         "visible": visible,
+        "shown": lambda text: "\n".join(visible(line) for line in str(text).split("\n")),
     }
     return environment
 

@@ -1,6 +1,6 @@
 """The tables: each `/v1` route under its method and path, as `Route` has them. PURE.
 
-Owns the words. One table a group of routes; `OPERATIONS` is all of them.
+Owns the words. One table a group of routes; `OPERATIONS` is all of them, with those of `rooms`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.front.admin.described import shapes
 from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
+from scheduler.front.admin.described.rooms import GATE, TRIALS
 from scheduler.front.admin.failures import Chosen, Waive
 from workers.ledger.failures import Failure
 
@@ -63,7 +64,7 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
     ("PUT", "/v1/rules/{bucket}"): Operation(
         summary="Replace the rules of a bucket by a JSON, YAML, COS or OSS document",
         parameters=(
-            Parameter(name="dry_run", about="`true`: only read the document", type=bool),
+            Parameter(name="dry_run", about="`true`: only say what would change", type=bool),
             _IF_MATCH,
         ),
         body=Body(
@@ -324,7 +325,14 @@ OTHERS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
 }  # fmt: skip
 
-OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {**RULES, **SCANS, **FAILURES, **OTHERS}
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    **RULES,
+    **TRIALS,
+    **SCANS,
+    **FAILURES,
+    **GATE,
+    **OTHERS,
+}
 #: What every route may answer besides, as status -> when.
 EVERYWHERE: Final = {
     401: "no token, or a wrong one",

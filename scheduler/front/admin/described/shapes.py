@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scheduler.rules.trying.difference import Difference, DifferenceLine
+from scheduler.scan.gate.quiet import Condition
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account, ScanOptions
 from workers.ledger.failures import Failure
@@ -74,10 +76,12 @@ class Problem(Shape):
 
 
 class RulesTried(BaseModel):
-    """What a document would put in force."""
+    """What a document would put in force, and what that changes of `version`, which is in force now."""
 
     bucket: str
     valid: Literal[True]
+    version: int
+    difference: Difference
     rules: list[dict[str, Any]]
     warnings: list[Problem]
 
@@ -132,6 +136,59 @@ class RulesRolledBack(Shape):
     version: int
     changed: bool
     from_: int = Field(alias="from")
+
+
+class RulesDiffer(Shape):
+    """What version `to` says otherwise than `from`: names of rules, and lines of the document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    bucket: str
+    from_: int = Field(alias="from")
+    to: int
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    reordered: bool
+    lines: list[DifferenceLine]
+
+
+class GateSeen(Shape):
+    """One look at the gate: it is open when no condition is shut that is more than a warning."""
+
+    open: bool
+    shut: int
+    conditions: list[Condition]
+    rules: list[str] = Field(description="those that passing the gate retires")
+    version: int
+
+
+class GateLooked(GateSeen):
+    """The same of one scan, with the quiet period in seconds."""
+
+    scan: str
+    bucket: str
+    quiet_s: float
+
+
+class GatePassed(GateSeen):
+    """What passing it did; `reports` are files and objects."""
+
+    retired: list[str]
+    report: str
+    reports: list[str]
+
+
+class RolledBack(Shape):
+    """Names of the rules that are in force again."""
+
+    rolled_back: list[str]
+
+
+class Reports(Shape):
+    """Names of reports, newest first."""
+
+    reports: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,17 +40,63 @@ function draw(main, html) {
 }
 
 // ---------------------------------------------------------------- asking for a change
-async function call(order, body) {
+async function call(order, body, more = {}) {
   const [method, path] = order.split(" ");
-  const headers = { "x-ferryman-csrf": csrf };
-  if (body !== undefined) headers["content-type"] = "application/json";
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const headers = { "x-ferryman-csrf": csrf, ...more };
+  if (body !== undefined && !headers["content-type"]) headers["content-type"] = "application/json";
+  const sent = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, body: sent });
+  } catch {
+    throw new Error("No connection: nothing was changed, as far as this page knows.");
+  }
   const text = await answer.text();
   let json = {};
   try { json = JSON.parse(text); } catch { json = {}; }
   if (answer.ok) return json;
   const error = json.error?.message ?? json.error ?? `${answer.status} ${answer.statusText}`;
-  throw new Error(typeof error === "string" ? error : JSON.stringify(error));
+  throw Object.assign(new Error(typeof error === "string" ? error : JSON.stringify(error)), {
+    wrong: json.fields ?? (json.error?.field ? { [json.error.field]: json.error.message } : {}),
+    problems: json.error?.problems ?? [],
+    more: json.error?.more ?? 0,
+  });
+}
+
+// What is wrong stands at the field, and what was typed stays.
+function mark(form, wrong) {
+  for (const field of form.querySelectorAll("[aria-invalid]")) {
+    field.removeAttribute("aria-invalid");
+    document.getElementById(`${field.id}-wrong`)?.remove();
+    field.removeAttribute("aria-describedby");
+  }
+  let first;
+  for (const [name, message] of Object.entries(wrong)) {
+    const field = [...form.elements].find((one) => one.name === name || one.dataset.field === name);
+    if (!field) continue;
+    const place = Object.assign(document.createElement("span"), { className: "error", id: `${field.id}-wrong` });
+    place.textContent = message;
+    field.after(place);
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", place.id);
+    first ??= field;
+  }
+  first?.focus();
+  return Boolean(first);
+}
+
+// Asks in a dialog before something is changed; `show` is where the difference is read.
+async function agreed(question, verb, shown) {
+  const dialog = document.getElementById("ask");
+  document.getElementById("ask-title").textContent = question;
+  document.getElementById("ask-yes").textContent = verb;
+  const place = document.getElementById("ask-shown");
+  place.hidden = !shown;
+  place.replaceChildren(...(shown ?? []));
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  return dialog.returnValue === "yes";
 }
 
 function fields(form) {
@@ -76,7 +122,8 @@ async function doing(button, work, place) {
   try {
     await work();
   } catch (error) {
-    if (place) { place.textContent = error.message; said.textContent = ""; } else { said.textContent = error.message; }
+    if (button.form && mark(button.form, error.wrong ?? {})) { if (place) place.textContent = ""; said.textContent = ""; }
+    else if (place) { place.textContent = error.message; said.textContent = ""; } else { said.textContent = error.message; }
   } finally {
     button.disabled = false;
   }
@@ -85,13 +132,17 @@ async function doing(button, work, place) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-call], button[data-chosen]");
   if (!button) return;
-  if (button.dataset.ask && !window.confirm(button.dataset.ask)) return;
-  const place = button.closest("form")?.querySelector(".error");
+  const place = button.closest("form")?.querySelector("p.error");
   if (button.dataset.call) {
     doing(button, async () => {
-      await call(button.dataset.call);
-      if (button.dataset.then) window.location.assign(button.dataset.then);
-      else tell(button.dataset.said ?? "Done.", place);
+      if (button.dataset.ask) {
+        const shown = button.dataset.show ? changes(await call(`GET ${button.dataset.show}`)) : undefined;
+        if (!await agreed(button.dataset.ask, button.textContent.replace(" …", ""), shown)) return;
+      }
+      await call(button.dataset.call, button.dataset.body ? JSON.parse(button.dataset.body) : undefined);
+      if (button.dataset.then) { window.location.assign(button.dataset.then); return; }
+      tell(button.dataset.said ?? "Done.", place);
+      if (button.hasAttribute("data-again")) again(button.dataset.said ?? "Done.");
     }, place);
     return;
   }
@@ -110,7 +161,7 @@ document.addEventListener("click", (event) => {
     }
     for (const [bucket, keys] of byBucket) await call(button.dataset.chosen, { bucket, keys, ...more });
     tell(button.dataset.said, place);
-    window.setTimeout(() => window.location.reload(), 800);
+    again(button.dataset.said);
   }, place);
 });
 
@@ -121,14 +172,31 @@ document.addEventListener("submit", (event) => {
     return;
   }
   event.preventDefault();
-  const place = form.querySelector(".error");
+  const place = form.querySelector("p.error");
   doing(event.submitter ?? form.querySelector("button"), async () => {
-    await call(form.dataset.call, fields(form));
+    const answer = await call(form.dataset.call, fields(form));
+    mark(form, {});
     tell(form.dataset.said ?? "Done.", place);
-    form.reset();
+    form.dispatchEvent(new CustomEvent("answered", { detail: answer }));
+    if (form.hasAttribute("data-again")) again(form.dataset.said ?? "Done.");
+    else if (!form.hasAttribute("data-stays")) form.reset();
   }, place);
 });
 
+// Loads the room anew, and says there what was done.
+function again(what) {
+  try { window.sessionStorage.setItem("said", what); } catch { said.textContent = what; }
+  window.location.reload();
+}
+
+function saidBefore() {
+  try {
+    said.textContent = window.sessionStorage.getItem("said") ?? "";
+    window.sessionStorage.removeItem("said");
+  } catch { said.textContent = ""; }
+}
+
 times(document);
+saidBefore();
 const main = document.querySelector("main[data-live]");
 if (main) follow(main);

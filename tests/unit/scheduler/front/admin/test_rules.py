@@ -193,3 +193,71 @@ async def test_an_origin_that_came_by_the_api_may_not_be_private_b11(client):
     refused = await client.put("/v1/rules/site", json=private)
     assert refused.status_code == 400
     assert refused.json()["error"]["problems"][0]["kind"] == "unsafe_origin"
+
+
+async def test_a_dry_run_says_what_would_change_against_which_version_and_changes_nothing(client):
+    first = await client.put("/v1/rules/site", json=RULES)
+    other = {"rules": [{"prefix": "img/", "origins": ["https://new.example.com"]}]}
+    told = (await client.put("/v1/rules/site?dry_run=true", json=other)).json()
+    assert (told["valid"], told["version"]) == (True, first.json()["version"])
+    assert told["difference"]["changed"] == ["rule-1"]
+    lines = [(line["sign"], line["text"].strip()) for line in told["difference"]["lines"]]
+    assert ("-", "- host: old.example.com") in lines
+    assert ("+", "- host: new.example.com") in lines
+    assert (await client.get("/v1/rules/site")).json()["version"] == first.json()["version"]
+    raced = await client.put("/v1/rules/site", json=other, headers={"if-match": '"0"'})
+    assert error_of(raced) == (412, "version_conflict")
+
+
+async def test_versions_of_the_history_are_compared_with_each_other_and_with_what_is_in_force(client):
+    versions = []
+    for name in ("a", "b", "c"):
+        document = {"rules": [{"name": name, "prefix": f"{name}/", "origins": ["https://old.example.com"]}]}
+        versions.append((await client.put("/v1/rules/site", json=document)).json()["version"])
+    a, b, c = versions
+    found = (await client.get(f"/v1/rules/site/difference?from={a}&to={b}")).json()
+    assert (found["from"], found["to"], found["added"], found["removed"]) == (a, b, ["b"], ["a"])
+    back = (await client.get(f"/v1/rules/site/difference?to={a}")).json()
+    assert (back["from"], back["to"], back["added"], back["removed"]) == (c, a, ["a"], ["c"])
+    assert error_of(await client.get("/v1/rules/site/difference?to=99")) == (404, "unknown_version")
+
+
+async def test_a_request_is_explained_with_the_reasons_of_the_rules_that_do_not_answer(client):
+    document = {
+        "rules": [
+            {
+                "name": "png",
+                "when": {"prefix": "img/", "suffix": ".png"},
+                "origins": ["https://a.example.com"],
+            },
+            {"name": "all", "origins": ["https://b.example.com"]},
+        ]
+    }
+    assert (await client.put("/v1/rules/site", json=document)).status_code == 200
+    found = (await client.get("/v1/rules/site/explain", params={"key": "img/50% off é.jpg"})).json()
+    assert (found["rule"], found["key"]) == ("all", "img/50% off é.jpg")
+    assert [(rule["name"], rule["verdict"], rule["reasons"]) for rule in found["rules"]] == [
+        ("png", "not_matched", ["suffix"]),
+        ("all", "matched", []),
+    ]
+    assert found["url"] == "https://b.example.com/img/50%25%20off%20%C3%A9.jpg"
+    put = (await client.get("/v1/rules/site/explain", params={"key": "a.png", "method": "put"})).json()
+    assert (put["action"], put["refused"]) == ("none", "method")
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({}, "key"),
+        ({"key": "k" * 1025}, "key"),
+        ({"key": "k", "status": "abc"}, "status"),
+        ({"key": "k", "status": "99"}, "status"),
+        ({"key": "k", "method": "GE T"}, "method"),
+        ({"key": "k", "header": "no colon"}, "header"),
+    ],
+)
+async def test_a_question_that_cannot_be_read_names_its_field(client, params, field):
+    await client.put("/v1/rules/site", json=RULES)
+    answer = await client.get("/v1/rules/site/explain", params=params)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field

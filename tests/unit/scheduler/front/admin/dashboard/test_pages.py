@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
 import fakeredis
@@ -15,9 +17,12 @@ from starlette.requests import Request
 from scheduler.front.admin.dashboard import chart
 from scheduler.front.admin.dashboard.board import Reading
 from scheduler.front.admin.dashboard.glance import glance
-from scheduler.front.admin.dashboard.pages import ROOMS, render, visible
+from scheduler.front.admin.dashboard.pages import ROOMS, missing_page, render, visible
 from scheduler.front.admin.dashboard.remedies import REMEDIES
-from scheduler.front.admin.guard import Visitor
+from scheduler.front.admin.dashboard.room import Missing
+from scheduler.front.admin.guard import Visitor, visitor_of
+from scheduler.rules.in_force.repository import RulesRepository
+from scheduler.rules.yaml import document
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account
 from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
@@ -65,12 +70,19 @@ class Failures:
                 yield row
 
 
-async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf", reading=None):
+async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf", reading=None, rulesets=()):
     room = next(room for room in ROOMS if room.path == path)
+    redis = fakeredis.FakeAsyncRedis(decode_responses=True)
+    repository = RulesRepository(redis)
+    for version, rules in enumerate(rulesets):
+        await repository.replace("site", rules, owner="api", who=EVIL, how=f"{EVIL}{version}")
     services = SimpleNamespace(
-        settings=SimpleNamespace(buckets={"site": None}, broker=SimpleNamespace(namespace="t")),
-        redis=fakeredis.FakeAsyncRedis(decode_responses=True),
+        settings=SimpleNamespace(
+            buckets={"site": None}, broker=SimpleNamespace(namespace="ferryman"), data_dir=Path("/nowhere")
+        ),
         ledger=SimpleNamespace(failures=Failures(failures)),
+        redis=redis,
+        rules=repository,
     )
     reading = reading or Reading(status=status, glance=glance(status, samples, samples))
 
@@ -82,7 +94,21 @@ async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf",
         {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": [],
          "ferryman.visitor": Visitor(name="admin", csrf=csrf)}
     )  # fmt: skip
-    return await render(room, services, Board(), request)
+    try:
+        return await render(room, services, Board(), request)
+    except Missing as missing:
+        return missing_page(str(missing), visitor_of(request), room)
+
+
+def evil_rules(prefix):
+    """A set whose every text from outside is markup."""
+    text = "rules:\n  - {prefix: img/, origins: [https://old.example.com]}\n"
+    (rule,) = document.parse(text)[0].rules
+    when = replace(rule.when, prefix=prefix, suffix=EVIL)
+    group = rule.origin.hosts[0]
+    host = replace(group.primary, host=f"{EVIL}.example.com")
+    origin = replace(rule.origin, hosts=(replace(group, primary=host),))
+    return (replace(rule, name=EVIL, when=when, origin=origin),)
 
 
 class Outline(HTMLParser):
@@ -101,18 +127,21 @@ class Outline(HTMLParser):
 async def test_no_value_from_outside_becomes_markup_or_an_invisible_sign(path, csrf):
     evil = Failure(bucket=EVIL, key=EVIL, reason=EVIL, message=EVIL, rule=EVIL,
                    attempts=(Attempt(origin=EVIL, error=EVIL),), last_at=NOW)  # fmt: skip
-    page = await drawn(
-        path, full(), failures=[evil], csrf=csrf, query=f"name={quote(EVIL)}&term={quote(EVIL)}"
-    )
+    query = f"name={quote(EVIL)}&term={quote(EVIL)}" if path == "/scans/keys" else ""
+    if path in {"/rules", "/gate"}:
+        query = urlencode({"to": 2, "key": EVIL, "header": EVIL, "status": EVIL, "quiet": EVIL})
+    rulesets = (evil_rules(EVIL), evil_rules(f"{EVIL}2"))
+    page = await drawn(path, full(), failures=[evil], csrf=csrf, query=query, rulesets=rulesets)
     outline = Outline()
     outline.feed(page)
     scripts = [attrs for tag, attrs in outline.elements if tag == "script"]
-    assert scripts == [{"src": "/static/ferryman.js", "defer": None}]
+    assert scripts == [{"src": f"/static/{name}.js", "defer": None} for name in ("ferryman", "rooms")]
     assert not any(
         name.startswith("on") or name == "style" for _, attrs in outline.elements for name in attrs
     )
     assert {attrs.get("src") for tag, attrs in outline.elements if tag == "img"} == {"/static/icon.svg"}
-    texts = re.sub(r'(value|data-bucket)="[^"]*"', "", page)  # what a form sends back must be the key itself
+    # What a form sends back must be the key itself.
+    texts = re.sub(r'(value|data-bucket)="[^"]*"|<textarea[^>]*>.*?</textarea>', "", page, flags=re.DOTALL)
     assert "\u202e" not in texts
     assert "\x1b" not in texts
 

@@ -1,0 +1,143 @@
+"""The tables of what the page's rooms do besides: explaining, comparing, the gate, reports. PURE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from scheduler.front.admin.described import shapes
+from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
+from scheduler.front.admin.gate import BackOrder, PassOrder
+from scheduler.rules.trying.explain import Explanation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_SCAN = "there is no scan of that name"
+_DIFFERENCE: Final = {
+    "bucket": "site", "from": 2, "to": 3, "added": ["all"], "removed": [], "changed": [], "reordered": False,
+    "lines": [{"sign": "+", "text": "- name: all"}],
+}  # fmt: skip
+_EXPLAINED: Final = {
+    "bucket": "site", "key": "img/a.png", "method": "GET", "status": 404,
+    "rules": [{"name": "all", "priority": None, "type": "mirror", "verdict": "matched", "reasons": []}],
+    "rule": "all", "action": "mirror", "url": "https://old.example.com/img/a.png",
+}  # fmt: skip
+_SEEN: Final = {
+    "open": False,
+    "shut": 1,
+    "conditions": [
+        {
+            "name": "verify_clean",
+            "ok": False,
+            "evidence": "this scan was not verified",
+            "remedy": "ferryman verify archive --sample 1000",
+            "warning": False,
+        }
+    ],
+    "rules": ["all"],
+    "version": 3,
+}
+_REPORT: Final = "archive-20261128T070000Z"
+
+TRIALS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/rules/{bucket}/difference"): Operation(
+        summary="What one version of a bucket's rules says otherwise than another",
+        parameters=(
+            Parameter(name="from", about="a version of the history; left out: what is in force", type=int),
+            Parameter(name="to", about="the same", type=int),
+        ),
+        answers={200: Answer(about="the difference", type=shapes.RulesDiffer, example=_DIFFERENCE)},
+        refusals={404: "no such bucket or version"},
+    ),
+    ("GET", "/v1/rules/{bucket}/explain"): Operation(
+        summary="Which rule answers for a request, why the others do not, and what is done",
+        parameters=(
+            Parameter(name="key", about="the object's key, decoded", required=True),
+            Parameter(name="method", about="GET unless said"),
+            Parameter(name="status", about="what the store answers, 404 unless said", type=int),
+            Parameter(name="header", about="a header of the client, `Name: value`", repeated=True),
+            Parameter(name="host", about="the client's Host"),
+            Parameter(name="query", about="the client's query"),
+            Parameter(name="queued", about="`true`: as a queued pull, not as a request", type=bool),
+        ),
+        answers={200: Answer(about="the account of it", type=Explanation, example=_EXPLAINED)},
+        refusals={400: "a parameter is wrong: `field` names it", 404: "no such bucket, or it has no rules"},
+    ),
+}
+
+GATE: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/gate/{scan}"): Operation(
+        summary="Each condition of the gate for a scan, with its evidence",
+        parameters=(Parameter(name="quiet", about="such as 90s, 30m, 24h (unless said) or 7d"),),
+        answers={
+            200: Answer(
+                about="the conditions",
+                type=shapes.GateLooked,
+                example={**_SEEN, "scan": "archive", "bucket": "site", "quiet_s": 86400.0},
+            )
+        },
+        refusals={400: "the quiet period is none", 404: _NO_SCAN},
+    ),
+    ("POST", "/v1/gate/{scan}/finalize"): Operation(
+        summary="Retire the rules when the gate is open, and write the report",
+        body=Body(
+            about="`confirm` is the scan's name; `override` is the reason for passing a gate that is shut",
+            type=PassOrder,
+            example={"confirm": "archive", "quiet": "24h"},
+        ),
+        answers={
+            200: Answer(
+                about="what was done",
+                type=shapes.GatePassed,
+                example={
+                    **_SEEN,
+                    "open": True,
+                    "shut": 0,
+                    "conditions": [],
+                    "retired": ["all"],
+                    "report": _REPORT,
+                    "reports": [f"s3://site/.ferryman/reports/{_REPORT}.json"],
+                },
+            )
+        },
+        refusals={
+            400: "it is not confirmed, or a value is wrong: `field` names it",
+            404: _NO_SCAN,
+            409: "the gate is shut (with its conditions), or there is nothing to finalize",
+            413: "the order is too large",
+        },
+    ),
+    ("POST", "/v1/gate/{scan}/rollback"): Operation(
+        summary="Bring back the rules that were retired",
+        body=Body(about="`confirm` is the scan's name", type=BackOrder, example={"confirm": "archive"}),
+        answers={
+            200: Answer(
+                about="the rules that are in force again",
+                type=shapes.RolledBack,
+                example={"rolled_back": ["all"]},
+            )
+        },
+        refusals={
+            400: "it is not confirmed",
+            404: _NO_SCAN,
+            409: "no rule of the bucket was retired",
+            413: "the order is too large",
+        },
+    ),
+    ("GET", "/v1/reports"): Operation(
+        summary="The reports of finalizing, newest first",
+        answers={200: Answer(about="their names", type=shapes.Reports, example={"reports": [_REPORT]})},
+    ),
+    ("GET", "/v1/reports/{file}"): Operation(
+        summary="One report, as NAME.json or NAME.html",
+        answers={
+            200: Answer(
+                about="the report",
+                type=dict[str, Any],
+                example={"bucket": "site", "decision": "rules retired"},
+                others=("text/html",),
+            )
+        },
+        refusals={404: "there is no such report"},
+    ),
+}
