@@ -32,6 +32,7 @@ from scheduler.front.admin.events import routes
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.filters import make_filter
+from scheduler.logs.place import Place
 from support.intake import intake_services, queued_keys
 from support.valkey import running_valkey
 
@@ -82,7 +83,8 @@ async def consume(url: str, log: Path, directory: Path, window_s: float) -> tupl
         with checkpoint.hold():
             stop = asyncio.Event()
             sink = QueueSink(dispatcher=services.dispatcher, ledger=services.ledger, stop=stop)
-            spec = InputSpec(path=str(log), format=None, filter=make_filter(bucket="site"), fresh="start")
+            site = make_filter(Place(bucket="site"))
+            spec = InputSpec(path=str(log), format=None, filter=site, fresh="start")
             consumer = Consumer([spec], sink=sink, checkpoint=checkpoint, once=True, dedupe_window_s=window_s)
             began = time.perf_counter()
             await consumer.run(stop)

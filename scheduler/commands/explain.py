@@ -190,11 +190,12 @@ def _events(settings: Settings, log_file: Path, bucket: str | None, form: str) -
     from scheduler.logs.formats.catalog import format_by_name
     from scheduler.logs.formats.detect import detect
     from scheduler.logs.formats.record import parse
+    from scheduler.logs.place import Place
     from scheduler.misses.event import MissEvent
 
     only = bucket or (next(iter(settings.buckets)) if len(settings.buckets) == 1 else None)
     buckets = {name: found.hosts for name, found in settings.buckets.items()}
-    wanted = make_filter(bucket=only, buckets=buckets, methods=("GET", "HEAD"), deletes=False)
+    wanted = make_filter(Place.of(buckets, bucket=only), methods=("GET", "HEAD"), deletes=False)
     opener = gzip.open if log_file.suffix == ".gz" else open
     with opener(log_file, "rb") as stream:
         line_format = format_by_name(form)

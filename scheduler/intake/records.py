@@ -130,11 +130,12 @@ def take_line(line: bytes, context: Context) -> list[Taken]:
 
 
 def _judge(record: LogRecord, context: Context) -> Taken:
-    if context.bucket and not record.bucket and context.filter.bucket is None:
+    if context.bucket and not record.bucket and context.filter.place.bucket is None:
         key = key_of_path(record.path, decoded=record.decoded)
         if isinstance(key, Refused):
             return key
-        return replace(context.filter, bucket=context.bucket).judge(record)
+        place = replace(context.filter.place, bucket=context.bucket)
+        return replace(context.filter, place=place).judge(record)
     return context.filter.judge(record)
 
 

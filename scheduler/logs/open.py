@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from scheduler.logs.consumer import InputSpec
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.catalog import format_by_name
+from scheduler.logs.place import Place
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,12 +54,9 @@ def input_specs(
                     path=one.path,
                     format=format_by_name(one.format, fields=one.fields or None),
                     filter=make_filter(
+                        Place.of(buckets, bucket=one.bucket, hosts=one.hosts, strip_prefix=one.strip_prefix),
                         statuses=one.statuses,
                         methods=one.methods,
-                        bucket=one.bucket,
-                        hosts=one.hosts,
-                        buckets=buckets,
-                        strip_prefix=one.strip_prefix,
                         include=one.include,
                         exclude=one.exclude,
                         bots=one.bots,

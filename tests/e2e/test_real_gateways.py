@@ -27,10 +27,10 @@ import pytest
 from scheduler.dispatch.sink import DrySink
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
-from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.catalog import format_by_name
 from scheduler.logs.sources import SyslogStream
 from support.consume import until
+from support.log_filters import filter_of
 from support.processes import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -113,7 +113,7 @@ def consumed(log: str | Path, *, form: str = "auto", **options) -> tuple[set[str
     """Keys that a dry run finds, reading once from the start."""
     found: set[str] = set()
     options.setdefault("bucket", "site")
-    spec = InputSpec(path=str(log), format=format_by_name(form), filter=make_filter(**options), fresh="start")
+    spec = InputSpec(path=str(log), format=format_by_name(form), filter=filter_of(**options), fresh="start")
     consumer = Consumer(
         [spec], sink=DrySink(lambda one: found.add(one.key)), checkpoint=Checkpoint(None), once=True, strict=True
     )  # fmt: skip
@@ -194,7 +194,7 @@ def test_nginx_logs_to_a_syslog_socket_of_ours(place, kind):
 
     async def main():
         stop = asyncio.Event()
-        spec = InputSpec(path=ours, format=None, filter=make_filter(bucket="site"))
+        spec = InputSpec(path=ours, format=None, filter=filter_of(bucket="site"))
         consumer = Consumer([spec], sink=DrySink(lambda one: found.add(one.key)), checkpoint=Checkpoint(None))
         running_consumer = asyncio.create_task(consumer.run(stop))
         await asyncio.to_thread(gateway)
@@ -372,7 +372,7 @@ def test_logrotate_itself_loses_no_miss(place, mode):
 
     async def main():
         stop = asyncio.Event()
-        spec = InputSpec(path=str(log), format=None, filter=make_filter(bucket="site"), fresh="start")
+        spec = InputSpec(path=str(log), format=None, filter=filter_of(bucket="site"), fresh="start")
         consumer = Consumer([spec], sink=DrySink(lambda one: found.add(one.key)), checkpoint=Checkpoint(None))
         task = asyncio.create_task(consumer.run(stop))
         await asyncio.to_thread(gateway)

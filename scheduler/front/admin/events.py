@@ -19,6 +19,7 @@ from scheduler.intake.body import BadBody, Row, Splitter, Unpacker, kind_of
 from scheduler.intake.records import Context, take, take_line, with_cloud_id
 from scheduler.logs.filters import MissFilter
 from scheduler.logs.formats.catalog import format_by_name
+from scheduler.logs.place import Place
 from scheduler.misses.refusals import Refused
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
 from workers.plan import Lane
@@ -115,8 +116,7 @@ class _MissEvents:
             # HEAD is the rule's business here (F40): the dispatcher says unmatched.
             filter=MissFilter(
                 methods=frozenset({"GET", "HEAD"}),
-                hosts={host.lower(): name for name, one in self._buckets.items() for host in one.hosts},
-                path_style=frozenset(self._buckets),
+                place=Place.of({name: one.hosts for name, one in self._buckets.items()}),
             ),
         )
 

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from scheduler.intake.body import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, BadBody, Splitter, Unpacker, kind_of
 from scheduler.intake.records import Context, take, take_line
 from scheduler.logs.filters import MissFilter
+from scheduler.logs.place import Place
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored, Refused, Written
 from support.log_lines import WRITERS, Wanted
 
 CONTEXT = Context(
     filter=MissFilter(
-        methods=frozenset({"GET", "HEAD"}), hosts={"img.example": "site"}, path_style=frozenset({"site"})
+        methods=frozenset({"GET", "HEAD"}),
+        place=Place(hosts={"img.example": "site"}, path_style=frozenset({"site"})),
     )
 )
 

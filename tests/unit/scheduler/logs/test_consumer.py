@@ -21,13 +21,13 @@ from scheduler.logs import sources
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.consumer import Consumer, InputSpec
-from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import nginx
+from support.log_filters import filter_of
 from support.log_lines import WRITERS, Wanted
 from workers.errors import ConfigError
 from workers.telemetry import metrics
 
-FILTER = make_filter(bucket="site")
+FILTER = filter_of(bucket="site")
 
 
 def line(key: str, **parts) -> bytes:

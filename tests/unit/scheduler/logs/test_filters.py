@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.record import LogRecord
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored
+from support.log_filters import filter_of
 from workers.errors import ConfigError
 
 
@@ -45,7 +45,7 @@ def record(path=b"/a.txt", **parts):
     ],
 )
 def test_a_record_is_a_miss_of_a_key_or_ignored_for_a_reason(options, parts, expected):
-    judged = make_filter(**({"bucket": "site"} | options)).judge(record(**parts))
+    judged = filter_of(**({"bucket": "site"} | options)).judge(record(**parts))
     if isinstance(judged, Ignored):
         assert judged.reason == expected
     else:
@@ -62,7 +62,7 @@ def test_a_record_is_a_miss_of_a_key_or_ignored_for_a_reason(options, parts, exp
 )  # fmt: skip
 def test_only_a_delete_of_the_object_that_succeeded_is_a_tombstone(parts, gone):
     """S15."""
-    judged = make_filter(bucket="site").judge(record(method="DELETE", **parts))
+    judged = filter_of(bucket="site").judge(record(method="DELETE", **parts))
     assert isinstance(judged, Deletion) is gone
 
 
@@ -76,11 +76,11 @@ def test_only_a_delete_of_the_object_that_succeeded_is_a_tombstone(parts, gone):
 )
 def test_a_filter_that_cannot_work_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        make_filter(**options)
+        filter_of(**options)
 
 
 def test_an_event_keeps_what_rules_and_reports_need():
-    event = make_filter(bucket="site").judge(
+    event = filter_of(bucket="site").judge(
         record(host="h", scheme="https", query="a=b", referer="r", user_agent="u", at=5.0, id="i")
     )
     assert (event.host, event.scheme, event.query, event.referer, event.user_agent, event.at, event.id) == (

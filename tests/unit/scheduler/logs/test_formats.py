@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.logs.filters import make_filter
 from scheduler.logs.formats import apache, cloudfront, gcs, nginx
 from scheduler.logs.formats.catalog import FORMATS, format_by_name
 from scheduler.logs.formats.detect import detect
@@ -21,6 +20,7 @@ from scheduler.logs.formats.values import parse_time
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored, Refused
+from support.log_filters import filter_of
 from support.log_lines import WRITERS, Wanted, nginx_escape, target_of
 from workers.errors import ConfigError
 
@@ -42,7 +42,7 @@ def event_of(name: str, line: bytes, **options):
     record = parse(format_of(name), strip_header(line))
     assert record is not None, line
     options.setdefault("bucket", "site")
-    return make_filter(**options).judge(record)
+    return filter_of(**options).judge(record)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -169,13 +169,13 @@ MAIN = """log_format  main  '$remote_addr - $remote_user [$time_local] "$request
 )  # fmt: skip
 def test_any_nginx_log_format_is_read_as_pasted(template, line, key):
     record = parse(nginx.from_log_format(template), line)
-    assert make_filter(bucket="site").judge(record).key == key
+    assert filter_of(bucket="site").judge(record).key == key
 
 
 def test_an_nginx_variable_that_is_decoded_is_not_decoded_again():
     line_format = nginx.from_log_format('$status "$uri"')
     record = parse(line_format, b'404 "' + nginx_escape("/100%25 中".encode()) + b'"')
-    assert make_filter(bucket="site").judge(record).key == "100%25 中"
+    assert filter_of(bucket="site").judge(record).key == "100%25 中"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_an_nginx_variable_that_is_decoded_is_not_decoded_again():
 )  # fmt: skip
 def test_any_apache_log_format_is_read_as_pasted(template, line, key):
     record = parse(apache.from_log_format(template), line)
-    assert make_filter(bucket="site").judge(record).key == key
+    assert filter_of(bucket="site").judge(record).key == key
 
 
 @pytest.mark.parametrize(
