@@ -5,4 +5,4 @@ uploads, what was proven), `metadata` (what is written beside a body), `guarante
 run), `memory` (the byte budgets), `journal` (uploads under way); then `write`, `wire`, `probe`, `listing`.
 """
 
-__all__ = ["client", "guarantees", "known_stores", "memory", "metadata", "model"]
+__all__ = ["client", "guarantees", "known_stores", "listing", "memory", "metadata", "model"]
