@@ -28,7 +28,8 @@ from scheduler.front.miss.source import pull_whole
 from scheduler.front.parts import Parts
 from scheduler.front.pull.herd import STALE_S
 from scheduler.front.pull.spool import BodyFailed
-from scheduler.front.rules_api.vendor_xml import WireRequest, is_wire_request, keyring_of, read_body, wire_api
+from scheduler.front.rules_api.call import WireRequest, is_wire_request, keyring_of, read_body
+from scheduler.front.rules_api.vendor_xml import wire_api
 from scheduler.front.s3.front import S3Front
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status

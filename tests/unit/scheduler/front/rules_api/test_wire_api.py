@@ -15,14 +15,8 @@ from pydantic import ValidationError
 
 from scheduler.config.settings import Settings
 from scheduler.front.http.bucket_address import BucketLookup
-from scheduler.front.rules_api.vendor_xml import (
-    WireRequest,
-    is_wire_request,
-    keyring_of,
-    read_body,
-    warning_headers,
-    wire_api,
-)
+from scheduler.front.rules_api.call import WireRequest, is_wire_request, keyring_of, read_body
+from scheduler.front.rules_api.vendor_xml import warning_headers, wire_api
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.problems import Problem, ProblemKind
 
