@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from scheduler.intake.notifications import notifications
-from scheduler.logs.formats import caddy, cdn_json, envoy, generic_json, rgw, traefik
+from scheduler.logs.formats import caddy, cdn_json, envelope, envoy, generic_json, rgw, traefik
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.record import LogRecord, parse
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Envelopes inside envelopes that are opened.
 _DEPTH = 4
 #: What shippers call the raw line.
-_RAW = ("message", "log")
+_RAW = envelope.FIELDS
 #: Programs whose access log is an object of its own shape.
 _PROGRAMS = (
     caddy.JSON,
@@ -42,6 +42,10 @@ _PROGRAMS = (
     rgw.OPS_LOG,
     cdn_json.FASTLY,
     cdn_json.CLOUDFRONT,
+    cdn_json.CLOUDFLARE,
+    cdn_json.GOOGLE,
+    cdn_json.AZURE,
+    cdn_json.AKAMAI,
     envoy.JSON,
 )
 #: What MinIO and SeaweedFS call operations after which an origin may lack something.
@@ -85,6 +89,9 @@ def _take(document: Any, context: Context, depth: int) -> list[Taken]:
     notified = notifications(document)
     if notified is not None:
         return notified
+    records = document.get("records")
+    if isinstance(records, list):  # Azure's hubs
+        return [one for record in records for one in _take(record, context, depth - 1)]
     api = document.get("api")
     if isinstance(api, dict) and ("deploymentid" in document or "trigger" in document):
         return _minio_audit(document, api, context)

@@ -10,7 +10,8 @@ _HEADER = re.compile(
     rb"(?:<\d{1,3}>)?(?:"
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:[^ :\[\]]+ )?[^ :\[\]]+(?:\[\d+\])?: ?"
     rb"|1 \S+ \S+ \S+ \S+ \S+ (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ?(?:\xef\xbb\xbf)?"
-    rb"|\d{4}-\d\d-\d\dT\S+ \S+ [^ :\[\]]+(?:\[\d+\])?: ?)"
+    # (an address with its port is no tag: Classic Load Balancers begin with time, name and client)
+    rb"|\d{4}-\d\d-\d\dT\S+ \S+ [^ :\[\]]+(?:\[\d+\])?:(?: |(?!\d{1,5} )))"
 )
 _PRIORITY = re.compile(rb"<\d{1,3}>")
 

@@ -267,6 +267,84 @@ def cloudfront_json(wanted: Wanted) -> bytes:
     })  # fmt: skip
 
 
+def cloudflare(wanted: Wanted) -> bytes:
+    return orjson.dumps({
+        "ClientIP": "203.0.113.9", "ClientRequestHost": wanted.host, "ClientRequestMethod": wanted.method,
+        "ClientRequestURI": wanted.target.decode("utf-8", "replace"), "ClientRequestUserAgent": wanted.agent,
+        "EdgeEndTimestamp": wanted.at * 10**9 + 5, "EdgeResponseBytes": 69045, "EdgeResponseStatus": wanted.status,
+        "EdgeStartTimestamp": wanted.at * 10**9, "RayID": "3a6050bcbe121a87",
+    })  # fmt: skip
+
+
+def google_cloud(wanted: Wanted) -> bytes:
+    return orjson.dumps({
+        "httpRequest": {
+            "cacheLookup": True, "remoteIp": "203.0.113.9", "requestMethod": wanted.method, "requestSize": "75",
+            "requestUrl": f"https://{wanted.host}{wanted.target.decode('utf-8', 'replace')}", "responseSize": "412",
+            "status": wanted.status, "userAgent": wanted.agent, "latency": "0.001s",
+        },
+        "insertId": "1f4k9q", "jsonPayload": {"statusDetails": "response_sent_by_backend"},
+        "logName": "projects/p/logs/requests", "resource": {"type": "http_load_balancer", "labels": {}},
+        "severity": "WARNING", "timestamp": iso(wanted.at),
+    })  # fmt: skip
+
+
+def azure(wanted: Wanted) -> bytes:
+    return orjson.dumps({
+        "time": iso(wanted.at).replace("Z", ".0000000Z"), "resourceId": "/SUBSCRIPTIONS/X",
+        "category": "FrontDoorAccessLog", "operationName": "Microsoft.Cdn/Profiles/AccessLog/Write",
+        "properties": {
+            "trackingReference": "0abc", "httpMethod": wanted.method, "httpVersion": "2.0",
+            "requestUri": f"https://{wanted.host}:443{wanted.target.decode('utf-8', 'replace')}",
+            "userAgent": wanted.agent, "httpStatusCode": str(wanted.status), "hostName": wanted.host,
+        },
+    })  # fmt: skip
+
+
+def akamai(wanted: Wanted) -> bytes:
+    path, _, query = wanted.target.decode("utf-8", "replace").partition("?")
+    return orjson.dumps({
+        "version": 1, "cp": "123456", "reqId": "1239f220", "reqTimeSec": f"{wanted.at}.123", "bytes": "4995",
+        "cliIP": "203.0.113.9", "statusCode": str(wanted.status), "proto": "HTTPS", "reqHost": wanted.host,
+        "reqMethod": wanted.method, "reqPath": path, "queryStr": query or "-",
+    })  # fmt: skip
+
+
+def elb(wanted: Wanted) -> bytes:
+    stamp = iso(wanted.at).replace("Z", ".945958Z")
+    return (
+        f"{stamp} my-loadbalancer 192.168.131.39:2817 10.0.0.1:80 0.000073 0.001048 0.000057 {wanted.status} "
+        f'{wanted.status} 0 29 "{wanted.method} http://{wanted.host}:80'.encode()
+        + wanted.target
+        + f' HTTP/1.1" "{wanted.agent}" - -'.encode()
+    )
+
+
+def huawei_cdn(wanted: Wanted) -> bytes:
+    return (
+        f'[{clf(wanted.at)}] 1 203.0.113.9 1 "{wanted.referer or "-"}" "HTTP/1.1" "{wanted.method}" "{wanted.host}" '
+        f'"'.encode()
+        + wanted.target
+        + f'" {wanted.status} 720 MISS "{wanted.agent}" "-" 198.51.100.2'.encode()
+    )
+
+
+def bunny(wanted: Wanted) -> bytes:
+    return (
+        f"MISS|{wanted.status}|{wanted.at}421|412|390|203.0.113.9|{wanted.referer or '-'}|https://{wanted.host}".encode()
+        + wanted.target
+        + f"|WA|{wanted.agent}|322b688bd63fb63f2babe9de30a5d262|DE".encode()
+    )
+
+
+def squid(wanted: Wanted) -> bytes:
+    return (
+        f"{wanted.at}.123    110 203.0.113.9 TCP_MISS/{wanted.status} 1453 {wanted.method} http://{wanted.host}".encode()
+        + wanted.target
+        + b" - FIRSTUP_PARENT/10.0.0.5 text/html"
+    )
+
+
 def rgw(wanted: Wanted) -> bytes:
     """As Ceph 16.2 writes it to `rgw_ops_log_file_path`."""
     return orjson.dumps(
@@ -301,5 +379,6 @@ WRITERS = {
     "envoy": envoy, "haproxy": haproxy, "caddy": caddy, "traefik-json": traefik_json, "envoy-json": envoy_json,
     "s3": s3, "cloudfront": cloudfront, "oss": oss, "cos": cos, "gcs": gcs, "rgw": rgw, "json": generic,
     "alb": alb, "alibaba-cdn": alibaba_cdn, "tencent-cdn": tencent_cdn, "fastly": fastly,
-    "cloudfront-json": cloudfront_json,
+    "cloudfront-json": cloudfront_json, "cloudflare": cloudflare, "google-cloud": google_cloud, "azure": azure,
+    "akamai": akamai, "elb": elb, "huawei-cdn": huawei_cdn, "bunny": bunny, "squid": squid,
 }  # fmt: skip

@@ -8,6 +8,7 @@ __all__ = [
     "catalog",
     "cdn_json",
     "detect",
+    "envelope",
     "envoy",
     "generic_json",
     "object_path",

@@ -17,10 +17,12 @@ from scheduler.logs.formats import (
     gcs,
     generic_json,
     haproxy,
+    iis,
     nginx,
     oss,
     rgw,
     s3_access,
+    squid,
     traefik,
     varnish,
 )
@@ -37,17 +39,20 @@ AUTO = "auto"
 FORMATS: dict[str, LineFormat] = {
     one.name: one
     for one in (
-        cloudfront.STANDARD, alb.ALB, cdn_offline.ALIBABA, cdn_offline.TENCENT, gcs.USAGE, s3_access.S3,
-        oss.OSS, cos.COS, traefik.COMMON, envoy.DEFAULT, haproxy.HTTP, varnish.NCSA, nginx.COMBINED,
-        apache.COMBINED, apache.COMMON, caddy.JSON, traefik.JSON, rgw.OPS_LOG, cdn_json.FASTLY,
-        cdn_json.CLOUDFRONT, envoy.JSON, generic_json.DEFAULT,
+        cloudfront.STANDARD, iis.STANDARD, alb.ALB, alb.CLASSIC, cdn_offline.ALIBABA, cdn_offline.TENCENT,
+        cdn_offline.HUAWEI, cdn_offline.BUNNY, gcs.USAGE, s3_access.S3, oss.OSS, cos.COS, squid.NATIVE,
+        traefik.COMMON, envoy.DEFAULT, haproxy.HTTP, varnish.NCSA, nginx.COMBINED, apache.COMBINED,
+        apache.COMMON, caddy.JSON, traefik.JSON, rgw.OPS_LOG, cdn_json.FASTLY, cdn_json.CLOUDFRONT,
+        cdn_json.CLOUDFLARE, cdn_json.GOOGLE, cdn_json.AZURE, cdn_json.AKAMAI, envoy.JSON,
+        generic_json.DEFAULT,
     )
 }  # fmt: skip
 _ALIASES = {
     "combined": "nginx", "nginx-combined": "nginx", "apache-combined": "apache", "common": "apache-common",
     "clf": "apache-common", "traefik-common": "traefik", "caddy-json": "caddy", "ncsa": "varnish",
     "aws-s3": "s3", "generic-json": "json", "ceph-rgw": "rgw", "rgw-ops-log": "rgw", "aws-alb": "alb",
-    "aliyun-cdn": "alibaba-cdn",
+    "aliyun-cdn": "alibaba-cdn", "w3c": "iis", "aws-elb": "elb", "cloudflare-logpush": "cloudflare",
+    "gcp": "google-cloud", "azure-front-door": "azure", "akamai-datastream": "akamai",
 }  # fmt: skip
 
 

@@ -1,7 +1,9 @@
-"""Real-time logs of CDNs as JSON: Fastly's example format, and CloudFront's from a delivery stream. PURE.
+"""Logs of CDNs and clouds as JSON, each by the names that its vendor gives to the fields. PURE.
 
 Sources: Fastly, "Remote log streaming: example format"; CloudFront, "Use real-time logs" (the names of its
-fields, which a transformation on the way makes into the keys of a JSON document).
+fields, which a transformation on the way makes into the keys of a JSON document); Cloudflare, "Logpush: HTTP
+requests"; Google Cloud, "LogEntry: HttpRequest" (load balancers, Cloud CDN, Cloud Run); Azure, "Front Door
+access log", "Application Gateway access log"; Akamai, "DataStream 2: data set parameters".
 """
 
 from __future__ import annotations
@@ -36,4 +38,65 @@ CLOUDFRONT = JsonFormat(
         "id": "x-edge-request-id",
     },
     require=("sc-status", "cs-uri-stem"),
+)
+CLOUDFLARE = JsonFormat(
+    "cloudflare",
+    {
+        "method": "ClientRequestMethod",
+        "target": "ClientRequestURI",
+        "path": "ClientRequestPath",
+        "host": "ClientRequestHost",
+        "scheme": "ClientRequestScheme",
+        "status": "EdgeResponseStatus",
+        "time": ("EdgeStartTimestamp", "EdgeEndTimestamp"),
+        "referer": "ClientRequestReferer",
+        "agent": "ClientRequestUserAgent",
+        "id": "RayID",
+    },
+    require=("EdgeResponseStatus",),
+)
+GOOGLE = JsonFormat(
+    "google-cloud",
+    {
+        "method": "httpRequest.requestMethod",
+        "target": "httpRequest.requestUrl",
+        "status": "httpRequest.status",
+        "time": "timestamp",
+        "referer": "httpRequest.referer",
+        "agent": "httpRequest.userAgent",
+        "id": "insertId",
+    },
+    require=("httpRequest",),
+)
+#: `requestUri` is a whole URL at the Front Door and a path at the gateway.
+AZURE = JsonFormat(
+    "azure",
+    {
+        "method": "properties.httpMethod",
+        "target": "properties.requestUri",
+        "query": "properties.requestQuery",
+        "host": ("properties.hostName", "properties.originalHost", "properties.host"),
+        "status": ("properties.httpStatusCode", "properties.httpStatus"),
+        "time": ("time", "timeStamp"),
+        "referer": ("properties.referer", "properties.referrer"),
+        "agent": "properties.userAgent",
+        "id": ("properties.trackingReference", "properties.transactionId"),
+    },
+    require=("properties", "category"),
+)
+AKAMAI = JsonFormat(
+    "akamai",
+    {
+        "method": "reqMethod",
+        "path": "reqPath",
+        "query": "queryStr",
+        "host": "reqHost",
+        "scheme": "proto",
+        "status": "statusCode",
+        "time": "reqTimeSec",
+        "referer": "referer",
+        "agent": "UA",
+        "id": "reqId",
+    },
+    require=("reqPath", "statusCode"),
 )

@@ -1,7 +1,8 @@
-"""Offline logs of Alibaba Cloud CDN and of Tencent Cloud CDN. PURE.
+"""Logs that CDNs let one fetch: Alibaba Cloud's, Tencent Cloud's, Huawei Cloud's and bunny.net's. PURE.
 
-Sources: "Offline log field descriptions" (Alibaba Cloud CDN), "Log Service" (Tencent Cloud CDN, 16 fields).
-Both give what clients were answered by the edge, so a 404 stands for what the origin behind it said.
+Sources: "Offline log field descriptions" (Alibaba Cloud CDN), "Log Service" (Tencent Cloud CDN, 16 fields),
+"Log Management" (Huawei Cloud CDN), "Logging API v1" (bunny.net; it says no method). All give what clients
+were answered by the edge, so a 404 stands for what the origin behind it said.
 """
 
 from __future__ import annotations
@@ -60,4 +61,24 @@ TENCENT = RegexFormat(
     after=b" ",
     unescape=unescape_none,
     refine=_tencent,
+)
+
+# HIT|status|unix_ms|bytes|pull_zone|client|referer|url|edge|agent|request_id|country
+BUNNY = RegexFormat(
+    "bunny",
+    rb"[A-Z_-]+\|(?P<status>\d{3})\|(?P<time>\d{10,13})\|\d+\|\d+\|[^|]*+\|(?P<referer>.*?)\|"
+    rb"(?P<target>https?://[^/|]++.*?)\|[A-Za-z0-9_-]*+\|(?P<agent>.*)\|(?P<id>[0-9a-zA-Z-]*+)\|[A-Za-z-]*+",
+    before=b"|",
+    after=b"|",
+    unescape=unescape_none,
+)
+
+# [time] ms client bytes "referer" "protocol" "method" "host" "target" status size HIT "agent" "range" server
+HUAWEI = RegexFormat(
+    "huawei-cdn",
+    rb'\[(?P<time>[^\]]*+)\] \d+ \S+ \S+ "(?P<referer>[^"]*+)" "[^"]*+" "(?P<method>[A-Z]+)" '
+    rb'"(?P<host>[^"]*+)" "(?P<target>/[^"]*+)" (?P<status>\d{3}) \d+ \w+ "(?P<agent>.*)" "[^"]*+" \S+.*',
+    before=b'" ',
+    after=b" ",
+    unescape=unescape_none,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scheduler.logs.formats import cloudfront, gcs
+from scheduler.logs.formats import cloudfront, envelope, gcs, iis
 from scheduler.logs.formats.catalog import FORMATS
 from scheduler.logs.formats.record import parse
 from scheduler.logs.syslog import strip_header
@@ -34,7 +34,7 @@ def detect(head: bytes) -> Detected | None:
     """
     whole, separator, rest = head.rpartition(b"\n")
     lines = [line for line in (whole if separator else rest).split(b"\n") if line.strip()][:SAMPLE_LINES]
-    named = cloudfront.from_head(head) or gcs.from_head(head)
+    named = iis.from_head(head) or cloudfront.from_head(head) or gcs.from_head(head)
     if named is not None:
         data = [line for line in lines if not named.is_comment(line)]
         matched = sum(parse(named, line) is not None for line in data)
@@ -49,8 +49,19 @@ def detect(head: bytes) -> Detected | None:
         if matched > (0 if best is None else best.matched):
             best = Detected(format=candidate, matched=matched, lines=len(lines))
     if best is None or best.matched < _NEEDED * best.lines:
-        return None
+        return _enveloped(lines)
     return best
+
+
+def _enveloped(lines: list[bytes]) -> Detected | None:
+    """The format of the lines inside JSON lines, when most are."""
+    inner = [line for line in map(envelope.unpacked, lines) if line is not None]
+    if not inner or len(inner) < _NEEDED * len(lines) or any(line.startswith(b"{") for line in inner):
+        return None
+    found = detect(b"\n".join(inner) + b"\n")
+    return found and Detected(
+        format=envelope.EnvelopeFormat(found.format), matched=found.matched, lines=len(lines)
+    )
 
 
 def _fits(candidate: LineFormat, line: bytes) -> bool:

@@ -29,19 +29,31 @@ FIELDS = frozenset({
     "agent", "id", "bucket", "key",
 })  # fmt: skip
 _WHERE = ("request", "target", "path", "upath", "key")
+#: How a place begins that is no request line.
+_PLACES = ("/", "http://", "https://")
 
 #: What programs without a format of their own mostly call them.
 DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     "request": ("request", "request_line", "http_request"),
-    "method": ("method", "request_method", "verb", "http_method", "http.request.method", "req.method"),
-    "target": ("request_uri", "target", "uri", "url", "req.url", "http.target", "url.original"),
-    "path": ("path", "request_path", "url.path", "http.path"),
-    "query": ("query", "query_string", "args", "url.query"),
+    "method": (
+        "method", "request_method", "verb", "http_method", "http.request.method", "req.method",
+        "attributes.http.request.method", "attributes.http.method", "requestmethod", "requestMethod",
+    ),
+    "target": (
+        "request_uri", "target", "uri", "url", "req.url", "http.target", "url.original", "requestUri",
+        "attributes.http.target", "attributes.url.full",
+    ),
+    "path": ("path", "request_path", "url.path", "http.path", "attributes.url.path"),
+    "query": ("query", "query_string", "args", "url.query", "attributes.url.query", "uri_param"),
     "status": (
         "status", "status_code", "code", "response_code", "http_status", "statusCode", "response",
-        "http.response.status_code", "res.statusCode",
+        "http.response.status_code", "res.statusCode", "attributes.http.response.status_code",
+        "attributes.http.status_code", "http_code",
     ),
-    "host": ("host", "http_host", "vhost", "hostname", "server_name", "authority", "req.headers.host"),
+    "host": (
+        "host", "http_host", "vhost", "hostname", "server_name", "authority", "req.headers.host",
+        "url.domain", "domain", "attributes.server.address",
+    ),
     "scheme": ("scheme", "request_scheme", "url.scheme"),
     "time": ("time", "timestamp", "@timestamp", "ts", "date", "time_iso8601", "time_local"),
     "referer": ("referer", "http_referer", "referrer"),
@@ -111,10 +123,10 @@ class JsonFormat:
         return not line.strip()
 
     def get(self, document: Mapping[str, Any], field: str) -> Any:
-        """The value of one of our fields, or None."""
+        """The value of one of our fields, or None; an object is none, its parts may be."""
         for path in self._paths.get(field, ()):
             value = _dig(document, path)
-            if value is not None:
+            if value is not None and not isinstance(value, dict):
                 return value
         return None
 
@@ -124,6 +136,8 @@ class JsonFormat:
         request = self._string(handle, "request")
         if request:
             found = split_request(_raw(request))
+            if found is None and not target and request.startswith(_PLACES):
+                target = request  # `"method": "GET", "request": "/a.txt"`
             if found is None and not target and not method:
                 return None
         raw = found[1] if found is not None else _raw(target)
@@ -186,12 +200,8 @@ def _dig(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     flat = document.get(".".join(path))
     if flat is not None:
         return flat
-    value: Any = document
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+    inner = document.get(path[0])
+    return _dig(inner, path[1:]) if isinstance(inner, dict) else None
 
 
 def from_field_map(fields: Mapping[str, str]) -> JsonFormat:

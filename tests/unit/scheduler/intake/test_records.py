@@ -334,3 +334,13 @@ def test_a_gzip_bomb_comes_in_small_pieces():
 )  # fmt: skip
 def test_types_that_senders_use_are_known(content_type, kind):
     assert kind_of(content_type) == kind
+
+
+@pytest.mark.parametrize("name", ["cloudflare", "google-cloud", "azure", "akamai", "fastly"])
+def test_a_cdns_record_is_taken_as_it_comes_also_in_an_azure_hubs_batch(name):
+    wanted = Wanted(target=b"/d/a%20b?x=1")
+    document = orjson.loads(WRITERS[name](wanted))
+    for sent in (document, {"records": [document]}):
+        (taken,) = take(sent, CONTEXT)
+        assert isinstance(taken, MissEvent), taken
+        assert (taken.bucket, taken.key, int(taken.at)) == ("site", "d/a b", wanted.at)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import string
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -432,3 +433,80 @@ def test_a_quote_in_a_referer_or_agent_hides_no_line_of_the_cdns():
     odd = TENCENT_LINE.replace(b'"Mozilla/5.0"', rb'"a \"quoted\" agent"')
     assert parse(FORMATS["tencent-cdn"], odd).path == b"/path/1.jpg"
     assert parse(FORMATS["tencent-cdn"], TENCENT_LINE).referer == ""
+
+
+IIS_HEAD = (
+    b"#Software: Microsoft Internet Information Services 10.0\r\n#Version: 1.0\r\n#Date: 2023-05-05 12:00:00\r\n"
+    b"#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) "
+    b"sc-status sc-substatus sc-win32-status time-taken\r\n"
+)
+
+
+def iis_line(stem: bytes, query: bytes = b"-") -> bytes:
+    return (
+        b"2023-05-05 12:00:01 10.0.0.1 GET "
+        + stem
+        + b" "
+        + query
+        + b" 443 - 203.0.113.9 Mozilla/5.0+(Windows) - 404 0 2 15"
+    )
+
+
+def test_the_columns_of_iis_come_from_its_header():
+    line = iis_line("/img/ü.png".encode(), b"v=1")
+    found = detect(IIS_HEAD + line + b"\r\n")
+    assert found.format.name == "iis"
+    record = parse(found.format, line + b"\r")
+    assert (record.status, record.method, record.query, record.at) == (404, "GET", "v=1", 1683288001.0)
+    assert make_filter(bucket="site").judge(record).key == "img/ü.png"
+    assert found.format.is_comment(b"#Date: 2023-05-05 13:00:00\r")
+    fewer = b"#Fields: time cs-method cs-uri-stem sc-status s-port cs-host\n12:00:01 GET /a.txt 404 80 www.example\n"
+    record = parse(detect(fewer).format, fewer.splitlines()[1])
+    assert (record.path, record.host) == (b"/a.txt", "www.example")
+
+
+@pytest.mark.parametrize("stem", [b"/a+b.txt", b"/100%.txt", b"/a%20b.txt"])
+def test_a_name_that_iis_no_longer_tells_exactly_is_refused_and_never_guessed(stem):
+    taken = event_of("iis", iis_line(stem))
+    assert isinstance(taken, Refused)
+    assert taken.reason == "not_utf8"
+
+
+@pytest.mark.parametrize("field", ["log", "message", "MESSAGE"])
+@pytest.mark.parametrize("name", ["nginx", "apache-common", "cloudfront", "haproxy", "elb"])
+def test_a_line_inside_a_json_line_is_read_as_the_line_itself(field, name):
+    line = WRITERS[name](Wanted(key='d/a"b c.txt', target=b"/d/a%22b%20c.txt"))
+    packed = orjson.dumps({field: line.decode() + "\n", "stream": "stdout", "time": "2026-11-21T03:56:35Z"})
+    started = orjson.dumps({field: "ready to serve\n", "stream": "stderr"})
+    found = detect(packed + b"\n" + packed + b"\n" + started + b"\n")
+    assert found is not None
+    assert found.format.name == name
+    assert make_filter(bucket="site").judge(parse(found.format, packed)).key == 'd/a"b c.txt'
+    needle = found.format.needle((404,))
+    assert list(candidates(packed + b"\n", needle)) == [packed]
+    assert parse(found.format, started) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"http": {"request": {"method": "GET"}, "response": {"status_code": 404}}, "url": {"original": "/d/a%20b"}},
+        {"attributes": {"http.request.method": "GET", "http.response.status_code": 404, "url.path": "/d/a%20b"}},
+        {"method": "GET", "request": "/d/a%20b", "status": "404", "query": "?x=1"},
+        {"requestmethod": "GET", "request": "https://h/d/a%20b", "status": 404, "host": "h"},
+        {"domain": "h", "method": "GET", "uri": "/d/a%20b", "http_code": "404", "uri_param": "-"},
+        {"category": "ApplicationGatewayAccessLog", "properties": {"httpMethod": "GET", "requestUri": "/d/a%20b",
+         "requestQuery": "x=1", "httpStatus": 404, "host": "h"}},
+        {"reqPath": "d/a%20b", "reqMethod": "GET", "statusCode": "404", "reqHost": "h", "UA": "Mozilla%2F5.0"},
+        {"ClientRequestPath": "/d/a%20b", "ClientRequestMethod": "GET", "EdgeResponseStatus": 404},
+    ],
+    ids=["ecs", "otel", "apache-in-json", "keycdn", "huawei-lts", "azure-gateway", "akamai-bare", "cloudflare-path"],
+)  # fmt: skip
+def test_names_that_other_programs_give_their_fields_are_known(document):
+    line = orjson.dumps(document)
+    record = parse(detect(line + b"\n").format, line)
+    assert (record.method, record.status, record.path) == (
+        "GET",
+        404,
+        document.get("reqPath", "/d/a%20b").encode(),
+    )
