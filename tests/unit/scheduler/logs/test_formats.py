@@ -458,7 +458,7 @@ def test_the_columns_of_iis_come_from_its_header():
     assert found.format.name == "iis"
     record = parse(found.format, line + b"\r")
     assert (record.status, record.method, record.query, record.at) == (404, "GET", "v=1", 1683288001.0)
-    assert make_filter(bucket="site").judge(record).key == "img/ü.png"
+    assert filter_of(bucket="site").judge(record).key == "img/ü.png"
     assert found.format.is_comment(b"#Date: 2023-05-05 13:00:00\r")
     fewer = b"#Fields: time cs-method cs-uri-stem sc-status s-port cs-host\n12:00:01 GET /a.txt 404 80 www.example\n"
     record = parse(detect(fewer).format, fewer.splitlines()[1])
@@ -481,7 +481,7 @@ def test_a_line_inside_a_json_line_is_read_as_the_line_itself(field, name):
     found = detect(packed + b"\n" + packed + b"\n" + started + b"\n")
     assert found is not None
     assert found.format.name == name
-    assert make_filter(bucket="site").judge(parse(found.format, packed)).key == 'd/a"b c.txt'
+    assert filter_of(bucket="site").judge(parse(found.format, packed)).key == 'd/a"b c.txt'
     needle = found.format.needle((404,))
     assert list(candidates(packed + b"\n", needle)) == [packed]
     assert parse(found.format, started) is None
