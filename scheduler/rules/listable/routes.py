@@ -54,7 +54,7 @@ class ListRoute:
         """Whether a key of ours is one that the rule names, and could be asked for."""
         when = self.rule.when
         return (
-            key.startswith((when.prefix, self.cut) if not when.prefix else when.prefix)
+            key.startswith(when.prefix)
             and key.endswith(when.suffix)
             and not key.startswith("/")
             and not ("." in key and (has_dot_segment(key) or has_dot_segment(self.at_origin(key))))

@@ -289,11 +289,18 @@ class FakeS3:
     def _list(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         after = request.query.get("continuation-token") or request.query.get("start-after") or ""
         limit = int(request.query.get("max-keys", "1000"))
-        keys = sorted(key for key in self.objects if key.startswith(request.query.get("prefix", "")))
-        keys = [key for key in keys if key > after]
-        page, more = keys[:limit], len(keys) > limit
+        prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
+        names: dict[str, bool] = {}
+        for key in sorted(self.objects):
+            end = key.find(delimiter, len(prefix)) if delimiter and key.startswith(prefix) else -1
+            name = key if end < 0 else key[: end + len(delimiter)]
+            if key.startswith(prefix) and name > after and key > after:
+                names[name] = end >= 0
+        page, more = list(names)[:limit], len(names) > limit
         entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key].body)}</Size>"
+            f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
+            if names[key]
+            else f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key].body)}</Size>"
             f"<ETag>{self.objects[key].etag}</ETag><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
             for key in page
         )

@@ -119,7 +119,7 @@ class OriginList:
         """Whether a common prefix can be one of this rule's keys."""
         return not (
             above.startswith("/")
-            or is_reserved(above + "x")
+            or is_reserved(above)
             or any(
                 above.startswith(one.rule.when.prefix) and not one.rule.when.suffix for one in self._earlier
             )

@@ -44,7 +44,7 @@ class Page:
     truncated: bool = False
 
 
-def read_page(document: bytes, *, plus_is_space: bool | None = None) -> Page:
+def read_page(document: bytes, *, plus_is_space: bool | None = None, owners: bool = True) -> Page:
     """A page of ListObjects; `plus_is_space` is how its keys are encoded, None: they are not.
 
     Raises:
@@ -67,7 +67,7 @@ def read_page(document: bytes, *, plus_is_space: bool | None = None) -> Page:
     for element in root:
         name = _local(element)
         if name == "Contents":
-            rows.append(_entry(element))
+            rows.append(_entry(element, owners=owners))
         elif name == "CommonPrefixes":
             prefixes += [child.text or "" for child in element if _local(child) == "Prefix"]
         elif name == "IsTruncated":
@@ -84,7 +84,7 @@ def read_page(document: bytes, *, plus_is_space: bool | None = None) -> Page:
     )
 
 
-def _entry(element: etree._Element) -> tuple[str, Entry]:
+def _entry(element: etree._Element, *, owners: bool) -> tuple[str, Entry]:
     key = owner = ""
     size = 0
     out: list[str] = []
@@ -93,6 +93,8 @@ def _entry(element: etree._Element) -> tuple[str, Entry]:
         if name == "Key":
             key = text
         elif name == "Owner":
+            if not owners:
+                continue
             inner = "".join(f"<{_local(one)}>{escape(one.text or '')}</{_local(one)}>" for one in child)
             owner = f"<Owner>{inner}</Owner>"
         elif len(child):

@@ -80,8 +80,12 @@ async def read_by_component(ask: Ask, at: str, *, prefix: str, delimiter: str, l
     Raises:
         OutOfOrder: the server does not list by component either.
     """
+    at = max(at, prefix)
     while True:
-        chunk = await _read_on(ask, max(at, prefix), prefix=prefix, delimiter=delimiter, limit=limit)
+        chunk = await _read_on(ask, at, prefix=prefix, delimiter=delimiter, limit=limit)
+        if chunk.until is not None and chunk.until <= at:
+            message = f"the list comes back to {chunk.until!r} from {at!r}"
+            raise OutOfOrder(message)
         if chunk.items or chunk.until is None:
             return chunk
         at = chunk.until
@@ -105,7 +109,7 @@ async def _read_on(ask: Ask, at: str, *, prefix: str, delimiter: str, limit: int
         entered = [
             directory
             for directory in _directories(last, prefix)
-            if not at.startswith(directory) and (bound is None or directory < bound)
+            if directory > at and (bound is None or directory < bound)
         ]
         first = next(iter(await _with_later_siblings(ask, entered)), None)
         if first is None:

@@ -26,7 +26,15 @@ from scheduler.rules.in_force.apply import bucket_access
 from scheduler.rules.keys import is_reserved
 from scheduler.rules.listable.routes import list_routes
 from scheduler.rules.planning import fetch_plan
-from workers.errors import OriginError, OriginMalformed, StoreError, StoreRejected, TransferError, described
+from workers.errors import (
+    BrokerUnavailable,
+    OriginError,
+    OriginMalformed,
+    StoreError,
+    StoreRejected,
+    TransferError,
+    described,
+)
 from workers.origin.fetch.listing import list_page
 from workers.store.wire.addressing import encode_key, encode_query
 from workers.store.wire.answers import error_code
@@ -72,10 +80,7 @@ class Union(Forwarding):
     def answers(self, call: Call) -> bool:
         """Whether a call is one of ours."""
         section = self._settings.buckets.get(call.bucket)
-        if section is None or section.list != "union" or call.operation.name != "ListObjects":
-            return False
-        ruleset = self._rules.snapshot(call.bucket)
-        return ruleset is not None and bool(ruleset.rules)
+        return section is not None and section.list == "union" and call.operation.name == "ListObjects"
 
     async def answer(self, call: Call) -> None:
         """Answer one call.
@@ -90,7 +95,7 @@ class Union(Forwarding):
         try:
             page = await self._page(call, asked, self._routes(call))
             metrics.union_listed("whole")
-        except (TransferError, OutOfOrder, RedisError, OSError, ValueError) as error:
+        except (TransferError, OutOfOrder, BrokerUnavailable, RedisError, OSError, ValueError) as error:
             if isinstance(error, StoreError):
                 metrics.union_listed("store_failed")
                 raise
@@ -110,6 +115,8 @@ class Union(Forwarding):
 
     def _routes(self, call: Call) -> Sequence[ListRoute]:
         ruleset = self._rules.snapshot(call.bucket)
+        if ruleset is None and self._rules.age_s() is None:
+            raise BrokerUnavailable("the rules of the bucket have not been read yet")
         return () if ruleset is None else list_routes(ruleset, self._access)
 
     # ------------------------------------------------------------ one page
@@ -176,9 +183,7 @@ class Union(Forwarding):
             chunk = await read(ask, at, prefix=prefix, delimiter=delimiter, limit=wanted.limit)
         except (OutOfOrder, TimeoutError) as error:
             raise StoreRejected(f"LIST {call.bucket}: {error or 'no answer in time'}") from error
-        return Chunk(
-            items=[item for item in chunk.items if not is_reserved(item[0] + "x")], until=chunk.until
-        )
+        return Chunk(items=[item for item in chunk.items if not is_reserved(item[0])], until=chunk.until)
 
     # ------------------------------------------------------------ an origin
 
@@ -208,7 +213,7 @@ class Union(Forwarding):
             )
             servers.append(server)
             try:
-                return read_page(body)
+                return read_page(body, owners=False)
             except ValueError as error:
                 raise OriginMalformed(
                     f"{origin.host}: LIST {route.root}: {error}", origin=origin.host
@@ -261,8 +266,8 @@ def _unlisted(error: Exception) -> Refused:
     what = "an origin of the bucket" if isinstance(error, (TransferError, OutOfOrder)) else "the bucket"
     if isinstance(error, ValueError):
         message = "The list would be short: a rule of the bucket has an origin that cannot be listed."
-    elif isinstance(error, (RedisError, OSError)):
-        message = "The list would be wrong: the ledger does not answer, and what was deleted is noted there."
+    elif isinstance(error, (BrokerUnavailable, RedisError, OSError)):
+        message = "The list could be wrong: Redis does not answer, and rules and deletions are noted there."
     else:
         reason = error.reason if isinstance(error, OriginError) else "listing order"
         message = f"The list would be short: {what} cannot be listed now ({reason})."

@@ -59,6 +59,14 @@ def test_a_list_goes_on_from_any_place(keys, after, limit, by_component, whole):
     assert found == expected(keys, "", "", at)
 
 
+def test_siblings_of_a_directory_that_are_directories_are_not_gone_through_again():
+    keys = ["a-/1", "a-/2", "a--0", "a--1", "a-1", "a-2", "a/1", "a/2", "b"]
+    server = Server(keys, by_component=True)
+    for limit in range(1, 9):
+        found = asyncio.run(everything(read_by_component, server, prefix="", delimiter="", limit=limit))
+        assert found == sorted(keys)
+
+
 def test_a_page_of_a_server_that_lists_by_bytes_is_one_request():
     server = Server([f"k{n:04}" for n in range(3000)], by_component=False)
     chunk = asyncio.run(read_by_bytes(server, "k0500", prefix="", delimiter="", limit=1000))
