@@ -41,6 +41,7 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "back": ("The way back", "way_back.py", ()),
     "s3": ("The S3 front beside the store itself", "s3.py", ()),
     "tombstones": ("A million deleted keys", "tombstones.py", ()),
+    "page": ("The operations page", "page.py", ()),
     "scan": ("Listing, joining, scanning", "scan.py", ()),
 }
 DEFAULT = ("move", "large", "flat")

@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 PICTURES = Path(__file__).parent / "pictures"
 MOST_BYTES = 150_000
 #: Name and path of each room that is shown.
-SHOWN = {"glance": "/", "scans": "/scans"}
+SHOWN = {"glance": "/"}
 SCHEMES = ("light", "dark")
 #: Seconds that the demo may take, and that somebody visits until the first latencies are written.
 DEMO_S, VISITS_S = 300.0, 150.0

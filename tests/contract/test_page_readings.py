@@ -16,7 +16,7 @@ from scheduler.front.admin.dashboard.board import FRESH_S, Board
 from scheduler.front.admin.dashboard.samples import Samples
 from scheduler.front.stats import GatewayStats
 from scheduler.status import QueueStatus, Status
-from workers.ledger.history import History, Sample
+from workers.ledger.history import KEPT_DETAILS, History, Sample
 from workers.ledger.ledger import Ledger, connect
 from workers.origin.control.latency import BOUNDS_S, sparse_percentile_s
 
@@ -69,20 +69,37 @@ def test_first_bytes_longer_than_every_bound_count_as_the_longest():
     assert sparse_percentile_s({}, 0.5) is None
 
 
-async def test_an_hour_is_the_sum_of_its_minutes_histograms_and_an_older_or_newer_sample_is_read(ledger):
+async def test_an_hour_is_the_sum_of_its_minutes_and_details_are_kept_for_hours_not_days(ledger):
     history = History(ledger.redis, namespace=ledger.namespace)
     hour = NOW // 3600 * 3600
-    for minute, counts in ((0, {"hit": {"3": 2}}), (1, {"hit": {"3": 1, "9": 4}, "miss": {"20": 1}})):
-        await history.write(
-            Sample(at=hour + 60 * minute, hits=5, first_bytes=counts, origins={"o": (1, 0.1, 0.2)})
-        )
-    [of_hour] = await history.hours(since=hour)
-    assert of_hour.first_bytes == {"hit": {"3": 3, "9": 4}, "miss": {"20": 1}}
-    assert (of_hour.hits, of_hour.origins) == (10, {})
-    await ledger.redis.hset(
-        "ferryman:history:minutes", str(hour // 60 + 2), f'{{"at": {hour + 120}, "later": 1}}'
-    )
-    assert [one.hits for one in await history.minutes(since=hour)] == [5, 5, 0]
+    counts = {"hit": {"3": 2}, "miss": {"20": 1}}
+    for minute in range(2):
+        sample = Sample(at=hour + 60 * minute, hits=5, first_bytes=counts, origins={"o": (1, 0.1, None)})
+        await history.write(sample)
+    assert [one.hits for one in await history.hours(since=hour)] == [10]
+    first, _ = await history.minutes(since=hour)
+    assert (first.first_bytes, first.origins) == (counts, {"o": [1, 0.1, None]})
+    [[again], []] = await history.some(minutes=[hour // 60, 7])
+    assert again == first
+    await history.write(Sample(at=hour + KEPT_DETAILS * 60, hits=1))
+    assert [bool(one.first_bytes) for one in await history.minutes(since=hour)] == [False, True, False]
+
+
+async def test_a_sample_of_an_older_or_newer_version_is_read(ledger):
+    history = History(ledger.redis, namespace=ledger.namespace)
+    await ledger.redis.hset("ferryman:history:minutes", str(NOW // 60), f'{{"at": {NOW}, "later": 1}}')
+    assert [(one.at, one.hits) for one in await history.minutes(since=0)] == [(NOW, 0)]
+
+
+async def test_what_nobody_wrote_since_is_the_same_tuple_so_that_nothing_is_drawn_again(ledger):
+    history = History(ledger.redis, namespace=ledger.namespace)
+    await history.write(Sample(at=NOW - 60, hits=3))
+    samples = Samples(history)
+    before, after = await samples.read(NOW), await samples.read(NOW + 2)
+    assert before is after
+    await history.write(Sample(at=NOW, hits=4))
+    minutes, _ = await samples.read(NOW + 62)
+    assert [one.hits for one in minutes] == [3, 4]
 
 
 async def test_after_the_first_reading_only_the_last_samples_are_read(ledger, monkeypatch):

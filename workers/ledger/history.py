@@ -7,12 +7,14 @@ sum.
 Key schema (ledger database)::
 
     ns:history:lock:<minute>  string  whoever writes that minute; two minutes
-    ns:history:minutes        hash    unix minute -> JSON sample; kept 2 days
-    ns:history:hours          hash    unix hour -> JSON sample; kept 31 days
+    ns:history:minutes        hash    unix minute -> JSON sample without its details; kept 2 days
+    ns:history:details        hash    unix minute -> JSON `first_bytes` and `origins`; kept 4 hours
+    ns:history:hours          hash    unix hour -> JSON sample without details; kept 31 days
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 #: How long samples are kept.
 KEPT_MINUTES = 2 * 24 * 60
 KEPT_HOURS = 31 * 24
+KEPT_DETAILS = 4 * 60
+#: Samples that are read without letting anything else run.
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +49,14 @@ class Sample:
     failures: int = 0
     waiting: dict[str, int] = field(default_factory=dict)
     oldest_s: dict[str, float] = field(default_factory=dict)
-    #: First-byte times: kind (`hit`, `miss`) -> bucket of the histogram -> answers.
+    #: Details, of recent minutes only. First-byte times: kind (`hit`, `miss`) -> bucket -> answers.
     first_bytes: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: Of a minute only: host -> answers, p50 and p99 in seconds (None: no answer).
+    #: Host -> answers, p50 and p99 in seconds (None: no answer).
     origins: dict[str, tuple[int, float | None, float | None]] = field(default_factory=dict)
 
 
 _FIELDS = frozenset(part.name for part in fields(Sample))
+_DETAILS = frozenset({"first_bytes", "origins"})
 
 
 class History:
@@ -78,37 +84,48 @@ class History:
             failures=sample.failures,
             waiting=sample.waiting,
             oldest_s=sample.oldest_s,
-            first_bytes=summed(known.first_bytes, sample.first_bytes),
         )
+        lean = {name: value for name, value in asdict(sample).items() if name not in _DETAILS}
+        details = {"first_bytes": sample.first_bytes, "origins": sample.origins}
+        old_details = [str(minute - KEPT_DETAILS - back) for back in range(60)]
         old_minutes = [str(minute - KEPT_MINUTES - back) for back in range(60)]
         old_hours = [str(hour - KEPT_HOURS - back) for back in range(24)]
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(f"{self._ns}:minutes", str(minute), orjson.dumps(asdict(sample)))
+            pipe.hset(f"{self._ns}:minutes", str(minute), orjson.dumps(lean))
+            if sample.first_bytes or sample.origins:
+                pipe.hset(f"{self._ns}:details", str(minute), orjson.dumps(details))
+            pipe.hdel(f"{self._ns}:details", *old_details)
             pipe.hset(f"{self._ns}:hours", str(hour), orjson.dumps(asdict(whole)))
             pipe.hdel(f"{self._ns}:minutes", *old_minutes)
             pipe.hdel(f"{self._ns}:hours", *old_hours)
             await pipe.execute()
 
     async def minutes(self, *, since: int) -> list[Sample]:
-        """The minutes that began at `since` (unix seconds) or later, oldest first."""
-        return await self._read("minutes", since)
+        """The minutes that began at `since` (unix seconds) or later, oldest first; the last with details."""
+        rows = await self._rows("minutes", since // 60)
+        details = await self._rows("details", since // 60)
+        return await _samples([(row, details.get(number)) for number, row in sorted(rows.items())])
 
     async def hours(self, *, since: int) -> list[Sample]:
         """The hours that began at `since` (unix seconds) or later, oldest first."""
-        return await self._read("hours", since)
+        rows = await self._rows("hours", since // 3600)
+        return await _samples([(row, None) for _, row in sorted(rows.items())])
 
     async def some(self, *, minutes: Sequence[int] = (), hours: Sequence[int] = ()) -> list[list[Sample]]:
         """These minutes (unix seconds // 60) and these hours (// 3600), as far as they were written."""
-        found = []
-        for what, numbers in (("minutes", minutes), ("hours", hours)):
-            rows = await self._redis.hmget(f"{self._ns}:{what}", [str(n) for n in numbers]) if numbers else []
-            found.append([_sample(row) for row in rows if row is not None])
-        return found
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for what, numbers in (("minutes", minutes), ("details", minutes), ("hours", hours)):
+                pipe.hmget(f"{self._ns}:{what}", [str(n) for n in numbers] or ["-"])
+            of_minutes, details, of_hours = await pipe.execute()
+        return [
+            await _samples([pair for pair in zip(of_minutes, details, strict=True) if pair[0] is not None]),
+            await _samples([(row, None) for row in of_hours if row is not None]),
+        ]
 
-    async def _read(self, what: str, since: int) -> list[Sample]:
+    async def _rows(self, what: str, first: int) -> dict[int, str]:
+        """Rows by their number, from `first` on."""
         rows = cast("dict[str, str]", await self._redis.hgetall(f"{self._ns}:{what}"))
-        found = [_sample(row) for row in rows.values()]
-        return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
+        return {int(number): row for number, row in rows.items() if int(number) >= first}
 
 
 def summed(*parts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -122,6 +139,19 @@ def summed(*parts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]
     return found
 
 
-def _sample(row: str | bytes) -> Sample:
+async def _samples(rows: Sequence[tuple[str, str | None]]) -> list[Sample]:
+    """Samples of rows and their details, some at a time: whoever serves clients beside this goes on."""
+    found = []
+    for at, (row, details) in enumerate(rows):
+        if at % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+        found.append(_sample(row, details))
+    return found
+
+
+def _sample(row: str | bytes, details: str | None = None) -> Sample:
+    known = orjson.loads(row)
+    if details is not None:
+        known |= orjson.loads(details)
     # Another version of this program may have written more.
-    return Sample(**{name: value for name, value in orjson.loads(row).items() if name in _FIELDS})
+    return Sample(**{name: value for name, value in known.items() if name in _FIELDS})

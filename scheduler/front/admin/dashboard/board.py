@@ -102,7 +102,7 @@ class Board:
             if self._reading is not None and "queues" in status.problems:
                 known = self._reading
                 return Reading(status=known.status, glance=known.glance, stale=described(error))
-            minutes, hours = [], []
+            minutes, hours = (), ()
         return Reading(status=status, glance=glance(status, minutes, hours, notice=self._notice))
 
     # ------------------------------------------------------------ the minute's sample

@@ -5,6 +5,7 @@ Owns which picture shows which rows, and what each says in words.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
@@ -25,11 +26,68 @@ ORIGINS_SHOWN: Final = 4
 
 def pictures(glance: Glance) -> dict[str, Any]:
     """The pictures of the first screen, by the names that its template uses."""
+    return {
+        "origins_shown": ORIGINS_SHOWN,
+        "moved_bar": _drawn(
+            chart.bar(
+                (
+                    ("in the store", "store", glance.moved.in_store),
+                    ("on their way", "pending", glance.moved.pending),
+                    ("failed", "bad", glance.moved.failed),
+                    ("absent at the origin", "absent", glance.moved.absent),
+                ),
+                title="Keys that scans know, by where they are",
+            )
+        ),
+        "budgets": {
+            origin.host: _drawn(
+                chart.bar(
+                    (
+                        ("in use", "store" if origin.budget_used < 0.9 else "bad", origin.budget_used),
+                        ("free", "free", 1 - origin.budget_used),
+                    ),
+                    title=f"{origin.budget_used:.0%} of the budget of {origin.host} in use",
+                    height=6,
+                    width=240,
+                )
+            )
+            for origin in glance.origins[:ORIGINS_SHOWN]
+            if origin.budget_used is not None
+        },
+        **_of_samples(_Same(glance)),
+    }
+
+
+class _Same:
+    """A glance that equals another when the pictures of its samples do: those are drawn once a minute."""
+
+    __slots__ = ("_key", "glance")
+
+    def __init__(self, glance: Glance) -> None:
+        self.glance = glance
+        self._key = (
+            id(glance.minutes),
+            id(glance.hours),
+            int(glance.at) // 60,
+            int(glance.ends_at or 0) // 3600,
+            glance.lanes,
+            tuple(one.host for one in glance.origins[:ORIGINS_SHOWN]),
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._key == other._key
+
+
+@lru_cache(maxsize=2)
+def _of_samples(of: _Same) -> dict[str, Any]:
+    glance = of.glance
     day = curves.day(glance)
     month, fitted = curves.decay(glance, glance.decay)
     groups = curves.recent(glance)
     return {
-        "origins_shown": ORIGINS_SHOWN,
         "day": _drawn(
             _miss_curve(
                 curves.hits(day),
@@ -46,17 +104,6 @@ def pictures(glance: Glance) -> dict[str, Any]:
                 + (", with the fitted decay of the misses" if fitted else ""),
                 fitted,
                 labels=_with_future(glance.at, month),
-            )
-        ),
-        "moved_bar": _drawn(
-            chart.bar(
-                (
-                    ("in the store", "store", glance.moved.in_store),
-                    ("on their way", "pending", glance.moved.pending),
-                    ("failed", "bad", glance.moved.failed),
-                    ("absent at the origin", "absent", glance.moved.absent),
-                ),
-                title="Keys that scans know, by where they are",
             )
         ),
         "throughput": _spark(curves.growth(day), "Objects stored, last 24 hours", width=240, height=40),
@@ -79,21 +126,6 @@ def pictures(glance: Glance) -> dict[str, Any]:
                 kind="origin",
             )
             for origin in glance.origins[:ORIGINS_SHOWN]
-        },
-        "budgets": {
-            origin.host: _drawn(
-                chart.bar(
-                    (
-                        ("in use", "store" if origin.budget_used < 0.9 else "bad", origin.budget_used),
-                        ("free", "free", 1 - origin.budget_used),
-                    ),
-                    title=f"{origin.budget_used:.0%} of the budget of {origin.host} in use",
-                    height=6,
-                    width=240,
-                )
-            )
-            for origin in glance.origins[:ORIGINS_SHOWN]
-            if origin.budget_used is not None
         },
     }
 
@@ -121,7 +153,7 @@ def _miss_curve(
 def _ends(now: float, samples: Sequence[Sample | None]) -> list[tuple[float, str]]:
     """How long ago it begins, and now: nobody's zone is needed for that."""
     first = next((one.at for one in samples if one is not None), None)
-    return [] if first is None else [(0.0, f"{duration(now - first)} ago"), (1.0, "now")]
+    return [] if first is None else [(0.0, f"{_about(now - first)} ago"), (1.0, "now")]
 
 
 def _with_future(now: float, hours: Sequence[Sample | None]) -> list[tuple[float, str]]:
@@ -133,7 +165,7 @@ def _with_future(now: float, hours: Sequence[Sample | None]) -> list[tuple[float
         return ends
     at = (known - 1) / (len(hours) - 1)
     middle = [(at, "now")] if 0.15 < at < 0.85 else []
-    return [ends[0], *middle, (1.0, f"in {duration(ahead * 3600)}")]
+    return [ends[0], *middle, (1.0, f"in {_about(ahead * 3600)}")]
 
 
 def _spark(
@@ -150,3 +182,8 @@ def _spark(
 def _drawn(svg: str) -> Markup:
     """A picture as it is: `chart` escapes every text in it."""
     return Markup(svg)  # noqa: S704
+
+
+def _about(seconds: float) -> str:
+    """Without a decimal that is none."""
+    return duration(seconds).replace(".0", "")
