@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
 from scheduler.front.auth.aws_form import verify_form
 from scheduler.front.auth.aws_v4 import BodySignature, body_signature
-from scheduler.front.auth.encoding import has_query
+from scheduler.front.auth.encoding import has_query, query_value
 from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequest, denied
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
     raise denied("The request is not signed, and this needs a signature or a bearer token.")
 
 
+def named_by_aws(authorization: str, query: bytes) -> str:
+    """The key id that a request names in one of AWS's schemes, before anything is checked; empty without."""
+    by_v4 = query_value(query, aws_v4.SCHEME.parameters.credential) is not None
+    if authorization:
+        by_v4 = not authorization.startswith(f"{aws_v2.SCHEME.word} ")
+    return (aws_v4.SCHEME if by_v4 else aws_v2.SCHEME).named_id(authorization, query)
+
+
 __all__ = [
     "AuthError",
     "BodySignature",
@@ -74,6 +82,7 @@ __all__ = [
     "Principal",
     "SignedRequest",
     "body_signature",
+    "named_by_aws",
     "verify",
     "verify_form",
 ]

@@ -50,6 +50,17 @@ class PlainHmac:
         in_header = request.header("authorization").startswith(f"{self.word} ")
         return in_header or has_query(request.query, self.id_parameter)
 
+    def named_id(self, authorization: str, query: bytes) -> str:
+        """The key id that a request names, empty when it names none; nothing is checked."""
+        return self._presented(authorization, query)[0]
+
+    def _presented(self, authorization: str, query: bytes) -> tuple[str, str]:
+        """Key id and signature."""
+        if authorization:
+            key_id, _, signature = authorization.removeprefix(f"{self.word} ").strip().partition(":")
+            return key_id, signature
+        return query_value(query, self.id_parameter) or "", query_value(query, "Signature") or ""
+
     def verify(self, request: SignedRequest, keys: Keyring, now: float) -> Principal:
         """Check the signature and its time (`now` in Unix seconds).
 
@@ -57,19 +68,16 @@ class PlainHmac:
             AuthError: InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied.
         """
         authorization = request.header("authorization")
+        key_id, signature = self._presented(authorization, request.query)
+        secret = secret_of(keys, key_id)
         if authorization:
-            key_id, _, signature = authorization.removeprefix(f"{self.word} ").strip().partition(":")
             date = request.header(self.date_header) or request.header("date")
-            secret = secret_of(keys, key_id)
             signed_at = http_time(date)
             if signed_at is None:
                 raise denied(f"An {self.word} signature needs a Date or {self.date_header} header.")
             require_fresh(signed_at, now)
         else:
-            key_id = query_value(request.query, self.id_parameter) or ""
-            signature = query_value(request.query, "Signature") or ""
             date = query_value(request.query, "Expires") or ""
-            secret = secret_of(keys, key_id)
             expires = integer(date)
             if expires is None:
                 raise denied("Expires must be a Unix time in seconds.")

@@ -69,6 +69,21 @@ class ScopedHmac:
         in_header = request.header("authorization").startswith(self.algorithm)
         return in_header or has_query(request.query, self.parameters.algorithm)
 
+    def named_id(self, authorization: str, query: bytes) -> str:
+        """The key id that a request names, empty when it names none; nothing is checked."""
+        if authorization:
+            credential = self._fields(authorization).get("Credential", "")
+        else:
+            credential = query_value(query, self.parameters.credential) or ""
+        return self._split(credential)[0]
+
+    def _fields(self, authorization: str) -> dict[str, str]:
+        return fields(authorization.removeprefix(self.algorithm), ",")
+
+    def _split(self, credential: str) -> list[str]:
+        """Key id, then the parts of the scope."""
+        return credential.rsplit("/", 4) if self.slash_in_id else credential.split("/")
+
     def read(self, request: SignedRequest) -> Presented:
         """What the request says of its signature.
 
@@ -77,7 +92,7 @@ class ScopedHmac:
         """
         authorization = request.header("authorization")
         if authorization:
-            given = fields(authorization.removeprefix(self.algorithm), ",")
+            given = self._fields(authorization)
             credential, signature = given.get("Credential", ""), given.get("Signature", "")
             listed, date = given.get(self.listed_field, ""), request.header(self.date_header)
         else:
@@ -88,7 +103,7 @@ class ScopedHmac:
             signature = query_value(query, names.signature) or ""
             listed = query_value(query, names.listed) or ""
             date = query_value(query, names.date) or ""
-        key_id, *scope = credential.rsplit("/", 4) if self.slash_in_id else credential.split("/")
+        key_id, *scope = self._split(credential)
         return Presented(
             in_header=bool(authorization),
             key_id=key_id,

@@ -7,13 +7,13 @@ answered is `calls`'s.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote_to_bytes
 
 import structlog
 
-from scheduler.front.auth import AuthError, SignedRequest, body_signature, verify, verify_form
-from scheduler.front.auth.encoding import encode, fields, has_query, query_pairs, query_value
+from scheduler.front.auth import AuthError, SignedRequest, body_signature, named_by_aws, verify, verify_form
+from scheduler.front.auth.encoding import encode, has_query, query_pairs
 from scheduler.front.http import s3_error
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.call import RESERVED, Call, Refused
@@ -82,7 +82,7 @@ class S3Front:
             return False
         if address.is_bucket and {name for name, _ in query_pairs(query)} & {b"origin", b"website"}:
             return False  # rule documents
-        if _key_id(authorization, query) in self._keys.pairs:
+        if named_by_aws(authorization, query) in self._keys.pairs:
             return True
         if address.is_bucket or request.method not in {"GET", "HEAD"}:
             return bool(self._keys.pairs)
@@ -215,7 +215,7 @@ class S3Front:
         except (Refused, BodyRefused, NotBuried, StoreError) as error:
             if answer.started:
                 raise
-            key_id = _key_id(request.by_name.get("authorization", ""), query)
+            key_id = named_by_aws(request.by_name.get("authorization", ""), query)
             await self._refuse(request, answer, address, error, asked, key_id)
         finally:
             if answer.started:
@@ -303,18 +303,6 @@ def _as_answer(error: Exception) -> tuple[S3Error, tuple[tuple[bytes, bytes], ..
             return S3Error(status=busy.status, code=busy.code, message=str(error)), ((b"retry-after", b"1"),)
         case _:
             return s3_error.SERVICE_UNAVAILABLE, ((b"retry-after", b"2"),)
-
-
-def _key_id(authorization: str, query: bytes) -> str:
-    if authorization.startswith("AWS "):
-        return authorization.removeprefix("AWS ").strip().partition(":")[0]
-    if authorization:
-        given: Mapping[str, Any] = fields(authorization.removeprefix("AWS4-HMAC-SHA256"), ",")
-        return str(given.get("Credential", "")).rsplit("/", 4)[0]
-    credential = query_value(query, "X-Amz-Credential")
-    if credential is not None:
-        return credential.rsplit("/", 4)[0]
-    return query_value(query, "AWSAccessKeyId") or ""
 
 
 def _signature(signed: SignedRequest, principal: Principal, keys: Keyring) -> BodySignature | None:

@@ -11,7 +11,7 @@ import alibabacloud_oss_v2 as oss_v2
 import oss2
 import pytest
 
-from scheduler.front.auth import AuthError, Keyring, SignedRequest, verify
+from scheduler.front.auth import AuthError, Keyring, SignedRequest, named_by_aws, verify
 from support.vendor_sdks import (
     KEY_ID,
     SECRET,
@@ -169,6 +169,13 @@ def test_what_an_sdk_signs_is_accepted_w13(name):
     request, now = _made(name)
     principal = verify(request, KEYS, now)
     assert (principal.key_id, principal.scheme) == (KEY_ID, CASES[name][0])
+
+
+@pytest.mark.parametrize("name", [name for name, (scheme, _) in CASES.items() if scheme.startswith("aws-")])
+def test_the_key_id_that_a_request_names_is_the_one_that_verify_looks_up(name):
+    request, _ = _made(name)
+    assert named_by_aws(request.header("authorization"), request.query) == KEY_ID
+    assert named_by_aws("", b"") == named_by_aws("Bearer token", b"") == ""
 
 
 @pytest.mark.parametrize("name", CASES)
