@@ -53,6 +53,8 @@ async def read_by_bytes(ask: Ask, at: str, *, prefix: str, delimiter: str, limit
         OutOfOrder: what came is in another order, or from before the place.
     """
     at = max(at, prefix)
+    if not at.startswith(prefix):
+        return Chunk(items=[], until=None)
     page = await ask(
         prefix=prefix, after=None if at == prefix else start_after(at), delimiter=delimiter, limit=limit
     )
@@ -81,6 +83,8 @@ async def read_by_component(ask: Ask, at: str, *, prefix: str, delimiter: str, l
         OutOfOrder: the server does not list by component either.
     """
     at = max(at, prefix)
+    if not at.startswith(prefix):
+        return Chunk(items=[], until=None)
     while True:
         chunk = await _read_on(ask, at, prefix=prefix, delimiter=delimiter, limit=limit)
         if chunk.until is not None and chunk.until <= at:

@@ -59,6 +59,14 @@ def test_a_list_goes_on_from_any_place(keys, after, limit, by_component, whole):
     assert found == expected(keys, "", "", at)
 
 
+@pytest.mark.parametrize("by_component", [True, False])
+def test_behind_all_keys_with_a_prefix_nothing_is_asked(by_component):
+    server = Server(["a-/1", "a-/2", "a/a/1"], by_component=by_component)
+    read = read_by_component if by_component else read_by_bytes
+    chunk = asyncio.run(read(server, "a/a/-/a", prefix="a-", delimiter="", limit=1))
+    assert (chunk.items, chunk.until, server.requests) == ([], None, 0)
+
+
 def test_siblings_of_a_directory_that_are_directories_are_not_gone_through_again():
     keys = ["a-/1", "a-/2", "a--0", "a--1", "a-1", "a-2", "a/1", "a/2", "b"]
     server = Server(keys, by_component=True)
