@@ -215,14 +215,26 @@ class Run:
 
     def _judge(self) -> None:
         look, started = Look(self._system), time.monotonic()
-        if not self._oracle.violations:
-            settle(self._system, look)
-            judge_contents(self._system, look)
-            judge_scan(self._system, look)
-            judge_contents(self._system, look)
+        # What was told to stop may end only now, and is started again like everything else.
+        judged = threading.Event()
+        reviver = threading.Thread(target=self._keep_alive, args=(judged,), daemon=True)
+        reviver.start()
+        try:
+            if not self._oracle.violations:
+                settle(self._system, look)
+                judge_contents(self._system, look)
+                judge_scan(self._system, look)
+                judge_contents(self._system, look)
+        finally:
+            judged.set()
+            reviver.join()
         self._result.settled_s = time.monotonic() - started
         self._result.objects = len(look.contents())
         self._result.failures = Counter(look.failures().values())
+
+    def _keep_alive(self, judged: threading.Event) -> None:
+        while not judged.wait(0.5):
+            self._revive()
 
     def _say(self, text: str) -> None:
         self._events.append(f"{time.monotonic() - self._began:8.2f}  {text}")
