@@ -8,7 +8,9 @@ async with running_gateway(seaweed, valkey_url, bucket, rules) as front:
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import threading
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from scheduler.runtime import Services
     from support.store.seaweed import Seaweed
@@ -235,3 +237,30 @@ async def running_gateway(
             await session.close()
             stop.set()
             await serving
+
+
+@contextlib.contextmanager
+def gateway_in_a_thread(*given: Any, **more: Any) -> Iterator[Front]:
+    """As `running_gateway`, for tests that block: its loop has a thread of its own."""
+    started: concurrent.futures.Future[Front] = concurrent.futures.Future()
+    ending: list[Callable[[], None]] = []
+
+    async def run() -> None:
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
+        ending.append(lambda: loop.call_soon_threadsafe(done.set))
+        try:
+            async with running_gateway(*given, **more) as front:
+                started.set_result(front)
+                await done.wait()
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="test-gateway")
+    thread.start()
+    try:
+        yield started.result(60)
+    finally:
+        ending[0]()
+        thread.join(60)

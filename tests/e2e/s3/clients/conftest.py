@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from support.clients import Side
 from support.installation import running_up_with
+from support.s3.clients import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from support.clients import alike, contents, plant, tree
+from support.s3.clients import alike, contents, plant, tree
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 

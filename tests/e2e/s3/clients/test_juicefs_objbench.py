@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.clients import alike
+from support.s3.clients import alike
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 #: Its measurements are kept small: what counts is that each is there.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.clients import contents
+from support.s3.clients import contents
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 PROGRAMS = Path(__file__).parent / "programs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.clients import alike, contents, plant, tree
+from support.s3.clients import alike, contents, plant, tree
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 PARTS = ("--s3-upload-cutoff", "6M", "--s3-chunk-size", "5M", "--s3-copy-cutoff", "8M")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.clients import alike, contents, plant, tree
+from support.s3.clients import alike, contents, plant, tree
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
