@@ -368,6 +368,11 @@ class Claims:
         """The reason of the key's tombstone, or None."""
         return cast("str | None", await self._redis.get(self._name("tomb", bucket, key)))
 
+    async def tombstones_of(self, keys: Sequence[tuple[str, str]]) -> list[str | None]:
+        """As `tombstone` for (bucket, key) of many, in their order."""
+        names = [self._name("tomb", bucket, key) for bucket, key in keys]
+        return cast("list[str | None]", await self._redis.mget(names))
+
     async def tombstones(self, bucket: str, *, limit: int = 10_000) -> list[tuple[str, str, float]]:
         """Tombstones of a bucket as (key, reason, seconds left), in key order; at most `limit`."""
         return await tombstones.listed(self._redis, self._name("tomb", bucket, ""), limit)

@@ -125,8 +125,8 @@ class Forwarding:
             await answer.head(status, headers, length=length)
         elif status in {204, 304}:
             await answer.whole(status, headers)
-        elif body is not None:
-            await answer.whole(status, headers, body)
+        elif body is not None or (passed.is_here and seen is None):
+            await answer.whole(status, headers, await passed.read() if body is None else body)
         else:
             await answer.stream(status, headers, _noting(passed, seen), length=length)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
+from scheduler.front.pull.gathered import Gathered
 from workers.errors import FerrymanError, described
 from workers.ledger.claims import DELETED
 
@@ -62,6 +63,8 @@ class Tombstones:
     def __init__(self, claims: Claims, *, wait_s: float) -> None:
         self._claims = claims
         self._wait_s = wait_s
+        # Every write looks: a round trip is shared by those that come during the one before.
+        self._found = Gathered(claims.tombstones_of)
 
     async def bury(self, bucket: str, keys: Sequence[str], *, request_id: str) -> Buried:
         """Put tombstones, and wait until no pull of these keys is under way.
@@ -107,7 +110,7 @@ class Tombstones:
         """The tombstone that a write lifts; None when there is none, or the ledger does not answer."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                mark = await self._claims.tombstone(bucket, key)
+                mark = await self._found.ask((bucket, key))
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("ledger_away", error=described(error))
             return None

@@ -52,6 +52,11 @@ class Streamed:
         self._opened = opened
         self._what = what
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the whole body was read already."""
+        return isinstance(self._opened, Whole)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes.
 
