@@ -135,10 +135,18 @@ class Failures:
         found = await self._redis.hget(self._failures(bucket), key)
         return None if found is None else _FAILURE.validate_json(found)
 
-    async def iterate(self, bucket: str, *, reason: str = "") -> AsyncIterator[Failure]:
-        """Every failure of a bucket, or of one reason, in no order, in bounded memory."""
+    async def iterate(
+        self, bucket: str, *, reason: str = "", within_s: float | None = None
+    ) -> AsyncIterator[Failure]:
+        """Every failure of a bucket, or of one reason, in no order, in bounded memory.
+
+        With `within_s` it ends after that many seconds, however many there are: for somebody who waits.
+        """
+        ends = None if within_s is None else time.monotonic() + within_s
         wanted = orjson.dumps(reason).decode()
         async for _, record in self._redis.hscan_iter(self._failures(bucket), count=500):
+            if ends is not None and time.monotonic() > ends:
+                return
             # Most records are not of a rare reason: those are not taken apart.
             if not reason or f'"reason":{wanted}' in record:
                 failure = _FAILURE.validate_json(record)

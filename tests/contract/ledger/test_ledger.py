@@ -294,6 +294,8 @@ async def test_the_counts_by_reason_follow_every_change_of_the_list(ledger):
     await failures.add([failed("k0", "origin_timeout"), failed("k1", "digest_mismatch")])
     assert await failures.reasons(B) == {"origin_timeout": 4, "digest_mismatch": 1, "soft_404": 1}
     assert [row.key async for row in failures.iterate(B, reason="soft_404")] == [odd]
+    assert [row async for row in failures.iterate(B, within_s=-1.0)] == [], "nobody waits for longer"
+    assert len([row async for row in failures.iterate(B, within_s=60.0)]) == 6
     assert await failures.remove(B, [odd, "k0", "nobody"]) == 2
     assert await failures.reasons(B) == {"origin_timeout": 3, "digest_mismatch": 1}
     assert await failures.waive(B, ["k1"], reason="ours", by="me") == 1

@@ -64,7 +64,7 @@ class Failures:
     def __init__(self, rows):
         self.rows = rows
 
-    async def iterate(self, bucket, *, reason=""):
+    async def iterate(self, bucket, *, reason="", within_s=None):
         for row in self.rows:
             if reason in {"", row.reason}:
                 yield row
