@@ -23,12 +23,24 @@ _HEADER_LINES = 10
 _MARKUP = ("<!doctype", "<html", "<?xml", "<rss", "<feed", "<urlset", "<sitemapindex", "<head", "<body")
 _URL = ("http://", "https://")
 _FIND = "find . -type f -printf '%s %T@ %P\\0' cannot break"
+#: Sizes to the right of nine places, then the path.
+_RCLONE_LS = re.compile(r"(?= *\d).{9}\d* \S")
 #: What other tools print, and what to do instead.
 _OTHERS = (
     (re.compile(r"[0-9a-fA-F]{32,128} [ *]\S"), "md5sum or sha256sum", "write CSV with the header key,md5"),
     (re.compile(r"\d{4}-\d\d-\d\d [\d:]{8} +\d+ \S"), "`aws s3 ls`", "scan that bucket: --source bucket=…"),
     (re.compile(r" *\d+ \d{4}-\d\d-\d\d \d\d:\d\d:"), "`rclone lsl`", "rclone lsf, --source rclone_lsf=…"),
-    (re.compile(r"[-dl][rwxsStT-]{9}[.+@]? +\d+ \S"), "`ls -l`", _FIND),
+    (re.compile(r"total \d|[-dl][rwxsStT-]{9}[.+@]? +\d+ \S"), "`ls -l`", _FIND),
+    (re.compile(r"[-dl][rwxsStT-]{9} \S+/\S+ +\d+ \d{4}-\d\d-\d\d "), "`tar -tv`", _FIND),
+    (re.compile(r"\[\d{4}-\d\d-\d\d [\d:]{8} \w+\] +[\d.]+ ?[KMGTPE]?i?B "), "`mc ls`", "--source bucket=…"),
+    (re.compile(r"TOTAL: \d| *\d+ +\d{4}-\d\d-\d\dT[\d:]{8}Z +gs://"), "`gsutil ls -l`", "--source bucket=…"),
+    (re.compile(r" *\d+ +\d+ +[-dl][rwxsStT-]{9} "), "`find -ls`", _FIND),
+    (re.compile(r"[\d.]+[KMGTPE]?\t\S"), "`du -a`", _FIND),
+    (
+        re.compile(r"(?:s3|gs|oss|cos|cosn|az|ftp|sftp|file)://\S"),
+        "URLs that are not HTTP",
+        "cut scheme and bucket",
+    ),
     (re.compile(r"\d+ -?\d+(?:\.\d+)? \S"), "size, time and path in lines", _FIND),
 )
 
@@ -74,6 +86,9 @@ def _lines(filled: list[str]) -> str:
         if all(map(form.match, filled)):
             msg = f"this looks like {what}: {instead}; if these are keys, say so: --format plain"
             raise ValueError(msg)
+    if all(map(_RCLONE_LS.match, filled)) and any(line.startswith("  ") for line in filled):
+        msg = "this looks like `rclone ls`: --source rclone_lsf=…; if these are keys, say so: --format plain"
+        raise ValueError(msg)
     if filled[0].startswith(_URL):
         return _urls(filled)
     return "plain"

@@ -131,8 +131,19 @@ async def _read(client: httpx.AsyncClient, url: str) -> list[_Named]:
         httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
         ValueError, LookupError,
     ) as error:  # fmt: skip
-        msg = f"{url}: {error or type(error).__name__}"
+        msg = f"{url}: {_explained(error)}"
         raise ManifestBroken(msg) from error
+
+
+def _explained(error: Exception) -> str:
+    """What to tell of an answer that is no sitemap."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"status {error.response.status_code}"
+    if isinstance(error, ParseError):
+        return f"no XML ({error}); a sitemap, or one URL a line, is expected"
+    if isinstance(error, DefusedXmlException):
+        return "it declares a document type or an entity of its own; none is read"
+    return str(error) or type(error).__name__
 
 
 def _parsed(body: bytes) -> list[_Named]:
@@ -152,6 +163,8 @@ def _parsed(body: bytes) -> list[_Named]:
     if body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         msg = "an HTML page; a sitemap is expected"
         raise ValueError(msg)
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:8].lower().startswith((b"http://", b"https://")):
+        return _lines(body)
     root = fromstring(body)
     kind = _name(root.tag)
     if kind not in {"urlset", "sitemapindex"}:
@@ -164,6 +177,23 @@ def _parsed(body: bytes) -> list[_Named]:
             texts = {_name(part.tag): (part.text or "").strip() for part in child}
             changed = w3c_time(texts.get("lastmod", ""))
             named.append(_Named(kind == "sitemapindex", texts.get("loc", ""), changed))
+    return named
+
+
+def _lines(body: bytes) -> list[_Named]:
+    """A sitemap as text: one URL a line.
+
+    Raises:
+        ValueError: a line that is none.
+    """
+    named = []
+    for number, line in enumerate(body.removeprefix(b"\xef\xbb\xbf").decode().split("\n"), 1):
+        location = line.strip()
+        if location and not location.startswith(("http://", "https://")):
+            msg = f"line {number}: {location[:80]!r}; in a sitemap as text each line is a URL"
+            raise ValueError(msg)
+        if location:
+            named.append(_Named(False, location, None))
     return named
 
 

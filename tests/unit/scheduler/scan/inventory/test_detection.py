@@ -37,6 +37,8 @@ def entries(tmp_path, body, name="list", **options):
         ("a,1\nb.txt\n", "k", "plain"),
         ("{curly}.txt\nb\n", "k", "plain"),
         ("name of a file\nb\n", "k", "plain"),
+        ("5 a.txt\n12 b.txt\n", "k", "plain"),
+        ("2024\n12 b.txt\n", "k", "plain"),
     ],
 )
 def test_a_format_is_told_from_more_than_the_first_line(text, name, form):
@@ -60,6 +62,14 @@ def test_a_format_is_told_from_more_than_the_first_line(text, name, form):
         ("      123 2026-01-01 10:00:00.000000000 a.txt\n", "rclone lsl"),
         ("-rw-r--r-- 1 me me 3 Jan  1 10:00 a.txt\n", "ls -l"),
         ("123 1700000000.5 a.txt\n", "cannot break"),
+        ("total 8\n-rw-r--r-- 1 me me 3 Jan  1 10:00 a.txt\n", "ls -l"),
+        ("-rw-r--r-- me/me         3 2026-01-01 10:00 a.txt\n", "tar -tv"),
+        ("        5 a.txt\n     1234 dir/b c.txt\n", "rclone ls`"),
+        ("[2026-01-01 10:00:00 UTC]     5B STANDARD a.txt\n[2026-01-01 10:00:00 CET] 1.2KiB d/b\n", "mc ls"),
+        ("         5  2026-01-01T10:00:00Z  gs://b/a.txt\nTOTAL: 1 objects, 5 bytes (5 B)\n", "gsutil ls -l"),
+        ("   131073      4 -rw-r--r--   1 me  me  3 Jan  1 10:00 ./a.txt\n", "find -ls"),
+        ("4\t./a.txt\n12\t./d\n", "du -a"),
+        ("s3://site/a.txt\ns3://site/b.txt\n", "URLs that are not HTTP"),
     ],
 )
 def test_when_it_is_not_sure_it_stops_and_names_the_candidates(text, what):

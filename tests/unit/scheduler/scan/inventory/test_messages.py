@@ -7,6 +7,7 @@ import hashlib
 import json
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from scheduler.scan.inventory import sitemap
@@ -97,3 +98,32 @@ def test_a_date_that_there_is_not_says_nothing_about_its_file():
     assert (one.entry.size, one.entry.mtime) == (12, None)
     (one,) = read_json(HERE, b'[{"name": "a", "type": "file", "mtime": "yesterday", "size": 3}]')
     assert (one.entry.size, one.entry.mtime) == (3, None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_sitemap_as_text_is_one_url_a_line(end):
+    body = f"\ufeffhttp://o/a%20b{end}{end}http://o/b c.txt{end}".encode()
+    assert [one.location for one in sitemap._parsed(body)] == ["http://o/a%20b", "http://o/b c.txt"]
+    with pytest.raises(ValueError, match="line 2: 'login first'; in a sitemap as text each line is a URL"):
+        sitemap._parsed(b"http://o/a\nlogin first\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (httpx.Response(404), "http://o/s.xml: status 404"),
+        (httpx.Response(200, text='{"a": 1}'), "no XML"),
+        (
+            httpx.Response(200, text='<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><urlset>&e;</urlset>'),
+            "http://o/s.xml: it declares a document type or an entity of its own; none is read",
+        ),
+    ],
+    ids=["status", "json", "entity"],
+)  # fmt: skip
+async def test_why_an_answer_is_no_sitemap_is_one_line_in_our_words(answer, message):
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as client:
+        with pytest.raises(ManifestBroken) as caught:
+            await sitemap._read(client, "http://o/s.xml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "developer.mozilla.org" not in str(caught.value)
