@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
+from redis.exceptions import RedisError
 
 from workers.back.bring import Brought, bring
 from workers.back.writer import is_refusal
 from workers.back_routes import decode_routes, route_for
+from workers.background import end
 from workers.errors import (
     BudgetExhausted,
     CredentialMissing,
@@ -27,7 +29,7 @@ from workers.errors import (
     TransferError,
     described,
 )
-from workers.ledger.back import LEASE_MS, WRITTEN, Finished
+from workers.ledger.back import CHUNK, LEASE_MS, WRITTEN, Finished
 from workers.ledger.claims import DELETED
 from workers.ledger.failures import BACK, Failure
 
@@ -93,6 +95,8 @@ class Settler:
         self._observer = observer
         self._rng = random.Random()
         self._routes: dict[str, tuple[float, tuple[BackRoute, ...]]] = {}
+        self._ending: list[tuple[Taken, asyncio.Future[Finished]]] = []
+        self._telling: asyncio.Task[None] | None = None
 
     async def settle(self, taken: Taken) -> Brought | Later:
         """Bring one key and record it; raises what Redis raises, with the key still under its lease."""
@@ -120,7 +124,7 @@ class Settler:
             log.exception("back_failed_unexpectedly", bucket=bucket, key=key)
             fault = TransferError(described(error))
             return await self._failed(taken, route, fault)
-        (state,) = await self._ledger.back.finish(bucket, [taken], owner=self.owner)
+        state = await self._finish(taken)
         if state is Finished.LOST and done.kind != "unchanged":
             # Whoever had the key meanwhile may have been overtaken by us.
             await self._ledger.back.note(bucket, [key], WRITTEN)
@@ -153,19 +157,53 @@ class Settler:
             mark = await self._ledger.claims.tombstone(taken.bucket, taken.key)
             return mark is not None and mark.startswith(DELETED)
 
-        work = asyncio.ensure_future(
-            bring(taken, route, store=self._store, writer=self._writer, deleted=deleted)
-        )
+        keepers: list[asyncio.Task[None]] = []
+
+        def keep() -> None:
+            keepers.append(asyncio.create_task(self._keep(taken)))
+
+        # Most keys end long before; a timer that does not fire costs less than a task.
+        timer = asyncio.get_running_loop().call_later(LEASE_MS / 3000, keep)
         try:
-            while True:
-                done, _ = await asyncio.wait({work}, timeout=LEASE_MS / 3000)
-                if done:
-                    return work.result()
-                await self._ledger.back.renew(taken.bucket, [taken.key], owner=self.owner)
+            return await bring(taken, route, store=self._store, writer=self._writer, deleted=deleted)
         finally:
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
+            timer.cancel()
+            await end(*keepers)
+
+    async def _keep(self, taken: Taken) -> None:
+        """Renew the lease while a large object is brought."""
+        while True:
+            try:
+                await self._ledger.back.renew(taken.bucket, [taken.key], owner=self.owner)
+            except (RedisError, OSError) as error:
+                log.warning("lease_renewal_failed", bucket=taken.bucket, keys=1, error=str(error))
+            await asyncio.sleep(LEASE_MS / 3000)
+
+    async def _finish(self, taken: Taken) -> Finished:
+        """Give the key up as equal, together with others that end at the same time."""
+        answer: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+        self._ending.append((taken, answer))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+        return await answer
+
+    async def _tell(self) -> None:
+        while self._ending:
+            ending, self._ending = self._ending[:CHUNK], self._ending[CHUNK:]
+            for bucket in {taken.bucket for taken, _ in ending}:
+                some = [pair for pair in ending if pair[0].bucket == bucket]
+                try:
+                    states = await self._ledger.back.finish(
+                        bucket, [taken for taken, _ in some], owner=self.owner
+                    )
+                except Exception as error:  # noqa: BLE001 -- whatever it is, it is theirs who wait
+                    for _, answer in some:
+                        if not answer.done():
+                            answer.set_exception(error)
+                    continue
+                for (_, answer), state in zip(some, states, strict=True):
+                    if not answer.done():
+                        answer.set_result(state)
 
     async def _failed(self, taken: Taken, route: BackRoute, error: TransferError) -> Later:
         back = self._ledger.back
