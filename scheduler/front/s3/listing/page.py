@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from lxml import etree
 
@@ -23,6 +23,13 @@ _NOT_XML: Final = re.compile(
     re.IGNORECASE,
 )
 LOST: Final = "\uf8ff"
+_CONTENTS: Final = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
+_FIELD: Final = r"<(?!Key>|Owner>)[A-Za-z]+>[^<]*</[A-Za-z]+>"
+_FIELDS: Final = rf"(?:{_FIELD}|<Owner>(?:{_FIELD})*</Owner>|\s)*"
+#: An entry of one key, and fields without attributes in any order.
+_USUAL: Final = re.compile(rf"({_FIELDS})<Key>([^<]*)</Key>({_FIELDS})")
+_SIZE: Final = re.compile(r"<Size>(\d{1,18})</Size>")
+_QUOTES: Final = {"&quot;": '"', "&apos;": "'"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,10 @@ def read_page(document: bytes, *, plus_is_space: bool | None = None, owners: boo
     """
     if plus_is_space is None:
         document = _NOT_XML.sub(LOST.encode(), document)
+    rows: list[tuple[str, Entry]] = []
+    usual = _usual(document, owners=owners)
+    if usual is not None:
+        document, rows = usual
     try:
         root = etree.fromstring(document, _PARSER)
     except etree.XMLSyntaxError as error:
@@ -63,7 +74,6 @@ def read_page(document: bytes, *, plus_is_space: bool | None = None, owners: boo
     decode: Callable[[str], str] = str
     truncated = None
     prefixes: list[str] = []
-    rows: list[tuple[str, Entry]] = []
     for element in root:
         name = _local(element)
         if name == "Contents":
@@ -82,6 +92,39 @@ def read_page(document: bytes, *, plus_is_space: bool | None = None, owners: boo
         prefixes=tuple(map(decode, prefixes)),
         truncated=truncated,
     )
+
+
+def _usual(document: bytes, *, owners: bool) -> tuple[bytes, list[tuple[str, Entry]]] | None:
+    """The document without its entries, and these; None where one of them has an unusual form.
+
+    Taken as they are written they cost a fifth of building their trees.
+    """
+    try:
+        text = document.decode()
+    except UnicodeDecodeError:
+        return None
+    parts = _CONTENTS.split(text)
+    envelope = "".join(parts[::2])
+    if "Contents" in envelope or "<!" in envelope:
+        return None
+    rows: list[tuple[str, Entry]] = []
+    for inner in parts[1::2]:
+        found = _USUAL.fullmatch(inner)
+        if found is None:
+            return None
+        before, key, after = found.groups()
+        if "&" in key:
+            if "&#" in key:
+                return None
+            key = unescape(key, _QUOTES)
+        xml, owner = before + after, ""
+        if "<Owner>" in xml:
+            first, _, rest = xml.partition("<Owner>")
+            inside, _, last = rest.partition("</Owner>")
+            xml, owner = first + last, f"<Owner>{inside}</Owner>" if owners else ""
+        size = _SIZE.search(xml)
+        rows.append((key, Entry(xml=xml, owner=owner, size=int(size[1]) if size else 0)))
+    return envelope.encode(), rows
 
 
 def _entry(element: etree._Element, *, owners: bool) -> tuple[str, Entry]:

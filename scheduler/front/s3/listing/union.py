@@ -139,7 +139,7 @@ class Union(Forwarding):
             place,
             wanted,
             most=asked.most,
-            store=lambda at, wanted: self._of_store(call, at, wanted, known),
+            store=lambda at, wanted: self._of_store(call, at, wanted, known, owners=asked.owners),
             origins=origins,
             buried=lambda keys: self._buried(call.bucket, keys),
         )
@@ -156,7 +156,9 @@ class Union(Forwarding):
 
     # ------------------------------------------------------------ the store
 
-    async def _of_store(self, call: Call, at: str, wanted: Wanted, known: StoreGuarantees) -> Chunk:
+    async def _of_store(
+        self, call: Call, at: str, wanted: Wanted, known: StoreGuarantees, *, owners: bool
+    ) -> Chunk:
         prefix, delimiter = wanted.prefix, wanted.delimiter if wanted.delimiter == "/" else ""
         if delimiter:
             above = common_prefix(at.removesuffix("\0"), prefix, delimiter)
@@ -164,7 +166,7 @@ class Union(Forwarding):
 
         async def ask(*, prefix: str, after: str | None, delimiter: str, limit: int) -> Page:
             query = _query(prefix, after, delimiter, limit)
-            query += [("encoding-type", "url"), ("fetch-owner", "true")]
+            query += [("encoding-type", "url"), *([("fetch-owner", "true")] if owners else [])]
             async with asyncio.timeout(self._settings.gateway.lookup_s):
                 async with await self._store.pass_on(
                     "GET", call.bucket, "", headers={}, query=encode_query(query), payload_sha256=EMPTY_SHA256
