@@ -100,7 +100,11 @@ def _facts(
     url: str, settings: Settings, bucket: str | None, headers: tuple[str, ...], *, method: str, status: int
 ) -> tuple[str, RequestFacts]:
     """Bucket and facts of a URL as a client would write it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        msg = f"{url!r} is no URL: {error}"
+        raise click.UsageError(msg) from error
     host = ""
     if parts.netloc:
         try:

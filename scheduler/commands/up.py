@@ -97,8 +97,15 @@ def with_origin(settings: Settings, origin: str, bucket: str) -> Settings:
 
     from scheduler.config.settings import BucketSettings, Settings
 
-    parts = urlsplit(origin)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(origin)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable and "@" in origin:
+        msg = "--origin (not shown): user info in a URL is refused; name a credential in config.yaml"
+        raise ConfigError(msg)
+    if not usable:
         msg = (
             f"--origin {origin!r}: a URL with http:// or https:// and a host is expected, "
             f"for example https://{origin.removeprefix('//').split('://')[-1] or 'old.example.com'}"

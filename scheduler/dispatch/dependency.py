@@ -48,7 +48,10 @@ def referrer_of(referer: str) -> str:
     """Host and path of a referrer without its query, at most 200 characters."""
     if not referer or referer == "-":
         return NONE
-    parts = urlsplit(referer)
+    try:
+        parts = urlsplit(referer)
+    except ValueError:  # clients send anything: `http://[`
+        return NONE
     return (parts.netloc.rpartition("@")[2] + parts.path)[:200] or NONE
 
 

@@ -27,6 +27,7 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 #: What may stand in the path of a URL; anything else must be written `%XX`.
 _URL_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*\Z")
+_USER_INFO = "user info in a URL is refused; name a credential"
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 #: Addresses of examples. They lead nowhere, so a document may name them; the guard refuses the connection.
@@ -83,15 +84,24 @@ def split_origin_url(text: str) -> OriginUrl:
     try:
         parts = urlsplit(text)
     except ValueError as error:
+        if "@" in text:
+            raise HostError(_USER_INFO, kind=ProblemKind.UNSAFE_ORIGIN) from None
         raise HostError(f"{text!r}: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise HostError(f"{text!r} is not a URL that starts with http:// or https://")
     if "@" in parts.netloc:
-        raise HostError("user info in a URL is refused; name a credential", kind=ProblemKind.UNSAFE_ORIGIN)
+        raise HostError(_USER_INFO, kind=ProblemKind.UNSAFE_ORIGIN)
     if parts.query or parts.fragment or text.endswith(("?", "#")):
+        if "@" in text:  # in the query, or behind a password with a mark in it: not shown
+            raise HostError(_USER_INFO, kind=ProblemKind.UNSAFE_ORIGIN)
         raise HostError(f"{text!r} has a query or fragment")
     base_path = check_base_path(parts.path or "/")
-    host = normalise_host(parts.netloc, parts.scheme)
+    try:
+        host = normalise_host(parts.netloc, parts.scheme)
+    except HostError as error:
+        if "@" in text:  # a password with a slash in it: half of it stands where the port should
+            raise HostError(_USER_INFO, kind=ProblemKind.UNSAFE_ORIGIN) from None
+        raise error from None
     return OriginUrl(scheme=cast("Scheme", parts.scheme), host=host, base_path=base_path)
 
 

@@ -138,6 +138,21 @@ def test_with_origin_the_configuration_in_the_working_directory_is_left_alone(he
     assert load(None, resolve=False, implicit=False).data_dir.name == ".ferryman"
 
 
+@pytest.mark.parametrize("words", [("up", "--origin"), ("explain", "GET")])
+def test_a_url_that_is_none_is_named_and_no_internal_error(here, words):
+    result = invoke(*words, "http://[::1/")
+    assert (result.exit_code, "http://[::1/" in result.output) == (2, True), result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("mark", ["/", "#", "?", "[", "@"])
+def test_nothing_of_a_password_in_an_origins_url_is_printed(here, mark):
+    result = invoke("up", "--origin", f"http://user:hush{mark}quiet@old.example.com/")
+    assert (result.exit_code, "user info in a URL is refused" in result.output) == (2, True), result.output
+    assert "hush" not in result.output
+    assert "quiet" not in result.output
+
+
 @pytest.mark.parametrize("name", ["FERRYMAN_STORE__ENDPOINT", "FERRYMAN_GATEWAY__LISTEN"])
 def test_a_wrong_variable_is_named_by_a_command(here, monkeypatch, name):
     monkeypatch.setenv(name, "nonsense")
