@@ -31,7 +31,7 @@ from workers.errors import BrokerUnavailable, ConfigError
 from workers.windows import parse_window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from scheduler.config.settings import Settings
@@ -46,20 +46,30 @@ _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 log = structlog.get_logger(__name__)
 
 
+class WrongScan(ConfigError):
+    """A scan was asked for wrongly: `fields` has what is wrong with each option, or with `name`."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(text for _, text in problems))
+        self.fields: dict[str, str] = {}
+        for field, text in problems:
+            self.fields.setdefault(field, text)
+
+
 def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> ScanOptions:
     """The options of a scan: what was given, over what `scans.<name>` in config.yaml says.
 
     Raises:
-        ConfigError: the name, the bucket or an option is wrong; all problems at once.
+        WrongScan: the name, the bucket or an option is wrong; all problems at once.
     """
     if not _NAME.fullmatch(name):
         msg = f"scan name {name!r}: 1 to 63 of a-z, 0-9, dot, hyphen and underscore"
-        raise ConfigError(msg)
+        raise WrongScan([("name", msg)])
     unknown = sorted(set(given) - set(ScanOptions.__dataclass_fields__))
     if unknown:
         what = ", ".join(ScanOptions.__dataclass_fields__)
         msg = f"scan {name}: unknown option {unknown[0]!r}; known: {what}"
-        raise ConfigError(msg)
+        raise WrongScan([(unknown[0], msg)])
     known = settings.scans.get(name)
     merged: dict[str, Any] = {}
     if known is not None:
@@ -71,35 +81,40 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
     try:
         options = _OPTIONS.validate_python(merged)
     except ValidationError as error:
-        lines = [f"scan {name}: {'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
-    problems = []
+        wrong = [(".".join(map(str, row["loc"])), row["msg"]) for row in error.errors()]
+        raise WrongScan(
+            [(place.partition(".")[0], f"scan {name}: {place}: {text}") for place, text in wrong]
+        ) from error
+    problems: list[tuple[str, str]] = []
     if not 0 <= options.max_absent <= 1:
-        problems.append(f"scan {name}: max_absent {options.max_absent}: 0 to 1")
+        problems.append(("max_absent", f"scan {name}: max_absent {options.max_absent}: 0 to 1"))
     if options.bucket not in settings.buckets:
         known_buckets = ", ".join(sorted(settings.buckets)) or "none"
-        problems.append(f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}")
+        text = f"scan {name}: bucket {options.bucket!r} is not configured; known: {known_buckets}"
+        problems.append(("bucket", text))
     if options.reverse:
         if given.get("inventory"):
-            problems.append(f"scan {name}: reverse: the store is the inventory, so none can be given")
+            text = f"scan {name}: reverse: the store is the inventory, so none can be given"
+            problems.append(("inventory", text))
     elif len([source for source in options.inventory if source in SOURCES]) != 1:
         found = ", ".join(map(repr, options.inventory)) or "nothing"
+        kinds = ", ".join(sorted(SOURCES))
         problems.append(
-            f"scan {name}: inventory: exactly one of {', '.join(sorted(SOURCES))} is expected, found {found}"
+            ("inventory", f"scan {name}: inventory: exactly one of {kinds} is expected, found {found}")
         )
     for which in ("include", "exclude"):
         for pattern in getattr(options, which):
             try:
                 re.compile(pattern)
             except re.error as error:
-                problems.append(f"scan {name}: {which} {pattern!r}: {error}")
+                problems.append((which, f"scan {name}: {which} {pattern!r}: {error}"))
     for text in options.windows:
         try:
             parse_window(text)
         except ValueError as error:
-            problems.append(f"scan {name}: windows: {error}")
+            problems.append(("windows", f"scan {name}: windows: {error}"))
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise WrongScan(problems)
     return options
 
 

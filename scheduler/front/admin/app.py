@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from scheduler.config.admin_token import token_of, viewer_token_of
-from scheduler.front.admin import back, events, failures, gate, metrics, rules, scans
+from scheduler.front.admin import back, events, failures, gate, metrics, origins, rules, scans
 from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.described.document import openapi_route
 from scheduler.front.admin.guard import Guard, refusal
@@ -38,6 +38,7 @@ def make_app(services: Services, board: Board) -> ASGIApp:
         *scans.routes(services),
         *failures.routes(services),
         *gate.routes(services),
+        *origins.routes(services),
         *back.routes(services),
     ]
     app = Starlette(

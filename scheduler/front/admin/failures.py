@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scheduler.dispatch.failures import RetryServices, Selection, retry, selected, waive
+from scheduler.front.admin.guard import note_change, who_of
 from scheduler.front.admin.refused import Refused, answering
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.ledger.failures import failure_to_json
@@ -73,7 +74,8 @@ class Waive(Chosen):
     """The same with the words that the report will carry."""
 
     because: str = Field(min_length=1, max_length=1000)
-    by: str = Field(default="api", min_length=1, max_length=64)
+    #: Who accepts it; unless said, whose token it is.
+    by: str = Field(default="", max_length=64)
 
 
 Order = TypeVar("Order", bound=Chosen)
@@ -163,6 +165,7 @@ class _FailuresApi:
         ledger = self._services.ledger
         rows = [failure async for failure in selected(ledger, [bucket], selection)]
         report = await retry(self._services, rows)
+        note_change(request, bucket=bucket, retried=report.retried, kept=len(report.kept))
         kept = [{"bucket": name, "key": key, "why": why} for name, key, why in report.kept]
         return JSONResponse({"retried": report.retried, "kept": kept}, status_code=202)
 
@@ -173,7 +176,9 @@ class _FailuresApi:
         selection = _must_choose(chosen)
         ledger = self._services.ledger
         rows = [failure async for failure in selected(ledger, [bucket], selection)]
-        done = await waive(ledger, bucket, rows, reason=chosen.because, by=chosen.by)
+        by = chosen.by or who_of(request)
+        done = await waive(ledger, bucket, rows, reason=chosen.because, by=by)
+        note_change(request, bucket=bucket, waived=done, because=chosen.because)
         return JSONResponse({"waived": done})
 
 

@@ -292,7 +292,9 @@ def note_change(request: Request, **what: object) -> None:
 
 def who_of(request: Request) -> str:
     """Who asks for a change, for records that outlive the log: `admin, in a browser`, `admin, by token`."""
-    visitor = visitor_of(request)
+    visitor: Visitor | None = request.scope.get("ferryman.visitor")
+    if visitor is None:
+        return "api"
     return f"{visitor.name}, {'in a browser' if visitor.csrf else 'by token'}"
 
 

@@ -9,8 +9,9 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.routing import Route
 
+from scheduler.front.admin.guard import note_change
 from scheduler.scan.names import FINDINGS, TERMS, Names, first
-from scheduler.scan.service import ScanService, UnknownScan, scan_options
+from scheduler.scan.service import ScanService, UnknownScan, WrongScan, scan_options
 from workers.errors import BrokerUnavailable, ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ def routes(services: Services) -> list[Route]:
         try:
             options = scan_options(services.settings, str(name), body)
             report = await service.report(await service.start(str(name), options))
+        except WrongScan as error:
+            return _json({"error": str(error), "fields": error.fields}, 400)
         except ConfigError as error:
-            return _json({"error": str(error)}, 400)
+            return _json({"error": str(error), "fields": {"name": str(error)}}, 400)
         except BrokerUnavailable as error:
             return _json({"error": str(error)}, 503)
         except (RedisError, OSError) as error:
             return _away(error)
+        note_change(request, scan=report["name"], bucket=report["bucket"], dry_run=report["dry_run"])
         return _json(report, 202)
 
     async def one(request: Request) -> Response:

@@ -5,4 +5,4 @@ Must not know what is fetched. Read `control` (the face), `balance` and `health`
 `rule_budgets` what rules say, `probes` and `latency` what is observed, `overview` what operators see.
 """
 
-__all__ = ["balance", "budget", "control", "fleet", "health", "latency", "overview", "rule_budgets"]
+__all__ = ["balance", "budget", "control", "fleet", "health", "latency", "limits", "overview", "rule_budgets"]

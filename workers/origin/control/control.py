@@ -348,7 +348,7 @@ class OriginControl:
 
     # ------------------------------------------------------------ inside
 
-    def _schedule(self, host: str) -> Schedule:
+    def schedule(self, host: str) -> Schedule:
         """The budgets that name the host, in the configuration and in rules; else the default one."""
         named = [*self._rule_budgets.get(host, ())]
         if host in self._budgets:
@@ -359,7 +359,7 @@ class OriginControl:
         before, self._rule_budgets = self._rule_budgets, dict(budgets)
         for host, budget in self._hosts.items():
             if before.get(host) != self._rule_budgets.get(host):
-                budget.reschedule(self._schedule(host))
+                budget.reschedule(self.schedule(host))
                 log.info("origin_budget_changed", origin=host)
 
     def _idle(self, budget: HostBudget, now: float) -> bool:
@@ -368,7 +368,7 @@ class OriginControl:
         return now - budget.used_at > IDLE_S
 
     def _open(self, host: str) -> HostBudget:
-        budget = self._hosts[host] = HostBudget(host, self._schedule(host), self._around)
+        budget = self._hosts[host] = HostBudget(host, self.schedule(host), self._around)
         pause_s = self.health.pause_s(host)
         if pause_s:
             budget.pause(pause_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from workers.answers import first_header
 from workers.errors import OriginError, TransferError
@@ -22,7 +22,6 @@ from workers.plan import FetchPlan, Lane, Origin, OriginGroup, RedirectPolicy, T
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Literal
 
     from workers.origin.control.control import OriginControl
     from workers.origin.wire.client import OriginClient

@@ -22,7 +22,7 @@ from scheduler.config import quantity
 from scheduler.front.admin.dashboard.live import live
 from scheduler.front.admin.dashboard.pictures import pictures
 from scheduler.front.admin.dashboard.room import LastKnown, Missing, Room
-from scheduler.front.admin.dashboard.rooms import buckets, failures, gate, rules, scans
+from scheduler.front.admin.dashboard.rooms import buckets, failures, gate, logs, origins, rules, scans
 from scheduler.front.admin.guard import STATIC_PREFIX, visitor_of
 from workers.errors import BrokerUnavailable, described
 
@@ -67,8 +67,14 @@ ROOMS: Final = (
         live=False,
     ),
     Room(path="/rules", name="Rules", template="rules.html", more=rules.rules, live=False),
-    Room(path="/origins", name="Origins", template="origins.html"),
-    Room(path="/logs", name="Logs", template="logs.html"),
+    Room(
+        path="/origins",
+        name="Origins",
+        template="origins.html",
+        more=origins.origins,
+        nothing=origins.NOTHING,
+    ),
+    Room(path="/logs", name="Logs", template="logs.html", more=logs.logs, nothing=logs.NOTHING),
     Room(path="/gate", name="Gate", template="gate.html", more=gate.gate, live=False),
     Room(
         path="/buckets",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.front.admin.described import shapes
 from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
-from scheduler.front.admin.described.rooms import GATE, TRIALS
+from scheduler.front.admin.described.rooms import GATE, ORIGINS, TRIALS
 from scheduler.front.admin.failures import Chosen, Waive
 from workers.ledger.failures import Failure
 
@@ -331,6 +331,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     **SCANS,
     **FAILURES,
     **GATE,
+    **ORIGINS,
     **OTHERS,
 }
 #: What every route may answer besides, as status -> when.

@@ -8,6 +8,7 @@ from scheduler.front.admin.described import shapes
 from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
 from scheduler.front.admin.gate import BackOrder, PassOrder
 from scheduler.rules.trying.explain import Explanation
+from workers.origin.fetch.inspect import OriginReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,40 @@ TRIALS: Final[Mapping[tuple[str, str], Operation]] = {
         ),
         answers={200: Answer(about="the account of it", type=Explanation, example=_EXPLAINED)},
         refusals={400: "a parameter is wrong: `field` names it", 404: "no such bucket, or it has no rules"},
+    ),
+}
+
+_OVERVIEW: Final = {
+    "host": "old.example.com", "state": "well", "out_s": None, "ejections": 0, "cause": None, "pause_s": 0.0,
+    "processes": 2, "in_flight": 1, "adaptive_limit": None, "concurrency": 20, "requests_per_s": None,
+    "bytes_per_s": None, "closed": False, "answers": 12, "p50_s": 0.02, "p90_s": 0.05, "p99_s": 0.2,
+}  # fmt: skip
+
+ORIGINS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/origins"): Operation(
+        summary="How every origin stands over the fleet",
+        answers={200: Answer(about="by host", type=shapes.Origins, example={"origins": [_OVERVIEW]})},
+    ),
+    ("POST", "/v1/origins/probe"): Operation(
+        summary="Ask one URL of an origin in several ways; nothing is stored",
+        body=Body(
+            about="a private host is only asked when a rule of a configuration file names it",
+            type=shapes.ProbeWanted,
+            example={"url": "https://old.example.com/img/a.png"},
+        ),
+        answers={
+            200: Answer(
+                about="what it offers",
+                type=OriginReport,
+                example={"url": "https://old.example.com/img/a.png", "reachable": False},
+            )
+        },
+        refusals={
+            400: "no URL, or no such credential: `field` names it",
+            413: "the order is too large",
+            429: "no slot in the origin's budget came free",
+            502: "the origin cannot be asked",
+        },
     ),
 }
 

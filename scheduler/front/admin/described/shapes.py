@@ -15,6 +15,7 @@ from scheduler.scan.gate.quiet import Condition
 from scheduler.scan.progress import Progress
 from scheduler.scan.state import Account, ScanOptions
 from workers.ledger.failures import Failure
+from workers.origin.control.overview import OriginOverview
 
 Owner = Literal["file", "api"]
 
@@ -36,6 +37,9 @@ class Error(BaseModel):
     """How `/v1` says no; of scans the error is the sentence alone."""
 
     error: ErrorDetail | str
+    fields: dict[str, str] | None = Field(
+        default=None, description="of a scan that is started wrongly: what is wrong with which option"
+    )
 
 
 class RuleSummary(Shape):
@@ -183,6 +187,19 @@ class RolledBack(Shape):
     """Names of the rules that are in force again."""
 
     rolled_back: list[str]
+
+
+class Origins(Shape):
+    """Every origin that a living process knows."""
+
+    origins: list[OriginOverview]
+
+
+class ProbeWanted(BaseModel):
+    """Which URL to ask, and the name of a credential to sign with."""
+
+    url: str
+    credential: str = ""
 
 
 class Reports(Shape):

@@ -3,4 +3,4 @@
 Must not know HTML, and changes nothing. A room that needs nothing besides the reading has no file here.
 """
 
-__all__ = ["buckets", "failures", "gate", "rules", "scans"]
+__all__ = ["buckets", "failures", "gate", "logs", "origins", "rules", "scans"]

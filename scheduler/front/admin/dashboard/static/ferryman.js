@@ -107,6 +107,7 @@ function fields(form) {
     const [name, part] = field.name.split(":");
     if (part === "key") { key = field.value; continue; }
     if (part === "value") { body[name] = { [key]: field.value }; continue; }
+    if (name.endsWith("[]")) { if (field.value !== "") body[name.slice(0, -2)] = [field.value]; continue; }
     if (field.value !== "") body[name] = field.type === "checkbox" ? true : field.value;
   }
   return body;

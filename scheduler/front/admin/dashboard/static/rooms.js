@@ -104,3 +104,20 @@ rulesForm?.addEventListener("submit", (event) => {
     }
   });
 });
+
+// ---------------------------------------------------------------- origins: what a probe showed
+const probeForm = document.getElementById("probe-form");
+
+probeForm?.addEventListener("answered", (event) => {
+  const found = event.detail;
+  const milliseconds = found.first_byte_s === null ? "" : `${Math.round(found.first_byte_s * 1000)} ms`;
+  const rows = [
+    ["Reached", found.reachable ? "yes" : "no"], ["Status", found.status], ["Lands at", found.hops ? `${found.landed}, after ${found.hops} redirects` : ""],
+    ["Speaks", found.reachable ? [found.http_version, found.tls, found.server].filter(Boolean).join(", ") : ""], ["Type", found.content_type],
+    ["Length", found.length === null ? found.framing : `${found.length.toLocaleString()} bytes`], ["First byte", milliseconds], ["Ranges", found.ranges],
+    ["Validator", found.validator], ["Digests", found.digests.join(", ")], ["HEAD", found.head === null ? "" : found.head ? "as GET" : "differs from GET"],
+    ["A key that nobody has", found.missing_status], ["Take note", found.problems.join(" ")],
+  ];
+  const shown = rows.filter(([, value]) => value !== null && value !== "").flatMap(([name, value]) => [made("dt", "", name), made("dd", "", visible(String(value)))]);
+  document.getElementById("probe-said").replaceChildren(...shown);
+});

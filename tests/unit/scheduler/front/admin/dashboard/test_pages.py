@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
 import fakeredis
+import orjson
 import pytest
 from starlette.requests import Request
 
@@ -20,6 +21,7 @@ from scheduler.front.admin.dashboard.glance import glance
 from scheduler.front.admin.dashboard.pages import ROOMS, missing_page, render, visible
 from scheduler.front.admin.dashboard.remedies import REMEDIES
 from scheduler.front.admin.dashboard.room import Missing
+from scheduler.front.admin.dashboard.rooms.buckets import VIEWS
 from scheduler.front.admin.guard import Visitor, visitor_of
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.yaml import document
@@ -30,9 +32,13 @@ from workers.answers import Attempt
 from workers.errors import TransferError
 from workers.ledger.failures import Failure
 from workers.ledger.history import Sample
+from workers.origin.control.control import OriginControl
 from workers.origin.control.health import State
 from workers.origin.control.overview import OriginOverview
+from workers.settings import OriginSettings
+from workers.store.model import ListedObject, ObjectInfo
 
+LONG = "<i>\u202e" + "k" * 1018
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egpj.exe\x1b[31m&amp;"
 NOW = 1_795_238_532.0
 
@@ -64,23 +70,62 @@ class Failures:
     def __init__(self, rows):
         self.rows = rows
 
+    async def get(self, bucket, key):
+        return next((row for row in self.rows if row.key == key), None)
+
     async def iterate(self, bucket, *, reason="", within_s=None):
         for row in self.rows:
             if reason in {"", row.reason}:
                 yield row
 
 
-async def drawn(path, status, *, failures=(), samples=(), query="", csrf="c5rf", reading=None, rulesets=()):
+class Claims:
+    """Tombstones of keys that are markup."""
+
+    async def tombstone(self, bucket, key):
+        return EVIL
+
+    async def tombstones(self, bucket, *, limit):
+        return [(EVIL, EVIL, 60.0)]
+
+
+class Store:
+    """A bucket whose keys and headers are markup, and as long as keys get."""
+
+    async def head(self, bucket, key):
+        return ObjectInfo(
+            key=key, size=1, etag=EVIL, last_modified=NOW, headers=((EVIL, EVIL),), user_meta={EVIL: EVIL}
+        )
+
+    async def list(self, bucket, prefix="", *, start_after=None):
+        keys = [f"{EVIL}/a", f"{EVIL}b", LONG]
+        objects = [ListedObject(key, 1, EVIL, NOW) for key in keys]
+        yield SimpleNamespace(objects=objects, continuation=None)
+
+
+async def drawn(
+    path, status, *, failures=(), samples=(), query="", csrf="c5rf", reading=None, rulesets=(), store=None
+):
     room = next(room for room in ROOMS if room.path == path)
     redis = fakeredis.FakeAsyncRedis(decode_responses=True)
     repository = RulesRepository(redis)
     for version, rules in enumerate(rulesets):
         await repository.replace("site", rules, owner="api", who=EVIL, how=f"{EVIL}{version}")
+    if store is not None:
+        sample = {"reason": EVIL, "line": EVIL}
+        file = {"path": EVIL, "format": EVIL, "broken": 1, "lines": 2, "samples": [sample]}
+        await redis.hset("ferryman:consumers", EVIL, orjson.dumps({"at": NOW, "files": [file]}))
+    budgets = OriginSettings(budgets={f"{EVIL}.example.com": {"concurrency": 3}} if store else {})
     services = SimpleNamespace(
         settings=SimpleNamespace(
-            buckets={"site": None}, broker=SimpleNamespace(namespace="ferryman"), data_dir=Path("/nowhere")
+            buckets={"site": None},
+            broker=SimpleNamespace(namespace="ferryman"),
+            data_dir=Path("/nowhere"),
+            origin=budgets,
         ),
-        ledger=SimpleNamespace(failures=Failures(failures)),
+        ledger=SimpleNamespace(failures=Failures(failures), claims=Claims()),
+        store=store,
+        fetcher=SimpleNamespace(control=OriginControl(budgets)),
         redis=redis,
         rules=repository,
     )
@@ -130,8 +175,25 @@ async def test_no_value_from_outside_becomes_markup_or_an_invisible_sign(path, c
     query = f"name={quote(EVIL)}&term={quote(EVIL)}" if path == "/scans/keys" else ""
     if path in {"/rules", "/gate"}:
         query = urlencode({"to": 2, "key": EVIL, "header": EVIL, "status": EVIL, "quiet": EVIL})
-    rulesets = (evil_rules(EVIL), evil_rules(f"{EVIL}2"))
-    page = await drawn(path, full(), failures=[evil], csrf=csrf, query=query, rulesets=rulesets)
+    pages = [query]
+    if path == "/rules":
+        pages.append(urlencode({"key": EVIL, "header": "a: <b>", "to": 1}))
+    if path == "/failures":
+        pages.append(urlencode({"key": EVIL, "bucket": "site"}))
+    if path == "/buckets":
+        pages += [
+            urlencode({"bucket": "site", "prefix": EVIL, "after": EVIL, "view": view}) for view in VIEWS
+        ]
+        pages += [urlencode({"bucket": "site"}), urlencode({"bucket": "site", "key": EVIL})]
+    for query in pages:
+        rulesets = (evil_rules(EVIL), evil_rules(f"{EVIL}2"))
+        page = await drawn(
+            path, full(), failures=[evil], csrf=csrf, query=query, rulesets=rulesets, store=Store()
+        )
+        assert_nothing_became_markup(page)
+
+
+def assert_nothing_became_markup(page):
     outline = Outline()
     outline.feed(page)
     scripts = [attrs for tag, attrs in outline.elements if tag == "script"]
