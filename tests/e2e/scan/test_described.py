@@ -83,6 +83,13 @@ async def test_every_answer_is_as_the_document_says(idle_fleet, asked):
     await asked("DELETE", f"/v1/rules/{bucket}", 409, by=one)
     await asked("POST", f"/v1/rules/{bucket}/rollback", 409, by=f"{one}/rollback", json={"version": 1})
 
+    await asked("GET", f"/v1/rules/{bucket}/explain?key=a", by=f"{one}/explain")
+    await asked("GET", f"/v1/rules/{bucket}/explain", 400, by=f"{one}/explain")
+    await asked("GET", f"/v1/rules/{bucket}/difference?to=1", by=f"{one}/difference")
+    await asked("GET", "/v1/origins", by="/v1/origins")
+    await asked("POST", "/v1/origins/probe", by="/v1/origins/probe", json={"url": f"{fleet.origin.url}/k"})
+    await asked("POST", "/v1/origins/probe", 400, by="/v1/origins/probe", json={"url": "ftp://x"})
+
     await asked("POST", "/v1/scans", 202, by="/v1/scans", json={**scan, "bucket": bucket})
     await asked("POST", "/v1/scans", 400, by="/v1/scans", json={"name": "../x"})
     await asked("GET", "/v1/scans", by="/v1/scans")
@@ -91,6 +98,18 @@ async def test_every_answer_is_as_the_document_says(idle_fleet, asked):
     await asked("GET", "/v1/scans/s/keys?term=failed", by="/v1/scans/{name}/keys")
     await asked("GET", "/v1/scans/s/keys?term=x", 400, by="/v1/scans/{name}/keys")
     await asked("POST", "/v1/scans/s/pause", 202, by="/v1/scans/{name}/{order}")
+
+    gate, order = "/v1/gate/{scan}", {"confirm": "s", "quiet": "1s"}
+    await asked("GET", "/v1/gate/s?quiet=1s", by=gate)
+    await asked("GET", "/v1/gate/nobody", 404, by=gate)
+    await asked("POST", "/v1/gate/s/finalize", 400, by=f"{gate}/finalize", json={"confirm": "t"})
+    await asked("POST", "/v1/gate/s/finalize", 409, by=f"{gate}/finalize", json=order)
+    order |= {"override": "a drill"}
+    done = (await asked("POST", "/v1/gate/s/finalize", by=f"{gate}/finalize", json=order)).json()
+    await asked("GET", "/v1/reports", by="/v1/reports")
+    for kind in ("json", "html"):
+        await asked("GET", f"/v1/reports/{done['report']}.{kind}", by="/v1/reports/{file}")
+    await asked("POST", "/v1/gate/s/rollback", by=f"{gate}/rollback", json={"confirm": "s"})
 
     found = await asked("GET", "/v1/failures?limit=5", by="/v1/failures")
     assert found.json()["reasons"] == {"origin_timeout": 1}
