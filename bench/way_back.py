@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import uvloop
-from gateway import _front, child, free_port, wait_for
+from gateway import child, free_port, front_process, wait_for
 from machine import cpu_s, describe, table
 from move import wave
 
@@ -186,7 +186,7 @@ def main() -> None:
         port = free_port()
         print(f"{args.size} bytes an object; {describe()}\n")
         rows = [["what", "without", "with the way back", "ratio of rates, of ms or µs"]]
-        with child(_front, json.loads(reveal_json(settings)), port):
+        with child(front_process, json.loads(reveal_json(settings)), port):
             wait_for(port)
             rows += [asyncio.run(puts(port, args, clients)) for clients in (args.clients, 1)]
         asyncio.run(forget(settings))
