@@ -46,6 +46,7 @@ class Answer:
         "_send",
         "_stall_s",
         "bytes_sent",
+        "replaced",
         "request",
         "started",
         "started_at",
@@ -61,6 +62,8 @@ class Answer:
         self._extra = s3_error.request_id_headers(request.id)
         #: Whether the status line is out: from then on a failure can only cut the connection.
         self.started = False
+        #: Headers that replace those of an object's answer (`response-*` of an S3 client).
+        self.replaced: RawHeaders = []
         #: A deadline that ends with the status line.
         self.until_start: asyncio.Timeout | None = None
         #: When it went out, by `time.perf_counter`.
@@ -152,6 +155,10 @@ class Answer:
         self.started_at = time.perf_counter()
         if self.until_start is not None:
             self.until_start.reschedule(None)
+        if self.replaced and status in {200, 206}:
+            names = {name for name, _ in self.replaced}
+            if not any(value.startswith(b"multipart/byteranges") for _, value in headers):
+                headers = [*(pair for pair in headers if pair[0] not in names), *self.replaced]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _body(self, body: bytes, *, more: bool) -> None:

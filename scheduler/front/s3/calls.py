@@ -34,7 +34,7 @@ from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.signing import UNSIGNED, sha256_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.object_headers import RawHeaders
@@ -124,9 +124,15 @@ class Calls(Forwarding):
 
     # ------------------------------------------------------------ writing
 
+    async def _judged_by_all(self, call: Call, headers: Mapping[str, str]) -> None:
+        """A write on condition of what the key holds: the store judges it, and needs the origin's object."""
+        if call.operation.name in _WRITES and not headers.keys().isdisjoint({"if-match", "if-none-match"}):
+            await self._miss.pull_source(call.request, call.bucket, call.key)
+
     async def _upload(self, call: Call) -> None:
         body = self._body(call)
         headers = for_store(call.headers)
+        await self._judged_by_all(call, headers)
         async with self._noting(call) as noted:
             mark = await self._tombstone(call)
             if body.length <= MAX_REQUEST_BYTES:
@@ -222,6 +228,7 @@ class Calls(Forwarding):
             mark = await self._tombstone(call)
             headers = for_store(call.headers)
             body = await self._whole(call, headers)
+            await self._judged_by_all(call, headers)
             noted.asking()
             async with await self._pass(call, headers, body) as passed:
                 await self._written(call, passed, mark, noted)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from scheduler.front.http import s3_error
 from scheduler.front.http.conditional import Validators, precondition_holds
+from scheduler.front.http.object_headers import with_overrides
+from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.call import Refused
 from scheduler.front.s3.forwarding import Forwarding
 from scheduler.front.s3.headers import for_store
@@ -49,14 +51,11 @@ class Reading(Forwarding):
         Raises:
             Refused, StoreError: before the answer has begun.
         """
-        request, answer = call.request, call.answer
         loop = asyncio.get_running_loop()
         looked_at = loop.time()
         known = self._store.known(call.bucket)
         if known is not None and known.confuses(call.key) and await self._is_anothers(call):
-            if await self._miss.answer_miss(
-                request, answer, call.bucket, call.key, status=404, looked_at=looked_at
-            ):
+            if await self._from_origin(call, status=404, looked_at=looked_at):
                 return
             raise Refused(s3_error.NO_SUCH_KEY)
         try:
@@ -73,13 +72,25 @@ class Reading(Forwarding):
             }
             if back and passed.header("x-amz-delete-marker") != "true":
                 body = await passed.read()
-                if await self._miss.answer_miss(
-                    request, answer, call.bucket, call.key, status=passed.status, looked_at=looked_at
-                ):
+                if await self._from_origin(call, status=passed.status, looked_at=looked_at):
                     return
                 await self._send(call, passed, body)
                 return
             await self._send(call, passed)
+
+    async def _from_origin(self, call: Call, *, status: int, looked_at: float) -> bool:
+        """Whether a rule answered, with the headers that the client wants to see instead of the object's."""
+        replaced = with_overrides([], call.parameters.items())
+        if replaced is None:
+            message = "A response-… parameter holds what no header can hold."
+            raise Refused(S3Error(status=400, code="InvalidArgument", message=message))
+        call.answer.replaced = replaced
+        answered = await self._miss.answer_miss(
+            call.request, call.answer, call.bucket, call.key, status=status, looked_at=looked_at
+        )
+        if not answered:
+            call.answer.replaced = []
+        return answered
 
     async def _is_anothers(self, call: Call) -> bool:
         """Whether the store has nothing of this very key, whatever it would give for it."""

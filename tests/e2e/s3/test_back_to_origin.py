@@ -175,6 +175,44 @@ async def test_ferrymans_own_metadata_is_hidden_unless_asked_for_and_the_oss_tag
     await asyncio.to_thread(calls)
 
 
+async def test_a_link_that_names_headers_gets_them_from_the_origin_too(start, client, chaos):
+    chaos.put("/k", BODY, [("content-type", "text/x")])
+    front = await start(rule(chaos))
+    s3 = client(front)
+    wanted = {"ResponseContentType": "a/b", "ResponseContentDisposition": "attachment"}
+
+    def calls():
+        for call in (s3.head_object, s3.get_object, s3.get_object):
+            answer = call(Bucket=front.bucket, Key="k", **wanted)
+            assert (answer["ContentType"], answer["ContentDisposition"]) == ("a/b", "attachment")
+        assert code_of(s3.get_object, Bucket=front.bucket, Key="none", **wanted) == "NoSuchKey"
+
+    await asyncio.to_thread(calls)
+
+
+async def test_a_write_that_must_not_replace_anything_does_not_replace_the_origins_object(
+    start, client, chaos
+):
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    s3, bucket = client(front), front.bucket
+
+    def calls():
+        assert (
+            code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"mine", IfNoneMatch="*")
+            == "PreconditionFailed"
+        )
+        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == BODY
+        s3.put_object(Bucket=bucket, Key="none", Body=b"mine", IfNoneMatch="*")
+        begun = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+        part = s3.upload_part(Bucket=bucket, Key="k", PartNumber=1, UploadId=begun, Body=b"mine")
+        done = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        given = {"Bucket": bucket, "Key": "k", "UploadId": begun, "MultipartUpload": done, "IfNoneMatch": "*"}
+        assert code_of(s3.complete_multipart_upload, **given) == "PreconditionFailed"
+
+    await asyncio.to_thread(calls)
+
+
 # ---------------------------------------------------------------- deletes
 
 

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import time
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -46,7 +47,7 @@ class Answer:
     def texts(self, name: str) -> list[str]:
         """All elements of this name."""
         parts = self.raw.split(f"<{name}>".encode())[1:]
-        return [part.partition(f"</{name}>".encode())[0].decode() for part in parts]
+        return [unescape(part.partition(f"</{name}>".encode())[0].decode()) for part in parts]
 
 
 @dataclass(slots=True, kw_only=True)
