@@ -30,4 +30,4 @@ def test_on_seaweedfs(seaweed, buckets, sized):
 
 @pytest.mark.slow
 def test_on_seaweedfs_for_longer(seaweed, buckets, sized):
-    run(buckets(seaweed), sized(30, 40))
+    run(buckets(seaweed), sized(12, 30))
