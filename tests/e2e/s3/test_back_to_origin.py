@@ -185,6 +185,7 @@ async def test_a_link_that_names_headers_gets_them_from_the_origin_too(start, cl
         for call in (s3.head_object, s3.get_object, s3.get_object):
             answer = call(Bucket=front.bucket, Key="k", **wanted)
             assert (answer["ContentType"], answer["ContentDisposition"]) == ("a/b", "attachment")
+            assert "Body" not in answer or answer["Body"].read() == BODY
         assert code_of(s3.get_object, Bucket=front.bucket, Key="none", **wanted) == "NoSuchKey"
 
     await asyncio.to_thread(calls)
