@@ -140,9 +140,9 @@ def _explained(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"status {error.response.status_code}"
     if isinstance(error, ParseError):
-        return f"no XML ({error}); a sitemap, or one URL a line, is expected"
+        return f"{error}: no XML; a sitemap, or one URL a line, is expected"
     if isinstance(error, DefusedXmlException):
-        return "it declares a document type or an entity of its own; none is read"
+        return f"it declares a document type or an entity of its own ({type(error).__name__}); none is read"
     return str(error) or type(error).__name__
 
 
