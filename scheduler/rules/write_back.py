@@ -115,6 +115,9 @@ def writes_back(ruleset: RuleSet | None, key: str) -> BackRoute | None:
 def _route(rule: Rule, owner: Owner) -> BackRoute:
     host = rule.origin.hosts[0].primary
     front, end, cut_front, cut_end = _affixes(rule.path)
+    if not front and rule.when.prefix.startswith(cut_front + "/"):
+        # What is left of every key begins with a slash, which reads of it do not ask for.
+        cut_front += "/"
     protocol = rule.request.protocol
     scheme = host.scheme or (rule.request.follow_fallback if protocol == "follow" else protocol)
     return BackRoute(
@@ -126,19 +129,20 @@ def _route(rule: Rule, owner: Owner) -> BackRoute:
         timeouts=rule.origin.timeouts,
         trusted=owner == "file",
         cut_front=cut_front,
-        front=front,
+        front=front.removeprefix("/"),
         cut_end=cut_end,
         end=end,
     )
 
 
 def _affixes(path: Path) -> tuple[str, str, str, str]:
+    """What is put in front (with a slash that reads drop) and at the end of a key, and cut from both."""
     if path.template is not None:
         front, _, end = path.template.partition(_KEY)
-        return front.removeprefix("/"), end, "", ""
+        return front, end, "", ""
     front, end, cut_front, cut_end = path.add_prefix, path.add_suffix, "", ""
     if path.replace_prefix is not None:
         front, cut_front = front + path.replace_prefix.new, path.replace_prefix.old
     if path.replace_suffix is not None:
         end, cut_end = path.replace_suffix.new + end, path.replace_suffix.old
-    return front.removeprefix("/"), end, cut_front, cut_end
+    return front, end, cut_front, cut_end

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 
+from scheduler.rules.planning import origin_path
 from scheduler.rules.problems import DocumentError, ReadOptions
 from scheduler.rules.write_back import routes, writes_back
 from scheduler.rules.yaml import document
@@ -92,12 +95,20 @@ def test_what_cannot_be_kept_equal_is_refused_by_name(parts, told):
             "i/a",
             "x/a",
         ),
+        *(
+            ({"when": {"prefix": "a/"}, "path": {"replace_prefix": {"from": "a", "to": ""}}}, key, path)
+            for key, path in (("a/x", "x"), ("a//x", "/x"))
+        ),
+        ({"path": {"add_prefix": "/"}}, "x", "x"),
     ],
 )
 def test_a_key_lies_where_reads_of_it_look(parts, key, path):
-    route = writes_back(read(rule(**parts)), key)
+    ruleset = read(rule(**parts))
+    route = writes_back(ruleset, key)
     assert route is not None
     assert route.path(key) == path
+    if key != "/a":  # reads take it for `a`, which has this place for itself
+        assert unquote(origin_path(ruleset.rules[0].path, key)) == path
 
 
 def test_the_first_rule_whose_key_it_is_decides():
