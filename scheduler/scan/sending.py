@@ -73,7 +73,16 @@ class SendingRun(HeldRun):
             await self._services.queue.enqueue_many([batch])
             await self._states.mark_sent(self.state.name, batch.batch)
             if options.rate:
-                await asyncio.sleep(size / options.rate)
+                await self._wait(size / options.rate)
+
+    async def _wait(self, seconds: float) -> None:
+        """Let time pass, and go on obeying meanwhile."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while (left := until - clock()) > TICK_S:
+            await asyncio.sleep(TICK_S)
+            await self._obey()
+        await asyncio.sleep(max(0.0, left))
 
     async def _room(self) -> None:
         """Wait for the hours of sending and until the cold lane has room; a queue that is away, too."""

@@ -286,3 +286,27 @@ async def test_a_scan_service_that_ends_gives_its_scans_to_another(idle_fleet):
     await fleet.start_worker()
     assert await fleet.scans.coordinate("s"), "the lease is free at once"
     assert (await fleet.report("s"))["total"]["stored"] == 1
+
+
+async def test_a_scan_that_waits_for_its_rate_obeys_at_once(idle_fleet):
+    """The next batch would be sent in hours."""
+    fleet = idle_fleet
+    fleet.origin.bodies.update({f"{n:02}.txt": b"x" for n in range(40)})
+    await started(fleet, rate=0.001)
+    running = asyncio.create_task(fleet.scans.coordinate("s"))
+
+    async def sent():
+        return (await fleet.services.queue.depth(Lane.COLD)).waiting == 1
+
+    await eventually(sent, "its batch is sent")
+    for order, standing in (("pause", "paused"), ("resume", "going on")):
+        await fleet.scans.order("s", order)
+
+        async def obeyed(standing=standing):
+            return (await fleet.scans.states.get("s")).paused == (standing == "paused")
+
+        await eventually(obeyed, standing, timeout_s=20)
+    await fleet.scans.order("s", "cancel")
+    async with asyncio.timeout(20):
+        await running
+    assert (await fleet.report("s"))["phase"] == "cancelled"
