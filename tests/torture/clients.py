@@ -12,6 +12,7 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,7 @@ class Numbers:
             return f"pub/{next(self._next)}"
 
 
-class Client(threading.Thread):
+class Client(threading.Thread, ABC):
     """One of them."""
 
     def __init__(self, name: str, system: System, numbers: Numbers, *, seed: int) -> None:
@@ -74,9 +75,9 @@ class Client(threading.Thread):
                 self._oracle.violated(f"{self.name}: {type(error).__name__}: {error}")
             self.turns += 1
 
+    @abstractmethod
     def turn(self) -> None:
         """One request."""
-        raise NotImplementedError
 
     def _counted(self, answer: str) -> None:
         self.answers[answer] = self.answers.get(answer, 0) + 1
