@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from torture.plants import PLANTS, planted
 from torture.run import Result, Run
 from torture.schedule import Fault, Kind, from_json, make_schedule
+from torture.shrink import needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(result)
         if result.violations:
             file = Path(f"faults-{seed}.json")
-            _write(file, result)
+            _write(file, seed, length, faults, plant=given.plant)
             print(f"logs of all parts: {root}\nreplay: make faults REPLAY={file}", flush=True)
             return 1
         if not given.keep:
@@ -81,34 +82,34 @@ def _run(
 
 
 def _replay(file: Path) -> int:
-    """The same faults, then halves of them for as long as it still goes wrong."""
+    """The same faults, then fewer of them for as long as it still goes wrong."""
     found = json.loads(file.read_text())
-    faults, parts = from_json(found["faults"]), 2
-    result, root = _run(found["seed"], found["seconds"], faults)
-    _say(result)
-    if not result.violations:
-        print("it did not go wrong this time: the system's own timing is not part of the seed")
-        shutil.rmtree(root, ignore_errors=True)
-        return 0
-    while len(faults) > 1 and parts <= len(faults):
-        size = -(-len(faults) // parts)
-        for start in range(0, len(faults), size):
-            fewer = faults[:start] + faults[start + size :]
-            shutil.rmtree(root, ignore_errors=True)
-            result, root = _run(found["seed"], found["seconds"], fewer)
-            if result.violations:
-                faults, parts = fewer, max(2, parts - 1)
-                break
+    plant = found["plant"]
+
+    def goes_wrong(faults: tuple[Fault, ...]) -> bool:
+        result, root = _run(found["seed"], found["seconds"], faults, plant=plant)
+        _say(result)
+        if result.violations:
+            print(f"logs of all parts: {root}", flush=True)
         else:
-            parts *= 2
-    print("needed for it:", *faults, sep="\n  ")
-    _write(file.with_suffix(".fewer.json"), result)
+            shutil.rmtree(root, ignore_errors=True)
+        return bool(result.violations)
+
+    faults = from_json(found["faults"])
+    if not goes_wrong(faults):
+        print("it did not go wrong this time: the system's own timing is not part of the seed")
+        return 0
+    left = needed(faults, goes_wrong)
+    print("needed for it:", *(left or ("no fault at all",)), sep="\n  ", flush=True)
+    fewer = file.with_suffix(".fewer.json")
+    _write(fewer, found["seed"], found["seconds"], left, plant=plant)
+    print(f"replay: make faults REPLAY={fewer}", flush=True)
     return 1
 
 
-def _write(file: Path, result: Result) -> None:
-    rows = [fault.to_json() for fault in result.faults]
-    file.write_text(json.dumps({"seed": result.seed, "seconds": result.seconds, "faults": rows}, indent=1))
+def _write(file: Path, seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None) -> None:
+    rows = [fault.to_json() for fault in faults]
+    file.write_text(json.dumps({"seed": seed, "seconds": seconds, "plant": plant, "faults": rows}, indent=1))
 
 
 def _say(result: Result) -> None:

@@ -15,6 +15,7 @@ from torture.content import at_origin, body_of
 from torture.oracle import ABSENT, Oracle, value_of
 from torture.plants import _HOUSE, PLANTS
 from torture.schedule import CALM_S, Kind, from_json, make_schedule
+from torture.shrink import needed
 
 
 def test_a_seed_makes_the_same_faults_again_and_another_one_others():
@@ -73,6 +74,20 @@ def test_an_origin_that_changes_leaves_both_contents_possible():
     assert oracle.possible("flux/1", time.monotonic()) == {
         value_of(body_of("flux/1", version)) for version in (0, 1)
     }
+
+
+@pytest.mark.parametrize(
+    "culprits", [(), (5,), (0, 19), (3, 4, 11), tuple(range(20))], ids=["none", "one", "ends", "three", "all"]
+)
+def test_only_the_faults_that_are_needed_are_left(culprits):
+    tries = []
+
+    def goes_wrong(faults):
+        tries.append(faults)
+        return set(culprits) <= set(faults)
+
+    assert needed(tuple(range(20)), goes_wrong) == culprits
+    assert len(tries) < 100
 
 
 @pytest.mark.parametrize("name", PLANTS)

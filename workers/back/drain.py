@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from workers.back.settle import Settler
     from workers.ledger.back import Back, Taken
 
-#: Seconds between looks while nothing is due.
-IDLE_S: Final = 0.2
+#: Seconds between looks while something waits, and while nothing does.
+WAITING_S: Final = 0.2
+IDLE_S: Final = 1.0
 #: Seconds between tries to reach a Redis that is away.
 AWAY_S: Final = 1.0
 
@@ -43,7 +44,7 @@ class Drain:
         try:
             while True:
                 try:
-                    found = await self._once()
+                    pause_s = await self._once()
                     away = False
                 except (RedisError, OSError) as error:
                     if not away:
@@ -51,15 +52,16 @@ class Drain:
                     away = True
                     await asyncio.sleep(AWAY_S)
                     continue
-                if not found:
-                    await asyncio.sleep(IDLE_S)
+                if pause_s:
+                    await asyncio.sleep(pause_s)
         finally:
             await end(*self._running)
 
-    async def _once(self) -> bool:
-        """Take what is due and begin it; whether there was anything."""
+    async def _once(self) -> float:
+        """Take what is due and begin it; the seconds until the next look."""
         found = False
-        for bucket in await self._back.buckets():
+        buckets = await self._back.buckets()
+        for bucket in buckets:
             while True:
                 free = self._concurrency - len(self._running)
                 if free <= 0:
@@ -74,7 +76,9 @@ class Drain:
                 found = found or bool(taken)
                 if len(taken) < free:
                     break
-        return found
+        if found:
+            return 0.0
+        return WAITING_S if buckets else IDLE_S
 
     async def _one(self, taken: Taken) -> None:
         try:
