@@ -21,7 +21,7 @@ from scheduler.front.s3.headers import (
     without_chunks,
 )
 from scheduler.front.s3.listing.lists import Lists
-from scheduler.front.s3.multi_delete import deleted_keys, refused_keys
+from scheduler.front.s3.multi_delete import deleted_keys, not_deleted
 from scheduler.front.s3.operation import COPIES
 from scheduler.front.s3.reading import Reading
 from scheduler.front.s3.tombstones import Buried, Tombstones
@@ -34,7 +34,7 @@ from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.signing import UNSIGNED, sha256_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from scheduler.front.http.answer import Answer
     from scheduler.front.http.object_headers import RawHeaders
@@ -274,23 +274,19 @@ class Calls(Forwarding):
             buried = await self._bury(call, keys)
             await noted.noted()
             noted.asking()
-            # When the store does not answer nobody knows whether it has heard of it: the tombstone stays, and
-            # the client tries again.
+            # When the store does not answer, or with a failure of its own (5xx), nobody knows whether it has
+            # deleted: the tombstone stays, and the client tries again.
             async with await self._pass(call, headers, body) as passed:
-                document = None
-                refused: Collection[str] = keys if passed.status >= 300 else ()
-                if call.operation.name == "DeleteObjects":
-                    document = await passed.read()
-                    refused = refused or refused_keys(document)
-                elif passed.status == 404:
-                    refused = ()
+                document = await passed.read() if call.operation.name == "DeleteObjects" else None
+                refused, unknown = not_deleted(passed.status, keys, document)
                 if buried is not None:
                     if refused:
                         await self._tombstones.take_back(buried, refused)
                     if len(refused) < len(keys):
                         await self._tombstones.keep(buried)
                 noted.came(DELETED)
-                noted.came(NOTHING if passed.status < 500 else WRITTEN, refused)
+                noted.came(NOTHING, refused)
+                noted.came(WRITTEN, unknown)
                 await noted.settle()
                 await self._send(call, passed, document)
 

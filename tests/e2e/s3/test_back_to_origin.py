@@ -280,6 +280,31 @@ async def test_a_delete_that_the_store_refuses_is_taken_back(start, caller, chao
     ]
 
 
+async def test_a_delete_that_the_store_did_and_answered_with_a_failure_stays_deleted(
+    start, caller, chaos, monkeypatch
+):
+    """Of a 5xx nobody knows what came: whoever took the tombstone back would bring the key back."""
+    chaos.put("/k", BODY)
+    front = await start(rule(chaos))
+    s3, path = caller(front), f"/{front.bucket}/k"
+    assert (await s3.call("PUT", path, body=b"mine")).status == 200
+    real = type(front.services.store).pass_on
+
+    async def fails_behind_it(self, method, *given, **more):
+        passed = await real(self, method, *given, **more)
+        if method == "DELETE":
+            passed.status = 500
+        return passed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(front.services.store), "pass_on", fails_behind_it)
+        assert (await s3.call("DELETE", path)).status == 500
+    assert await front.stored("k") is None, "the store has done it"
+    assert (await s3.call("GET", path)).status == 404
+    assert (await s3.call("PUT", path, body=b"again")).status == 200
+    assert await front.services.ledger.claims.tombstone(front.bucket, "k") is None
+
+
 async def test_no_tombstone_for_a_key_that_no_rule_could_bring_back(start, caller, chaos):
     front = await start(rule(chaos, prefix="img/"))
     s3 = caller(front)

@@ -13,7 +13,7 @@ from scheduler.config.settings import AccessKey
 from scheduler.front.s3.chunked import ChunkKeys, Unchunker
 from scheduler.front.s3.headers import copy_source, for_client, for_store, spelled_source, without_chunks
 from scheduler.front.s3.listing.document import may_name_own, only_buckets, without_own
-from scheduler.front.s3.multi_delete import deleted_keys, refused_keys
+from scheduler.front.s3.multi_delete import deleted_keys, not_deleted
 from scheduler.front.s3.operation import carried, operation, parameters
 from scheduler.front.s3.payload import BodyRefused, Promises
 from scheduler.front.s3.permission import Grants
@@ -269,4 +269,13 @@ def test_buckets_keys_and_errors_are_read_from_documents():
     assert deleted_keys(deletes) == ["a", "b&c"]
     assert deleted_keys(b"<Other/>") is None
     assert deleted_keys(b"<Delete>") is None
-    assert refused_keys(b"<R><Deleted><Key>a</Key></Deleted><Error><Key>b</Key></Error></R>") == {"b"}
+    answer = (
+        b"<R><Deleted><Key>a</Key></Deleted><Error><Key>b</Key><Code>AccessDenied</Code></Error>"
+        b"<Error><Key>c</Key><Code>InternalError</Code></Error></R>"
+    )
+    assert not_deleted(200, ["a", "b", "c"], answer) == ({"b"}, {"c"}), "of c nobody knows"
+    assert not_deleted(503, ["a", "b"], b"<Error/>") == ((), ["a", "b"])
+    assert not_deleted(404, ["a"], b"<Error/>") == (["a"], ()), "there is no such bucket"
+    assert not_deleted(404, ["a"], None) == ((), ()), "there is no such key"
+    assert not_deleted(403, ["a"], None) == (["a"], ())
+    assert not_deleted(204, ["a"], None) == (set(), set())
