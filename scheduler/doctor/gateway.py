@@ -183,7 +183,7 @@ def _steps(
 
 async def _noted(ledger: Ledger, bucket: str) -> bool:
     try:
-        return await ledger.claims.is_noted_tombstoned(bucket)
+        return await ledger.claims.tombstoned_until(bucket) is not None
     except (RedisError, OSError):
         return True
 
@@ -201,5 +201,6 @@ async def _clean(
                 )
     with contextlib.suppress(RedisError, OSError):
         await ledger.claims.remove_tombstones(bucket, [name])
-        if not noted_before and not await ledger.claims.tombstones(bucket, limit=1):
-            await ledger.claims.forget_tombstoned(bucket)
+        until = None if noted_before else await ledger.claims.tombstoned_until(bucket)
+        if until is not None and not await ledger.claims.tombstones(bucket, limit=1):
+            await ledger.claims.forget_tombstoned(bucket, until)

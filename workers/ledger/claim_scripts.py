@@ -170,3 +170,10 @@ for i = 1, #KEYS do
 end
 return n
 """
+
+FORGET_NOTE = """
+-- KEYS: buckets with tombstones; ARGV: bucket, the score that it is to have
+local held = redis.call('zscore', KEYS[1], ARGV[1])
+if held and tonumber(held) == tonumber(ARGV[2]) then return redis.call('zrem', KEYS[1], ARGV[1]) end
+return 0
+"""

@@ -120,6 +120,7 @@ class Claims:
         self._start = redis.register_script(claim_scripts.START)
         self._start_wanted = redis.register_script(claim_scripts.START_WANTED)
         self._unbury = redis.register_script(claim_scripts.UNBURY)
+        self._forget_note = redis.register_script(claim_scripts.FORGET_NOTE)
         self._renew = redis.register_script(claim_scripts.RENEW)
 
     def _name(self, kind: str, bucket: str, key: str) -> str:
@@ -325,14 +326,17 @@ class Claims:
         """What was learned by an earlier process, until this one has asked itself."""
         self._tombstoned.update(buckets)
 
-    async def is_noted_tombstoned(self, bucket: str) -> bool:
-        """Whether the ledger counts the bucket among those that have tombstones."""
-        return await self._redis.zscore(f"{self._ns}:tombstoned", bucket) is not None
+    async def tombstoned_until(self, bucket: str) -> float | None:
+        """Unix time until which the bucket is noted as one with tombstones; None: it is not."""
+        return await self._redis.zscore(f"{self._ns}:tombstoned", bucket)
 
-    async def forget_tombstoned(self, bucket: str) -> None:
-        """The bucket has no tombstone any more; whoever asks has looked."""
-        await self._redis.zrem(f"{self._ns}:tombstoned", bucket)
-        self._tombstoned.discard(bucket)
+    async def forget_tombstoned(self, bucket: str, until: float) -> None:
+        """The bucket has no tombstone any more: whoever asks has looked after he was told `until`.
+
+        One that was put since has moved that time, and the bucket stays noted.
+        """
+        if await self._forget_note([f"{self._ns}:tombstoned"], [bucket, repr(until)]):
+            self._tombstoned.discard(bucket)
 
     def may_have_tombstones(self, bucket: str) -> bool:
         """Whether a key of the bucket may have been deleted here, as far as this process has heard."""

@@ -122,6 +122,18 @@ async def test_every_process_hears_which_buckets_have_tombstones(claims):
     assert not claims.may_have_tombstones("c"), "its last one has expired"
 
 
+async def test_a_bucket_is_not_forgotten_whose_next_tombstone_came_meanwhile(claims):
+    await claims.bury("b", ["k"], mark="m", ttl_s=10)
+    until = await claims.tombstoned_until("b")
+    await claims.bury("b", ["other"], mark="m", ttl_s=10)
+    await claims.forget_tombstoned("b", until)
+    assert await claims.tombstoned_until("b") > until
+    assert claims.may_have_tombstones("b")
+    await claims.forget_tombstoned("b", await claims.tombstoned_until("b"))
+    assert await claims.tombstoned_until("b") is None
+    assert not claims.may_have_tombstones("b")
+
+
 async def test_a_front_that_starts_while_redis_is_away_remembers_which_buckets_have_tombstones(
     claims, tmp_path
 ):
