@@ -49,6 +49,9 @@ class SendingRun(HeldRun):
         super().__init__(services, states, state, clock=clock)
         self._groups = Groups(state.groups)
         self._names = Names(services, state)
+        #: Loop time of the next look at them, and how many blocks the store had not taken at the last.
+        self._names_due = 0.0
+        self._names_waiting = 0
         self._windows = [parse_window(text) for text in state.options.windows]
         self._local_time = local_time
 
@@ -74,6 +77,14 @@ class SendingRun(HeldRun):
             await self._states.mark_sent(self.state.name, batch.batch)
             if options.rate:
                 await self._wait(size / options.rate)
+
+    async def _names_wait(self) -> bool:
+        """Put names away, twice a second at most; whether the store takes none."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._names_due:
+            self._names_due = now + TICK_S
+            self._names_waiting = await self._names.put_away()
+        return self._names_waiting > MOST_WAITING
 
     async def _wait(self, seconds: float) -> None:
         """Let time pass, and go on obeying meanwhile."""
@@ -101,7 +112,7 @@ class SendingRun(HeldRun):
             if depth.waiting >= COLD_DEPTH:
                 await asyncio.sleep(0.05)
                 continue
-            if await self._names.put_away() > MOST_WAITING:
+            if await self._names_wait():
                 await self._wait_for("the store to take the names of keys")
                 await asyncio.sleep(TICK_S)
                 continue
@@ -117,7 +128,7 @@ class SendingRun(HeldRun):
         """Wait until no key is pending; failures do not hold it up, they are listed."""
         while True:
             await self._obey()
-            await self._names.put_away()
+            await self._names_wait()
             pending = await self._account(ended=True)
             if self.state.options.dry_run or pending == 0:
                 return

@@ -90,7 +90,8 @@ async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker
                 "access_key_id": seaweed.access_key_id,
                 "secret_access_key": seaweed.secret_access_key,
             },
-            "broker": {"url": valkey_url},
+            # What a killed worker had comes back soon.
+            "broker": {"url": valkey_url, "heartbeat_timeout_s": 10},
             "data_dir": str(tmp_path / "data"),
             "limits": {"max_attempts": 2, "drain_s": 2},
             # The test's origin, also for rules of the API.
