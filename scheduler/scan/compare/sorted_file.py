@@ -8,7 +8,7 @@ another version, or other contents than expected are refused, and whoever needs 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from scheduler.scan.inventory.entry import Collation, Columns, order_of
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from scheduler.scan.inventory.entry import Entry
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _MARK = b"#ferryman-sorted "
 _MAX_HEADER_BYTES = 4096
-#: Characters of a sorted file that are read at a time.
-_READ_CHARS = 1 << 18
+#: Bytes of a sorted file that are read at a time.
+_READ_BYTES = 1 << 18
 _FIELDS = 4
 
 
@@ -83,6 +83,16 @@ def read_blocks(
     Raises:
         NotThisFile: the file is in another order, holds something else than `of`, or is damaged.
     """
+    begin_at = checked_header(path, collation, of=of)
+    return _blocks(path, sorted_as(collation), begin_at, after, keys)
+
+
+def checked_header(path: Path, collation: Collation, *, of: str | None = None) -> int:
+    """The byte that the entries of a file begin at.
+
+    Raises:
+        NotThisFile: the file is in another order, or holds something else than `of`.
+    """
     wanted = sorted_as(collation)
     with path.open("rb") as raw:
         header = _header(raw, path)
@@ -93,7 +103,7 @@ def read_blocks(
     if of is not None and header.of != of:
         msg = f"{path}: holds {header.of or 'nothing by name'}, not {of}"
         raise NotThisFile(msg)
-    return _blocks(path, wanted, begin_at, after, keys)
+    return begin_at
 
 
 def _header(file: IO[bytes], path: Path) -> Header:
@@ -116,45 +126,79 @@ def _blocks(
     path: Path, collation: Collation, begin_at: int, after: str | None, keys: int | None
 ) -> Iterator[Block[Entry]]:
     read = 0
-    by_path = collation is Collation.PATH
-    skip = None if after is None else order_of(collation)(after)
-    with path.open(encoding="utf-8", newline="\n") as file:
-        file.seek(begin_at)
-        while text := file.read(_READ_CHARS):
-            if not text.endswith("\n"):
-                text += file.readline()
-            # Places by component have no slash, those by bytes no U+0001: another key would come of either.
-            cells = text.replace("\n", "\t").split("\t")
-            cells.pop()
-            places, sizes, digests, mtimes = (cells[at::_FIELDS] for at in range(_FIELDS))
-            joined = "\n".join(places) if by_path else ""
-            if (
-                not text.endswith("\n")
-                or len(places) != len(mtimes)
-                or "/" in joined
-                or (not by_path and "\x01" in text)
-            ):
-                msg = f"{path}: damaged near {places[0][:200]!r}"
-                raise NotThisFile(msg)
-            read += len(places)
-            if skip is not None:
-                begin = bisect_right(places, skip)
-                if begin == len(places):
-                    continue
-                places, sizes, digests, mtimes = (
-                    column[begin:] for column in (places, sizes, digests, mtimes)
-                )
-                skip = None
-                joined = "\n".join(places) if by_path else ""
-            yield Block(
-                places,
-                Columns(
-                    joined.replace("\x01", "/").split("\n") if by_path else places,
-                    sizes if any(sizes) else None,
-                    digests if any(digests) else None,
-                    mtimes if any(mtimes) else None,
-                ),
-            )
+    for block in blocks_of(lines_of(path, begin_at), collation, where=str(path)):
+        read += len(block.places)
+        kept = between(block, collation, after=after)
+        if kept.places:
+            after = None
+            yield kept
     if keys is not None and read != keys:
         msg = f"{path}: {read} entries, and {keys} were written"
         raise NotThisFile(msg)
+
+
+def lines_of(path: Path, begin_at: int, end_at: int | None = None) -> Iterator[bytes]:
+    """Whole lines of a file from a byte on, up to one, many at a time; the last may be cut short."""
+    with path.open("rb") as file:
+        file.seek(begin_at)
+        while data := file.read(
+            _READ_BYTES if end_at is None else max(0, min(_READ_BYTES, end_at - file.tell()))
+        ):
+            yield data if data.endswith(b"\n") else data + file.readline()
+
+
+def between(
+    block: Block[Entry],
+    collation: Collation,
+    *,
+    begin: str | None = None,
+    after: str | None = None,
+    end: str | None = None,
+) -> Block[Entry]:
+    """What of a sorted block has `begin` <= key < `end`, and `after` < key."""
+    order, (places, items) = order_of(collation), block
+    low, high = 0, len(places)
+    if begin is not None:
+        low = bisect_left(places, order(begin))
+    if after is not None:
+        low = max(low, bisect_right(places, order(after)))
+    if end is not None and places and places[-1] >= order(end):
+        high = bisect_left(places, order(end))
+    return block if high - low == len(places) else Block(places[low:high], items[low : max(low, high)])
+
+
+def blocks_of(lines: Iterable[bytes], collation: Collation, *, where: str) -> Iterator[Block[Entry]]:
+    """The entries of whole lines that come many at a time; `where` names their source in messages.
+
+    Raises:
+        NotThisFile: they are damaged.
+    """
+    by_path = collation is Collation.PATH
+    for data in lines:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            msg = f"{where}: damaged near {data[max(0, error.start - 100) : error.start + 100]!r}"
+            raise NotThisFile(msg) from error
+        # Places by component have no slash, those by bytes no U+0001: another key would come of either.
+        cells = text.replace("\n", "\t").split("\t")
+        cells.pop()
+        places, sizes, digests, mtimes = (cells[at::_FIELDS] for at in range(_FIELDS))
+        joined = "\n".join(places) if by_path else ""
+        if (
+            not text.endswith("\n")
+            or len(places) != len(mtimes)
+            or "/" in joined
+            or (not by_path and "\x01" in text)
+        ):
+            msg = f"{where}: damaged near {text[:200]!r}"
+            raise NotThisFile(msg)
+        yield Block(
+            places,
+            Columns(
+                joined.replace("\x01", "/").split("\n") if by_path else places,
+                sizes if any(sizes) else None,
+                digests if any(digests) else None,
+                mtimes if any(mtimes) else None,
+            ),
+        )
