@@ -5,14 +5,4 @@ store, `reading` the inventory, `wanted` turns what is missing into items. `rang
 inventory by its `index`, from the file or from the objects that `published` puts into the store.
 """
 
-__all__ = [
-    "compare",
-    "listing",
-    "merge",
-    "published",
-    "ranges",
-    "reading",
-    "sorted_file",
-    "sorting",
-    "wanted",
-]
+__all__ = ["compare", "listing", "merge", "reading", "sorted_file", "sorting", "wanted"]
