@@ -25,6 +25,7 @@ from workers.ledger.failures import Failures
 from workers.ledger.first_bytes import FirstBytes
 from workers.ledger.minutes import Minutes
 from workers.ledger.outcomes import Outcomes
+from workers.redis_wire import packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,7 @@ def connect(url: str, *, max_connections: int = 32, decode: bool = True) -> Redi
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"broker.url: {error}") from error
+    pool.connection_class = packed(pool.connection_class)
     return Redis.from_pool(pool)
 
 

@@ -12,21 +12,22 @@ import random
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from workers.background import end
 from workers.errors import OriginsExhausted, TransferError, WireError, described
 from workers.ledger.claims import RunState
 from workers.ledger.failures import Failure, unread_failures
 from workers.plan import AlreadyPresent, Batch, Skipped, Stored, decode_batch
+from workers.queue.hands import Hands
 from workers.queue.recording import Again, Recorder, Result, insist
 from workers.queue.retry import decide, root_cause
 from workers.transfer import Try
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from workers.answers import Attempt
@@ -68,6 +69,15 @@ class Observer(Protocol):
         """One item failed; `listed` when no further attempt follows."""
 
 
+class _Job(NamedTuple):
+    """An item whose claim is ours, for this run of its message; made for every one."""
+
+    item: FetchItem
+    this: Try
+    #: Another message of the same try has recorded it already, perhaps.
+    recorded: bool
+
+
 class BatchRunner:
     """Works off batches in one process; `stop()` makes it return what it has not finished."""
 
@@ -90,19 +100,14 @@ class BatchRunner:
         self._limits = limits
         self._observer = observer
         self._recorder = Recorder(ledger=ledger, queue=queue, leases=leases)
-        self._slots = asyncio.Semaphore(limits.item_concurrency)
-        self._moving: set[asyncio.Task[Result]] = set()
+        self._hands = Hands(limits.item_concurrency)
         self._stopping = asyncio.Event()
         self._rng = random.Random()
 
     def stop(self) -> None:
         """Begin no further item; those running get `limits.drain_s` seconds. Call it on the event loop."""
         self._stopping.set()
-        asyncio.get_running_loop().call_later(self._limits.drain_s, self._withdraw_all)
-
-    def _withdraw_all(self) -> None:
-        for task in self._moving:
-            task.cancel()
+        asyncio.get_running_loop().call_later(self._limits.drain_s, self._hands.interrupt)
 
     async def run(self, wire: Mapping[str, Any]) -> None:
         """Work off one message.
@@ -161,7 +166,7 @@ class BatchRunner:
         # Whoever waited long, or comes again, may find the key in the store: a look costs the origin nothing.
         old = redelivered or time.time() - batch.missing_at > STALE_S
         ready: list[tuple[FetchItem, Result]] = []
-        tasks: dict[asyncio.Task[Result], FetchItem] = {}
+        jobs: list[_Job] = []
         for (index, item), state in zip(numbered, states, strict=True):
             # The same over redeliveries and retries: an object of an earlier try is ours (S11).
             attempt = item.tried_as or f"{batch.id}-{index}"
@@ -175,7 +180,7 @@ class BatchRunner:
                 again = replace(item, tried_as=attempt, deaths=item.deaths + deaths)
                 ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
-                self._leases.hold(plan.bucket, [item.key])
+                self._leases.hold(plan.bucket, (item.key,))
                 this = Try(
                     attempt=attempt,
                     look_first=(
@@ -184,26 +189,35 @@ class BatchRunner:
                     # By a process that died; a failed try of a living one has cleaned up after itself.
                     tried_before=redelivered or (item.tried_as != "" and item.attempt == 0),
                 )
-                work = self._item(batch, item, this, recorded=state is RunState.STORED)
-                tasks[asyncio.create_task(work)] = item
-        pending = set(tasks)
+                jobs.append(_Job(item, this, state is RunState.STORED))
+        await self._work_off(batch, jobs, ready)
+        log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
+
+    async def _work_off(
+        self, batch: Batch, jobs: Sequence[_Job], ready: list[tuple[FetchItem, Result]]
+    ) -> None:
+        """Do the jobs and record what came of them; `ready` needs recording only."""
+
+        def begin() -> None:
+            structlog.contextvars.bind_contextvars(job=batch.id, bucket=batch.plan.bucket)
+
+        left = [*(item for item, _ in ready), *(job.item for job in jobs)]
+        share = self._hands.work_off(jobs, partial(self._item, batch), begin=begin)
         try:
-            while pending or ready:
-                if pending:
-                    done, pending = await asyncio.wait(pending, timeout=RECORD_EVERY_S)
-                    ready += [(tasks[task], task.result()) for task in done]
+            while ready or share.pending:
+                ready += [(job.item, result) for job, result in await share.done(RECORD_EVERY_S)]
                 if ready:
-                    await self._recorder.record(batch, ready, started=True, partly=bool(pending))
+                    await self._recorder.record(batch, ready, started=True, partly=share.pending)
+                    settled = {id(item) for item, _ in ready}
+                    left = [item for item in left if id(item) not in settled]
                     ready = []
         except Exception as error:
             # A fault of ours in recording: what is not written down must not vanish with the message.
-            log.exception("batch_failed_unexpectedly", items=len(ready) + len(pending))
-            await end(*pending)
+            log.exception("batch_failed_unexpectedly", items=len(left))
+            await self._hands.withdraw(share)
             message = described(error)
-            left = [item for item, _ in ready] + [tasks[task] for task in pending]
             failed = [(item, self._failure(batch, item, "internal_error", message)) for item in left]
             await self._recorder.record(batch, failed, started=True)
-        log.info("batch_done", rule=plan.rule, items=len(keys), duration_s=round(time.monotonic() - began, 3))
 
     async def _unsettled(self, batch: Batch, *, redelivered: bool) -> list[tuple[int, FetchItem]]:
         """The items by their index, without what another delivery, or message, brought to its end (P42)."""
@@ -231,40 +245,32 @@ class BatchRunner:
             await self._recorder.record(batch, dropped)
         return order is not None
 
-    async def _item(self, batch: Batch, item: FetchItem, this: Try, *, recorded: bool) -> Result:
-        attempt = this.attempt
-        async with self._slots:
+    async def _item(self, batch: Batch, job: _Job) -> Result:
+        item, attempt = job.item, job.this.attempt
+        if self._stopping.is_set():
+            return Again(item=replace(item, tried_as=attempt), delay_s=0.0, reason="withdrawn")
+        began = time.monotonic()
+        try:
+            outcome = await self._mover.move(batch.plan, item, job.this, lane=batch.lane)
+        except TransferError as error:
+            return self._failed(batch, replace(item, tried_as=attempt), error)
+        except asyncio.CancelledError:
             if self._stopping.is_set():
-                item = replace(item, tried_as=attempt)
-                return Again(item=item, delay_s=0.0, reason="withdrawn")
-            task = asyncio.current_task()
-            assert task is not None
-            self._moving.add(task)
-            began = time.monotonic()
-            try:
-                outcome = await self._mover.move(batch.plan, item, this, lane=batch.lane)
-            except TransferError as error:
-                return self._failed(batch, replace(item, tried_as=attempt), error)
-            except asyncio.CancelledError:
-                if self._stopping.is_set():
-                    item = replace(item, tried_as=attempt)
-                    return Again(item=item, delay_s=0.0, reason="withdrawn")
-                raise
-            except Exception as error:
-                # A fault of ours on one key must neither end its batch nor vanish.
-                log.exception("item_failed_unexpectedly", key=item.key)
-                return self._failure(batch, item, "internal_error", described(error))
-            finally:
-                self._moving.discard(task)
-            if recorded and isinstance(outcome, Stored) and not outcome.origin:
-                # Ours, but another message of the same try has said so already (P42).
-                outcome = AlreadyPresent(key=item.key, etag=outcome.etag, size=outcome.size)
-            size = outcome.size if isinstance(outcome, Stored) else 0
-            self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
-            if item.request_id:  # somebody asked for this very key: a scan's items have none
-                told = {"attempt": attempt, **_asked(item)}
-                log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, **told)
-            return outcome
+                return Again(item=replace(item, tried_as=attempt), delay_s=0.0, reason="withdrawn")
+            raise
+        except Exception as error:
+            # A fault of ours on one key must neither end its batch nor vanish.
+            log.exception("item_failed_unexpectedly", key=item.key)
+            return self._failure(batch, item, "internal_error", described(error))
+        if job.recorded and isinstance(outcome, Stored) and not outcome.origin:
+            # Ours, but another message of the same try has said so already (P42).
+            outcome = AlreadyPresent(key=item.key, etag=outcome.etag, size=outcome.size)
+        size = outcome.size if isinstance(outcome, Stored) else 0
+        self._observer.finished(batch.plan.rule, outcome.kind, size, time.monotonic() - began)
+        if item.request_id:  # somebody asked for this very key: a scan's items have none
+            told = {"attempt": attempt, **_asked(item)}
+            log.info("item_done", key=item.key, outcome=outcome.kind, bytes=size, **told)
+        return outcome
 
     def _failed(self, batch: Batch, item: FetchItem, error: TransferError) -> Result:
         cause = root_cause(error)
