@@ -10,6 +10,7 @@ __all__ = [
     "answers",
     "back_routes",
     "background",
+    "collector",
     "errors",
     "lifeline",
     "plan",

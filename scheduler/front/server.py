@@ -14,6 +14,7 @@ from scheduler.front.gateway import Gateway
 from scheduler.front.http.protocol import HeadLimits, StrictProtocol
 from scheduler.front.http.serve import serve
 from scheduler.machine.listen import BACKLOG
+from workers.collector import spare_what_lasts
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +33,7 @@ async def serve_gateway(services: Services, sockets: Sequence[socket.socket], st
     """
     settings = services.settings
     async with Gateway(services) as gateway:
+        spare_what_lasts()
         await serve_app(gateway, sockets, stop, settings=settings.gateway, drain_s=settings.limits.drain_s)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import uuid
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from workers.back.settle import Settler
 from workers.back.wire import OriginWire
 from workers.back.writer import OriginWriter
 from workers.background import end
+from workers.collector import spare_what_lasts
 from workers.ledger.ledger import Ledger
 from workers.ledger.rule_epochs import RuleEpochs
 from workers.lifeline import die_with_parent
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from workers.settings import WorkerSettings
 
-#: Objects made beyond those freed before the collector looks at the young; Python's own value is 700.
-GC_OBJECTS = 10_000
 #: Seconds between looks at delayed jobs.
 PROMOTE_EVERY_S = 0.5
 
@@ -153,11 +151,7 @@ class WorkerProcess(Middleware):
         for task in (*tasks, self._look_for_strays(queue, broker_id)):
             running = asyncio.create_task(task)
             stack.push_async_callback(end, running)
-        # What lives as long as the process need not be looked through again and again, and a transfer leaves
-        # no cycles: a tenth of the collector's work remains.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_OBJECTS)
+        spare_what_lasts()
         log.info("worker_ready", lane=self._lane.value, pid=os.getpid())
 
     async def _open_the_way_back(self, ledger: Ledger, store: ObjectStore, control: OriginControl) -> None:

@@ -1,7 +1,8 @@
 """Reading a request and writing an answer; nothing about origins.
 
 Read `protocol` (bounds of a connection), `request`, `bucket_address`, `target`, `access`, `answer`,
-`s3_error`; `range_header`, `conditional` and `object_headers` are pure. `serve` runs uvicorn.
+`cycle` (its bytes), `s3_error`; `range_header`, `conditional` and `object_headers` are pure. `serve` runs
+uvicorn.
 """
 
 __all__ = [

@@ -11,10 +11,7 @@ refused here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import socket
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,13 +20,12 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
-    RequestResponseCycle,
 )
 
 from scheduler.front.http import s3_error
+from scheduler.front.http.cycle import Cycle, reset
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGISendEvent
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
@@ -41,10 +37,6 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_TARGET = re.compile(rb"[^\x21-\x7e]")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-#: `struct linger`: on, zero seconds.
-_LINGER_NOT = struct.pack("ii", 1, 0)
-#: Stands for "the body ends with the connection" where uvicorn counts bytes.
-_UNTIL_CLOSE = 1 << 62
 #: Seconds that a client may go on sending a body after its answer, so that it gets to read the answer.
 _UNREAD_BODY_S = 5.0
 
@@ -68,52 +60,8 @@ def _escaped(data: bytes) -> bytes:
     return _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
 
 
-def reset(transport: asyncio.Transport) -> None:
-    """Close a connection with a TCP reset; what the kernel has not sent yet is dropped."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):  # it is closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()
-
-
 class _Refused(Exception):
     """The head is not acceptable; the answer stands in `StrictProtocol.refusal`."""
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer. A body without a length is delimited by the close for HTTP/1.0 clients."""
-
-    async def send(self, message: ASGISendEvent) -> None:
-        if self.scope["http_version"] == "1.0" and not self.disconnected:
-            if message["type"] == "http.response.start":
-                names = {name.lower() for name, _ in message.get("headers", ())}
-                if b"content-length" not in names:
-                    self.chunked_encoding = False
-                    self.expected_content_length = _UNTIL_CLOSE
-                    self.keep_alive = False
-            elif (
-                message["type"] == "http.response.body"
-                and not message.get("more_body", False)
-                and self.expected_content_length > _UNTIL_CLOSE // 2
-            ):
-                self.expected_content_length = len(message.get("body", b""))
-        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
-        early = ends and self.more_body and not self.keep_alive and not self.disconnected
-        if early:
-            self.keep_alive = True  # else the connection is closed at once, and what is unread resets it
-        await super().send(message)
-        if early:
-            cast("StrictProtocol", self.scope["extensions"]["ferryman.connection"]).end_unread()
-
-    async def run_asgi(self, app: ASGI3Application) -> None:
-        """Run the application; an answer that it leaves unfinished ends with a reset, never cleanly."""
-        try:
-            await app(self.scope, self.receive, self.send)
-        finally:
-            if not self.response_complete and not self.transport.is_closing():
-                reset(self.transport)
-            self.on_response = lambda: None
 
 
 class StrictProtocol(HttpToolsProtocol):

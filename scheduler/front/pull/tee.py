@@ -51,6 +51,9 @@ log = structlog.get_logger()
 
 #: What `check_md5: stream` keeps from readers until the digest is known (A13).
 HELD_BACK_BYTES = 64 * 1024
+#: An object up to this length is handed to the store when all of it is here, in one exchange that lasts no
+#: longer: a task beside the reading of it would only wait for its end.
+AT_ONCE_BYTES = 64 * 1024
 #: Seconds for which a claim is ours whatever happened to this process meanwhile; leases last 30.
 SURE_S = 20.0
 
@@ -110,9 +113,9 @@ class Tee:
         )
         if plan.store.check_md5 == "stream" and answer.digests_offered:
             body.hold_back_bytes = HELD_BACK_BYTES
+        reader = body.reader() if save and self._may_store(answer, plan) else None
         uploading: asyncio.Task[Commit | StoreError | None] | None = None
-        if save and self._may_store(answer, plan):
-            reader = body.reader()
+        if reader is not None and (answer.length is None or answer.length > AT_ONCE_BYTES):
             uploading = asyncio.create_task(
                 self._upload(fill, meta, answer.length, reader), name="fill-store"
             )
@@ -120,14 +123,18 @@ class Tee:
         if not spooled:
             fill.settle(opened)
         try:
-            failure = await self._read_origin(fill, answer, body, uploading)
+            failure = await self._read_origin(fill, answer, body, stored=reader is not None, by=uploading)
             if failure is None and spooled:
                 fill.settle(opened)
-            if uploading is None:
+            if reader is None:
                 if failure is None and save and _is_endless(answer, plan):
                     return OriginNoLength("the body ended with the connection", origin=answer.origin)
                 return failure
-            result = await uploading
+            if uploading is not None:
+                result = await uploading
+            elif failure is None:
+                await asyncio.sleep(0)  # who waits for the bytes gets them before the store does
+                result = await self._upload(fill, meta, answer.length, reader)
             if failure is not None:
                 return failure
             return self._committed(fill, result)
@@ -137,6 +144,8 @@ class Tee:
             if uploading is not None and not uploading.done():
                 uploading.cancel()
                 await asyncio.wait({uploading})
+            if reader is not None:
+                reader.close()
             body.close()
 
     async def _read_origin(
@@ -144,13 +153,16 @@ class Tee:
         fill: Fill,
         answer: Fetched,
         body: Body,
-        uploading: asyncio.Task[Commit | StoreError | None] | None,
+        *,
+        stored: bool,
+        by: asyncio.Task[Commit | StoreError | None] | None,
     ) -> OriginError | None:
+        """Read it to its end; `stored`: the store gets it too, by the task `by` while it comes, or later."""
         try:
             async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", answer.chunks())) as chunks:
                 async for chunk in chunks:
                     await body.write(chunk)
-                    if not fill.followers and (uploading is None or uploading.done()):
+                    if not fill.followers and (by.done() if by is not None else not stored):
                         log.info("pull_unwanted", bucket=fill.bucket, key=fill.key, got=body.written)
                         body.fail(OriginTruncated("nobody reads any more", origin=answer.origin))
                         return None
