@@ -9,7 +9,6 @@ that signer's).
 from __future__ import annotations
 
 import hmac
-import re
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,8 +25,14 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
-#: What `_trim` would change in some header of a canonical request; a look at all of them costs less.
-_UNTRIMMED = re.compile(r"  |: | $| \n")
+#: What `_trim` would change in some header of a canonical request, but for a space at its very end.
+_UNTRIMMED = ("  ", ": ", " \n")
+#: Sets of header names whose canonical order is kept.
+_MAX_SHAPES = 256
+
+#: SHA-256 over the two paddings of HMAC: a key's are copied for every signature (RFC 2104).
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def sha256_hex(body: bytes) -> str:
@@ -45,17 +50,23 @@ class Credentials:
 
 
 class Signer:
-    """Signs requests for one region; keeps the signing key of the day."""
+    """Signs requests for one region; keeps the signing key of the day, and the order of header names."""
 
-    __slots__ = ("_day_key", "_day_scope", "_second", "_stamp", "region", "service")
+    __slots__ = (
+        "_inner", "_key_of", "_outer", "_scope", "_second", "_shapes", "_stamp", "region", "service",
+    )  # fmt: skip
 
     def __init__(self, region: str, *, service: str = "s3") -> None:
         self.region = region
         self.service = service
-        self._day_key = b""
-        self._day_scope: tuple[str, str] = ("", "")
+        #: Whose key the two hashes begin with: secret and day.
+        self._key_of: tuple[str, str] = ("", "")
+        self._inner = self._outer = sha256()
+        self._scope = ""
         self._second = -1
         self._stamp = ""
+        #: Names of a request's headers -> the same in order, and as `SignedHeaders` has them.
+        self._shapes: dict[tuple[str, ...], tuple[list[str], str]] = {}
 
     def _now(self, now: float) -> str:
         second = int(now)
@@ -64,20 +75,34 @@ class Signer:
             self._second = second
         return self._stamp
 
-    def _key(self, secret: str, day: str) -> bytes:
-        if self._day_scope != (secret, day):
+    def _scope_of(self, secret: str, day: str) -> str:
+        """The scope of the day; the key that belongs to it is the one that `_signature` uses."""
+        if self._key_of != (secret, day):
             key = f"AWS4{secret}".encode()
             for part in (day, self.region, self.service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._day_key = key
-            self._day_scope = (secret, day)
-        return self._day_key
+            block = key.ljust(64, b"\0")
+            self._inner, self._outer = sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+            self._scope = f"{day}/{self.region}/{self.service}/aws4_request"
+            self._key_of = (secret, day)
+        return self._scope
 
-    def _signature(self, credentials: Credentials, stamp: str, canonical: str) -> str:
-        day = stamp[:8]
+    def _signature(self, scope: str, stamp: str, canonical: str) -> str:
         digest = sha256(canonical.encode()).hexdigest()
-        text = f"{_ALGORITHM}\n{stamp}\n{day}/{self.region}/{self.service}/aws4_request\n{digest}"
-        return hmac.digest(self._key(credentials.secret_access_key, day), text.encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}".encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    def _shape(self, headers: dict[str, str]) -> tuple[list[str], str]:
+        given = tuple(headers)
+        found = self._shapes.get(given)
+        if found is None:
+            names = sorted(given)
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes.clear()
+            found = self._shapes[given] = (names, ";".join(names))
+        return found
 
     def sign(
         self,
@@ -106,16 +131,15 @@ class Signer:
         headers["x-amz-content-sha256"] = payload_sha256
         if credentials.token:
             headers["x-amz-security-token"] = credentials.token
-        names = sorted(headers)
-        signed = ";".join(names)
+        names, signed = self._shape(headers)
         lines = "\n".join([f"{name}:{headers[name]}" for name in names])
-        if _UNTRIMMED.search(lines):
+        if lines[-1:] == " " or any(odd in lines for odd in _UNTRIMMED):
             lines = "\n".join([f"{name}:{_trim(headers[name])}" for name in names])
+        scope = self._scope_of(credentials.secret_access_key, stamp[:8])
         canonical = f"{method}\n{raw_path}\n{query}\n{lines}\n\n{signed}\n{payload_sha256}"
-        signature = self._signature(credentials, stamp, canonical)
         headers["authorization"] = (
-            f"{_ALGORITHM} Credential={credentials.access_key_id}/{stamp[:8]}/{self.region}/{self.service}"
-            f"/aws4_request, SignedHeaders={signed}, Signature={signature}"
+            f"{_ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={signed}, "
+            f"Signature={self._signature(scope, stamp, canonical)}"
         )
 
     def presign(
@@ -131,7 +155,7 @@ class Signer:
     ) -> str:
         """The signed query of a URL that anybody may use for `expires_s` seconds; only `host` is signed."""
         stamp = self._now(now)
-        scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
+        scope = self._scope_of(credentials.secret_access_key, stamp[:8])
         pairs = [
             *params,
             ("X-Amz-Algorithm", _ALGORITHM),
@@ -144,7 +168,7 @@ class Signer:
             pairs.append(("X-Amz-Security-Token", credentials.token))
         query = encode_query(pairs)
         canonical = f"{method}\n{raw_path}\n{query}\nhost:{host}\n\nhost\n{UNSIGNED}"
-        return f"{query}&X-Amz-Signature={self._signature(credentials, stamp, canonical)}"
+        return f"{query}&X-Amz-Signature={self._signature(scope, stamp, canonical)}"
 
 
 def _trim(value: str) -> str:

@@ -14,6 +14,9 @@ from workers.store.wire.signing import EMPTY_SHA256, UNSIGNED, Credentials, Sign
 
 NOW = 1_767_225_600.0
 
+#: One for many requests, as in a process: what it remembers of one must not reach another.
+SIGNER = Signer("eu-west-1")
+
 HEADER_TEXT = st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
 
 
@@ -62,7 +65,7 @@ def test_signature_is_the_one_of_the_c_signer(token, payload, key, query, meta):
     expected = theirs(
         credentials, "PUT", f"{raw_path}?{raw_query}" if raw_query else raw_path, headers, payload
     )
-    Signer("eu-west-1").sign(
+    SIGNER.sign(
         credentials,
         "PUT",
         raw_path,
@@ -75,12 +78,42 @@ def test_signature_is_the_one_of_the_c_signer(token, payload, key, query, meta):
     assert headers["x-amz-date"] == expected["x-amz-date"]
 
 
-def test_runs_of_spaces_in_values_are_signed_as_one():
+@pytest.mark.parametrize(
+    "value", ["two  spaces   here", " before", "behind ", "a: b", "  ", "Sat, 28 Nov 2026 10:00:00 GMT"]
+)
+@pytest.mark.parametrize("name", ["x-amz-meta-a", "zz"])
+def test_spaces_in_values_are_signed_as_the_standard_has_them(name, value):
     credentials = Credentials("AKID", "secret")
-    headers = {"host": "h", "x-amz-meta-a": "two  spaces   here"}
+    headers = {"host": "h", name: value}
     expected = theirs(credentials, "GET", "/b/k", headers, EMPTY_SHA256)
-    Signer("eu-west-1").sign(credentials, "GET", "/b/k", "", headers, payload_sha256=EMPTY_SHA256, now=NOW)
+    SIGNER.sign(credentials, "GET", "/b/k", "", headers, payload_sha256=EMPTY_SHA256, now=NOW)
     assert headers["authorization"] == expected["authorization"]
+
+
+def test_what_is_kept_between_requests_is_that_of_the_same_secret_day_and_names():
+    kept = Signer("eu-west-1")
+    for turn in range(3):
+        for secret in ("one", "two", "x" * 80):
+            for now in (NOW, NOW + 86_400, NOW + 1):
+                for names in (("host", "b", "a"), ("a", "b", "host"), ("host",)):
+                    mine = {name: f"{name}-{turn}" for name in names}
+                    fresh = dict(mine)
+                    for signer, headers in ((kept, mine), (Signer("eu-west-1"), fresh)):
+                        signer.sign(
+                            Credentials("AKID", secret), "PUT", "/b/k", "", headers,
+                            payload_sha256=UNSIGNED, now=now,
+                        )  # fmt: skip
+                    assert mine == fresh
+
+
+def test_more_shapes_of_requests_than_are_kept_are_signed_all_the_same():
+    kept, credentials = Signer("eu-west-1"), Credentials("AKID", "secret")
+    for number in [*range(600), 0, 599]:
+        headers = {"host": "h", f"x-{number}": "v"}
+        fresh = dict(headers)
+        for signer, some in ((kept, headers), (Signer("eu-west-1"), fresh)):
+            signer.sign(credentials, "GET", "/b/k", "", some, payload_sha256=EMPTY_SHA256, now=NOW)
+        assert headers == fresh
 
 
 def test_query_is_sorted_by_name_where_one_name_begins_with_another():
