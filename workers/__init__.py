@@ -10,6 +10,7 @@ __all__ = [
     "answers",
     "back_routes",
     "background",
+    "broker_address",
     "collector",
     "errors",
     "lifeline",

@@ -7,7 +7,6 @@ Unknown keys are refused. Units are in the names.
 from __future__ import annotations
 
 import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from workers.broker_address import check_broker_url
 from workers.windows import parse_bytes_per_s, parse_requests_per_s, parse_window, parse_window_line
 
 MIB = 1024 * 1024
@@ -49,38 +49,6 @@ def _check_endpoint(url: str) -> None:
         usable = False
     if not usable:
         msg = f"endpoint {url!r} must be `embedded` or start with http:// or https://, host and port"
-        raise ValueError(msg)
-
-
-def _check_broker_url(url: str) -> None:
-    """Refuse a URL that another reader would take apart differently; nothing of it is shown but its scheme.
-
-    Raises:
-        ValueError: says what is wrong.
-    """
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in {"redis", "rediss", "unix"}:
-        shown = f" {scheme!r}…" if separator and scheme.isalnum() else ""
-        msg = f"url{shown} must be `embedded`, or start with redis://, rediss:// or unix://"
-        raise ValueError(msg)
-    try:
-        parts = urlsplit(url)
-        whole = bool(parts.path if scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:
-        whole = False
-    path = parts.path if whole else ""
-    if scheme == "unix":
-        split = whole and bool(parts.netloc) and "@" not in parts.netloc
-    else:
-        split = whole and ("@" in path or "@" in parts.query.partition("=")[0])
-    if not whole or split or parts.fragment:
-        msg = (
-            "url (not shown) has no host and port where they belong: in a user name or password, "
-            "/ is written %2F, # %23, ? %3F, @ %40, : %3A, [ %5B and % %25"
-        )
-        raise ValueError(msg)
-    if scheme != "unix" and not re.fullmatch(r"/?[0-9]*", path):
-        msg = "url: behind the host stands the number of the queue's database, as in redis://host:6379/0"
         raise ValueError(msg)
 
 
@@ -163,10 +131,28 @@ class StoreSettings(Section):
 class BrokerSettings(Section):
     """Redis or Valkey."""
 
-    #: `redis://`, `rediss://` or `unix://` URL of the queue database, or `embedded`.
+    #: `redis://`, `rediss://` (TLS) or `unix://` URL of the queue database, `redis+sentinel://` of those who
+    #: watch it (`rediss+sentinel://`: TLS to both; see operations.md), or `embedded`.
     url: str = "embedded"
     #: A file that holds the URL, for one with a password; it is read once, at start.
     url_file: Path | None = None
+    #: PEM bundle of a private authority, for TLS; unset: the system's.
+    ca_file: Path | None = None
+    #: Client certificate for TLS, PEM.
+    certificate_file: Path | None = None
+    #: Its key, PEM; unset: in the same file.
+    key_file: Path | None = None
+    #: ACL user at the sentinels, when they have one. The URL's user and password are the servers'.
+    sentinel_username: str | None = None
+    #: Password at the sentinels, here; or
+    sentinel_password: SecretStr | None = None
+    #: in a file.
+    sentinel_password_file: Path | None = None
+    #: Replicas that must have received what is accepted (events, lines, scan batches, deletes) before it is
+    #: called so: a fail-over to one of them loses none of it. 0: replication may lag behind.
+    min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
+    #: Seconds that they are waited for; then it is not accepted.
+    min_replicas_timeout_s: Annotated[float, Field(gt=0, le=5)] = 1.0
     #: Database of claims and ledger; must differ from the queue's (its maintenance runs KEYS).
     ledger_db: Annotated[int, Field(ge=0)] = 1
     #: A worker silent for this long is dead and its messages return.
@@ -195,7 +181,18 @@ class BrokerSettings(Section):
     @model_validator(mode="after")
     def _known_scheme(self) -> BrokerSettings:
         if self.url != "embedded":
-            _check_broker_url(self.url)
+            check_broker_url(self.url)
+        tls = self.url.startswith("rediss")
+        for name in ("ca_file", "certificate_file", "key_file"):
+            if getattr(self, name) is not None and not tls:
+                msg = f"{name} is for TLS: url must start with rediss:// or rediss+sentinel://"
+                raise ValueError(msg)
+        if self.key_file is not None and self.certificate_file is None:
+            msg = "key_file needs certificate_file"
+            raise ValueError(msg)
+        if self.sentinel_password is not None and self.sentinel_password_file is not None:
+            msg = "sentinel_password and sentinel_password_file exclude each other"
+            raise ValueError(msg)
         return self
 
 

@@ -32,6 +32,7 @@ from scheduler.commands.command_line import (
     run_async,
     with_listen,
 )
+from workers.broker_address import place_of
 from workers.errors import ConfigError
 from workers.plan import Lane
 from workers.telemetry import log, metric_files
@@ -269,7 +270,7 @@ class _Up:
         began = time.monotonic()
         pid = await supervisor.start(child)
         what = {
-            "valkey": f"{_without_password(settings.broker.url)}, append-only file synced at every write",
+            "valkey": f"{place_of(settings.broker.url)}, append-only file synced at every write",
             "store": f"{settings.store.endpoint}, SeaweedFS; its key is in "
             f"{settings.data_dir / 'credentials.json'}",
             "front": "gateway and admin",
@@ -340,8 +341,3 @@ class _Up:
         await self.served.aclose()
         await supervisor.stop(on_stage=lambda names: click.echo(f"stopping {', '.join(names)}"))
         click.echo("stopped")
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.scheme != "unix" else parts.path

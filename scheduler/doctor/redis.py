@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
 
+from scheduler.doctor import rights
 from scheduler.doctor.model import Subject
+from workers.broker.clients import ask_sentinels, connect
+from workers.broker.following import Demoted
+from workers.broker_address import database_of, sentinels_of
 from workers.errors import described
-from workers.ledger.ledger import connect, ledger_url
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from scheduler.config.settings import Settings
     from scheduler.doctor.model import Finding
+    from workers.settings import BrokerSettings
 
 #: Median round trip in milliseconds above which every claim is felt.
 SLOW_MS = 5.0
@@ -29,7 +32,7 @@ SLOW_MS = 5.0
 FULL = 0.8
 #: What to do when the server refuses a write.
 _WRITE_REMEDIES = (
-    (ReadOnlyError, "point broker.url at the primary: this server is a replica"),
+    (Demoted, "point broker.url at the primary: this server is a replica"),
     (OutOfMemoryError, "give it more memory: nothing can be queued"),
     (NoPermissionError, "let the user write and run scripts on every key of both databases"),
 )
@@ -40,30 +43,74 @@ OLDEST = (6, 2)
 async def check(settings: Settings) -> list[Finding]:
     """The findings about the broker."""
     found = Subject("redis")
-    redis = connect(ledger_url(settings.broker))
+    redis = connect(settings.broker, database=settings.broker.ledger_db)
     try:
+        await _sentinels(found, settings.broker)
         await redis.ping()
-        info: dict[str, Any] = await redis.info()
+        await _rights(found, redis, settings.broker.namespace)
+        info = await _info(redis)
         await _latency(found, redis)
         await _scripts(found, redis)
         await _writes(found, redis, settings.broker.namespace)
-        _version(found, info)
-        await _kept(found, redis, info)
-        await _memory(found, redis, info)
+        if info:
+            _version(found, info)
+            await _kept(found, redis, info)
+            _replicas(found, settings.broker, info)
+            await _memory(found, redis, info)
     except (RedisError, OSError) as error:
         remedy = "check broker.url, its password and the network; or start `ferryman up`"
         found.failed("answers", described(error), remedy)
     finally:
         await redis.aclose()
-    if f"/{settings.broker.ledger_db}" == f"/{_queue_db(settings.broker.url)}":
+    if settings.broker.ledger_db == database_of(settings.broker.url):
         remedy = "set broker.ledger_db to another number than the queue's: maintenance of the queue runs KEYS"
         found.warning("databases", "queue and ledger share one logical database", remedy)
     return found.findings
 
 
-def _queue_db(url: str) -> str:
-    path = url.partition("://")[2].partition("?")[0].rpartition("/")[2]
-    return path if path.isdecimal() else "0"
+async def _sentinels(found: Subject, broker: BrokerSettings) -> None:
+    """Whether each of them answers: a fail-over needs most of them."""
+    answers = await ask_sentinels(broker)
+    silent = [f"{place}: {problem}" for place, problem in answers.items() if problem]
+    if silent:
+        remedy = "start it, or correct broker.url, broker.sentinel_username and broker.sentinel_password"
+        found.warning("sentinels", "; ".join(silent), remedy)
+    elif answers:
+        found.ok("sentinels", f"{len(answers)} answer")
+
+
+async def _rights(found: Subject, redis: Redis, namespace: str) -> None:
+    lacking = await rights.missing(redis, namespace)
+    if lacking:
+        remedy = f"give them to the user; all that it needs: {rights.acl_rules(namespace)}"
+        found.failed("rights", f"the user lacks {' '.join(lacking)}", remedy)
+    else:
+        found.ok("rights", "the user may all that is needed")
+
+
+async def _info(redis: Redis) -> dict[str, Any]:
+    """What the server says of itself; nothing when it may not be asked, which `_rights` has told."""
+    try:
+        return dict(await redis.info())
+    except NoPermissionError:
+        return {}
+
+
+def _replicas(found: Subject, broker: BrokerSettings, info: dict[str, Any]) -> None:
+    """Whether there is somebody to fail over to."""
+    number = int(info.get("connected_slaves") or 0)
+    if number < broker.min_replicas:
+        remedy = "start them, or lower broker.min_replicas: until then nothing is accepted"
+        found.failed("replicas", f"{number} of broker.min_replicas {broker.min_replicas} follow", remedy)
+    elif sentinels_of(broker.url) is None:
+        return
+    elif number == 0:
+        found.warning("replicas", "none follows", "start one: there is nothing to fail over to")
+    elif broker.min_replicas == 0:
+        remedy = "set broker.min_replicas: 1 when a fail-over must not lose what was just accepted"
+        found.warning("replicas", f"{number} follow, and may lag behind", remedy)
+    else:
+        found.ok("replicas", f"{number} follow, {broker.min_replicas} must have what is accepted")
 
 
 async def _latency(found: Subject, redis: Redis) -> None:
@@ -97,7 +144,7 @@ async def _writes(found: Subject, redis: Redis, namespace: str) -> None:
     try:
         await redis.set(key, 1, ex=10)
         await redis.delete(key)
-    except ResponseError as error:
+    except (ResponseError, Demoted) as error:
         remedies = [remedy for kind, remedy in _WRITE_REMEDIES if isinstance(error, kind)]
         remedy = remedies[0] if remedies else "look at the server's disk and log"
         found.failed("writes", f"a key cannot be written: {error}", remedy)

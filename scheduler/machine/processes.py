@@ -12,10 +12,10 @@ import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from scheduler.machine.supervise import Child
 from scheduler.machine.worker_health import WorkerGroup
+from workers.broker_address import identity_of
 from workers.plan import Lane
 from workers.settings import reveal_json
 from workers.telemetry import log
@@ -57,13 +57,10 @@ def installation_id(settings: Settings) -> str:
 
     Derived from their addresses and the access key's id; no secret goes into it.
     """
-    broker = urlsplit(settings.broker.url)
     parts = (
         settings.store.endpoint,
         settings.store.access_key_id or "",
-        broker.hostname or "",
-        str(broker.port or ""),
-        broker.path,
+        *identity_of(settings.broker.url),
         settings.broker.namespace,
     )
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

@@ -16,7 +16,8 @@ from scheduler.dispatch.dependency import (
     prefix_of,
     referrer_of,
 )
-from workers.ledger.ledger import connect
+from workers.broker.clients import connect
+from workers.settings import BrokerSettings
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
@@ -24,7 +25,7 @@ async def redis(request):
     if request.param == "fake":
         redis = FakeAsyncRedis(decode_responses=True)
     else:
-        redis = connect(request.getfixturevalue("valkey_url"))
+        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
         await redis.flushall()
     yield redis
     await redis.aclose()
@@ -57,12 +58,12 @@ async def test_a_flood_of_names_is_counted_together(redis):
 
 
 async def test_what_redis_does_not_take_is_written_later(valkey_url):
-    away = connect("redis://127.0.0.1:1/0")
+    away = connect(BrokerSettings(url="redis://127.0.0.1:1/0"))
     recorder = DependencyRecorder(away, namespace="n")
     recorder.note("site", "a/b")
     await recorder.flush()
     await away.aclose()
-    back = connect(valkey_url)
+    back = connect(BrokerSettings(url=valkey_url))
     await back.flushall()
     recorder._redis = back
     await recorder.flush()

@@ -19,9 +19,10 @@ from scheduler.rules.in_force.origin_budgets import BudgetPublisher, budgets_of
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule, RuleSet
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates
 from scheduler.status import collect, to_json
+from workers.broker.clients import connect
 from workers.errors import OriginUnreachable
 from workers.ledger.failures import Failure
-from workers.ledger.ledger import Ledger, connect, ledger_url
+from workers.ledger.ledger import Ledger
 from workers.origin.control.control import OriginControl
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.queue.queue import JobQueue
@@ -65,7 +66,7 @@ async def services(request):
     async with contextlib.AsyncExitStack() as stack:
         if request.param == "real":
             broker = BrokerSettings(url=request.getfixturevalue("valkey_url"), ledger_db=3)
-            redis, queue_redis = connect(ledger_url(broker)), connect(broker.url, decode=False)
+            redis, queue_redis = connect(broker, database=3), connect(broker, decode=False)
             await redis.flushdb()
             await queue_redis.flushdb()
         else:

@@ -14,9 +14,10 @@ import pytest
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule
 from support.valkey import running_valkey
+from workers.broker.clients import connect
 from workers.errors import BrokerUnavailable
-from workers.ledger.ledger import connect
 from workers.ledger.rule_epochs import RuleEpochs
+from workers.settings import BrokerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ async def test_rules_outlive_a_killed_redis_and_its_loss(tmp_path):
     with contextlib.ExitStack() as first:
         url = first.enter_context(running_valkey(directory=directory, appendfsync="always"))
         port = urlsplit(url).port
-        client = connect(url)
+        client = connect(BrokerSettings(url=url))
         repository = RulesRepository(client, poll_s=0.1)
         await repository.start()
         await repository.replace("site", [rule("a.example")], owner="api", who="k", how="PUT ?origin")

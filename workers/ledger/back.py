@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
+from workers.broker.replicas import Replicas
 from workers.ledger import back_scripts
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ class BackState:
 class Back:
     """The records of every bucket; raises redis-py's errors untranslated."""
 
-    def __init__(self, redis: Redis, *, namespace: str) -> None:
+    def __init__(self, redis: Redis, *, namespace: str, replicas: Replicas | None = None) -> None:
         self._redis = redis
+        #: Who else must have a record before it counts.
+        self._replicas = replicas or Replicas()
         self._ns = f"{namespace}:back"
         self._begin = redis.register_script(back_scripts.BEGIN)
         self._end = redis.register_script(back_scripts.END)
@@ -153,7 +156,8 @@ class Back:
             args: list[str | int] = [self._ns, front, ALIVE_MS, _OPEN_MS, _WAIT_MS]
             for one in some:
                 args += [one.bucket, one.token, one.key]
-            await self._begin(names, args)
+            async with self._replicas.holding(self._redis) as redis:
+                await self._begin(names, args, client=redis)
 
     async def end(self, changes: Sequence[Change], *, front: str = "") -> None:
         """What came of it."""
@@ -162,7 +166,8 @@ class Back:
             args = [self._ns, front]
             for one in some:
                 args += [one.bucket, one.token, one.key, one.what]
-            await self._end(names, args)
+            async with self._replicas.holding(self._redis) as redis:
+                await self._end(names, args, client=redis)
 
     async def note(self, bucket: str, keys: Sequence[str], how: str) -> None:
         """Keys that an event, a scan or an operator names: they are brought as the store has them."""

@@ -50,16 +50,19 @@ return out
 )
 
 SWAP = """
--- KEYS: claims; ARGV: expected value, new value, ms (0 deletes). A claim that moved on is left alone.
+-- KEYS: claims; ARGV: new value, ms (0 deletes), expected values. A claim that moved on is left alone.
 local n = 0
 for i = 1, #KEYS do
-  if redis.call('get', KEYS[i]) == ARGV[1] then
-    if ARGV[3] == '0' then
-      redis.call('del', KEYS[i])
-    else
-      redis.call('set', KEYS[i], ARGV[2], 'px', ARGV[3])
+  local held = redis.call('get', KEYS[i])
+  for v = 3, #ARGV do
+    if held == ARGV[v] then
+      if ARGV[2] == '0' then
+        redis.call('del', KEYS[i])
+      else
+        redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
+      end
+      n = n + 1
     end
-    n = n + 1
   end
 end
 return n

@@ -33,6 +33,7 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from workers.broker.replicas import Replicas
 from workers.ledger import claim_scripts, tombstones
 from workers.plan import Lane
 
@@ -108,9 +109,11 @@ class Claims:
     what a missing Redis means for them.
     """
 
-    def __init__(self, redis: Redis, *, namespace: str) -> None:
+    def __init__(self, redis: Redis, *, namespace: str, replicas: Replicas | None = None) -> None:
         self._redis = redis
         self._ns = namespace
+        #: Who else must have a tombstone before it counts.
+        self._replicas = replicas or Replicas()
         #: Buckets that are known to have tombstones; see `learn_tombstoned`.
         self._tombstoned: set[str] = set()
         self._claim = redis.register_script(claim_scripts.CLAIM)
@@ -213,24 +216,31 @@ class Claims:
         """
         value = f"queued|{lane}|{claim}"
         ttl_ms = int(delay_s * 1000)
-        await self._each(self._swap, bucket, keys, [f"running||{owner}", value, ttl_ms])
+        await self._each(self._swap, bucket, keys, [value, ttl_ms, f"running||{owner}"])
 
-    async def release(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
-        """Finished, one way or the other. Only the owner's own claims go."""
-        await self._each(self._swap, bucket, keys, [f"running||{owner}", "", 0])
+    async def release(
+        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane = Lane.HOT, claim: str = ""
+    ) -> None:
+        """Finished, one way or the other. Only the owner's own claims go.
+
+        `lane` and `claim` as in `start`: a Redis that came back without its last second has what the message
+        was queued with, for keys that have been begun since.
+        """
+        await self._each(self._swap, bucket, keys, ["", 0, f"running||{owner}", *_queued_as(lane, claim)])
 
     async def forget(self, bucket: str, keys: Sequence[str], *, lane: Lane, claim: str) -> None:
         """Give up the claims of a message that is dropped without being started.
 
         Left queued they would keep out misses for an hour, and no message would stand behind them.
         """
-        states = ("pending", "queued")
-        values: list[object] = [f"{state}|{lane}|{claim}{mark}" for state in states for mark in ("", "|look")]
-        await self._each(self._forget, bucket, keys, values)
+        await self._each(self._forget, bucket, keys, _queued_as(lane, claim))
 
-    async def finish(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
+    async def finish(
+        self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane = Lane.HOT, claim: str = ""
+    ) -> None:
         """As `release` after keys have reached the store, with a mark for those who looked just before."""
-        await self._each(self._swap, bucket, keys, [f"running||{owner}", f"stored||{owner}", STORED_MS])
+        mine = [f"running||{owner}", *_queued_as(lane, claim)]
+        await self._each(self._swap, bucket, keys, [f"stored||{owner}", STORED_MS, *mine])
 
     async def is_running(self, bucket: str, key: str) -> bool:
         """Whether somebody holds a running lease on the key: what followers wait on (A24)."""
@@ -263,7 +273,7 @@ class Claims:
         if not keys:
             return
         self._tombstoned.add(bucket)
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self._replicas.holding(self._redis) as redis, redis.pipeline(transaction=False) as pipe:
             self._note_tombstoned(pipe, bucket, keys, ttl_s)
             for key in keys:
                 pipe.set(self._name("tomb", bucket, key), reason, px=max(1, int(ttl_s * 1000)))
@@ -287,7 +297,7 @@ class Claims:
         self._tombstoned.add(bucket)
         for at in range(0, len(keys), CHUNK):
             some = list(dict.fromkeys(keys[at : at + CHUNK]))
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with self._replicas.holding(self._redis) as redis, redis.pipeline(transaction=True) as pipe:
                 self._note_tombstoned(pipe, bucket, some, ttl_s)
                 for key in some:
                     pipe.set(self._name("tomb", bucket, key), mark, px=max(1, int(ttl_s * 1000)), get=True)
@@ -388,7 +398,14 @@ class Claims:
         """
         return await tombstones.prune(self._redis, self._name("tomb", bucket, ""), keep)
 
-    async def _each(self, script: object, bucket: str, keys: Sequence[str], args: list[object]) -> None:
+    async def _each(self, script: object, bucket: str, keys: Sequence[str], args: Sequence[object]) -> None:
         for at in range(0, len(keys), CHUNK):
             names = [self._name("claim", bucket, key) for key in keys[at : at + CHUNK]]
             await script(names, args)  # type: ignore[operator]  # redis-py types register_script loosely
+
+
+def _queued_as(lane: Lane, claim: str) -> list[str]:
+    """The claims that a message's dispatcher has taken for it; none without a token."""
+    if not claim:
+        return []
+    return [f"{state}|{lane}|{claim}{mark}" for state in ("pending", "queued") for mark in ("", "|look")]

@@ -14,58 +14,25 @@ Key schema of this file (ledger database)::
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-
-from workers.errors import ConfigError
+from workers.broker.clients import connect
+from workers.broker.replicas import Replicas
 from workers.ledger.back import Back
 from workers.ledger.claims import Claims
 from workers.ledger.failures import Failures
 from workers.ledger.first_bytes import FirstBytes
 from workers.ledger.minutes import Minutes
 from workers.ledger.outcomes import Outcomes
-from workers.redis_wire import packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis.asyncio import Redis
 
     from workers.settings import BrokerSettings
 
 #: Seconds that accepted event ids and delivery counts are remembered.
 REMEMBERED_S = 86_400
-
-
-def ledger_url(settings: BrokerSettings) -> str:
-    """The queue's URL with the ledger's database number."""
-    parts = urlsplit(settings.url)
-    if parts.scheme == "unix":
-        kept = [pair for pair in parts.query.split("&") if pair and not pair.startswith("db=")]
-        return f"unix://{parts.netloc}{parts.path}?{'&'.join([*kept, f'db={settings.ledger_db}'])}"
-    return urlunsplit(parts._replace(path=f"/{settings.ledger_db}"))
-
-
-def connect(url: str, *, max_connections: int = 32, decode: bool = True) -> Redis:
-    """An asynchronous client with bounded connections and deadlines; connects on first use.
-
-    `decode`: answers are str (all of ours are UTF-8). The queue's own messages are read as bytes.
-
-    Raises:
-        ConfigError: an option behind `?` of the URL has no usable value.
-    """
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=5,
-            socket_connect_timeout=3,
-            socket_timeout=10,
-            decode_responses=decode,
-        )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"broker.url: {error}") from error
-    pool.connection_class = packed(pool.connection_class)
-    return Redis.from_pool(pool)
 
 
 class Ledger:
@@ -74,11 +41,13 @@ class Ledger:
     Redis errors are raised untranslated: what a missing Redis means differs for every caller.
     """
 
-    def __init__(self, redis: Redis, *, namespace: str = "ferryman") -> None:
+    def __init__(
+        self, redis: Redis, *, namespace: str = "ferryman", replicas: Replicas | None = None
+    ) -> None:
         self.redis = redis
         self.namespace = namespace
-        self.back = Back(redis, namespace=namespace)
-        self.claims = Claims(redis, namespace=namespace)
+        self.back = Back(redis, namespace=namespace, replicas=replicas)
+        self.claims = Claims(redis, namespace=namespace, replicas=replicas)
         self.failures = Failures(redis, namespace=namespace)
         self.outcomes = Outcomes(redis, namespace=namespace)
         self.minutes = Minutes(redis, namespace=namespace)
@@ -87,7 +56,11 @@ class Ledger:
     @classmethod
     def open(cls, settings: BrokerSettings) -> Ledger:
         """A ledger on the configured server; connects on first use."""
-        return cls(connect(ledger_url(settings)), namespace=settings.namespace)
+        return cls(
+            connect(settings, database=settings.ledger_db),
+            namespace=settings.namespace,
+            replicas=Replicas.of(settings),
+        )
 
     async def close(self) -> None:
         """Close the connections."""

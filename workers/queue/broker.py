@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, Middleware
+
+from workers.broker.clients import connect_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 #: Chance in a million that a broker command also returns the messages of dead workers. dramatiq's default of
 #: 1,000 leaves them for minutes on a quiet queue; at ten polls a second 50,000 finds them within about 2 s.
 MAINTENANCE_CHANCE = 50_000
-#: Seconds to connect, and to wait for an answer: dramatiq would wait for ever for a server that went silent.
-#: What was handed out meanwhile is found again by `strays`.
-CONNECT_S = 5.0
-ANSWER_S = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +45,7 @@ class DeadLetterUnexpected(Middleware):
 def make_broker(settings: BrokerSettings, *, middleware: Sequence[Middleware] = ()) -> RedisBroker:
     """A Redis broker with our middleware, the process's own given last; connects on first use."""
     return RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
-        client=redis.Redis.from_url(
-            settings.url,
-            socket_connect_timeout=CONNECT_S,
-            socket_timeout=ANSWER_S,
-            socket_keepalive=True,
-        ),
+        client=connect_blocking(settings),
         namespace=settings.namespace,
         middleware=[AsyncIO(), DeadLetterUnexpected(), *middleware],
         heartbeat_timeout=int(settings.heartbeat_timeout_s * 1000),

@@ -27,8 +27,9 @@ import orjson
 from dramatiq import Message
 from redis.exceptions import RedisError
 
+from workers.broker.clients import connect
+from workers.broker.replicas import Replicas
 from workers.errors import BrokerUnavailable, described
-from workers.ledger.ledger import connect
 from workers.plan import Batch, Lane, encode_batch
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class JobQueue:
 
     def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
         self._redis = redis
+        self._replicas = Replicas.of(settings)
         self._ns = settings.namespace
         self._heartbeat_timeout_ms = int(settings.heartbeat_timeout_s * 1000)
         self._id = f"producer-{uuid.uuid4()}"
@@ -95,7 +97,7 @@ class JobQueue:
     @classmethod
     def open(cls, settings: BrokerSettings) -> JobQueue:
         """A queue on the configured server; connects on first use."""
-        return cls(connect(settings.url, decode=False), settings)
+        return cls(connect(settings, decode=False), settings)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -105,8 +107,8 @@ class JobQueue:
         """Put batches on their lanes, in order, in one pipeline.
 
         Raises:
-            BrokerUnavailable: Redis does not answer. Some of the batches may have been taken all the same:
-                sending them again is harmless.
+            BrokerUnavailable: Redis does not answer, or too few replicas have them. Some of the batches may
+                have been taken all the same: sending them again is harmless.
         """
         await self.enqueue_each([(batch, delay_s) for batch in batches])
 
@@ -120,7 +122,10 @@ class JobQueue:
             return
         now_ms = int(time.time() * 1000)
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
+            async with (
+                self._replicas.holding(self._redis) as redis,
+                redis.pipeline(transaction=False) as pipe,
+            ):
                 for batch, delay_s in batches:
                     message_id, data = self._encode(batch)
                     if delay_s > 0:

@@ -131,8 +131,12 @@ class Recorder:
             await self._ledger.claims.mark_absent(
                 plan.bucket, absent, ttl_s=plan.absent_ttl_s, rule=asker(plan)
             )
-            await self._ledger.claims.finish(plan.bucket, in_store, owner=owner)
-            await self._ledger.claims.release(plan.bucket, sorted(ended), owner=owner)
+            await self._ledger.claims.finish(
+                plan.bucket, in_store, owner=owner, lane=batch.lane, claim=batch.claim
+            )
+            await self._ledger.claims.release(
+                plan.bucket, sorted(ended), owner=owner, lane=batch.lane, claim=batch.claim
+            )
             if batch.claim:
                 await self._ledger.claims.forget(
                     plan.bucket, sorted(dropped), lane=batch.lane, claim=batch.claim

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from fakeredis import FakeAsyncRedis
 
+from workers.broker.clients import connect
 from workers.ledger.back import DELETED, NOTHING, TOLD, WRITTEN, Change, Finished, Intent
-from workers.ledger.ledger import Ledger, connect
+from workers.ledger.ledger import Ledger
+from workers.settings import BrokerSettings
 
 B = "site"
 
@@ -16,7 +18,7 @@ async def back(request):
     if request.param == "fake":
         redis = FakeAsyncRedis(decode_responses=True)
     else:
-        redis = connect(request.getfixturevalue("valkey_url"))
+        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
         await redis.flushall()
     ledger = Ledger(redis)
     yield ledger.back

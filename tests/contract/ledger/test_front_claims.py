@@ -9,10 +9,11 @@ import fakeredis
 import pytest
 
 from scheduler.front.pull.claim import FrontClaims
+from workers.broker.clients import connect
 from workers.ledger.claims import Claims, ClaimState, RunState, WantedKey
 from workers.ledger.failures import Failures
-from workers.ledger.ledger import connect
 from workers.plan import Lane
+from workers.settings import BrokerSettings
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
@@ -20,7 +21,7 @@ async def claims(request):
     if request.param == "fake":
         redis = fakeredis.FakeAsyncRedis(decode_responses=True)
     else:
-        redis = connect(request.getfixturevalue("valkey_url"))
+        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
     yield Claims(redis, namespace=f"t{uuid.uuid4().hex[:8]}")
     await redis.aclose()
 
@@ -144,7 +145,7 @@ async def test_a_front_that_starts_while_redis_is_away_remembers_which_buckets_h
     await claims.bury("b", ["k"], mark="m", ttl_s=60)
     await eventually(lambda: memory.is_file() and "b" in memory.read_text())
     await before.close()
-    away = Claims(connect("redis://127.0.0.1:1/0"), namespace="t")
+    away = Claims(connect(BrokerSettings(url="redis://127.0.0.1:1/0")), namespace="t")
     after = FrontClaims(away, failures, owner="front-2", memory=memory)
     after.start()
     assert after.may_have_tombstones("b")

@@ -17,8 +17,9 @@ from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
 from support.installation import Origin, running_origin
 from support.store.known import access_of, stores
-from workers.ledger.ledger import connect
+from workers.broker.clients import connect
 from workers.plan import Lane
+from workers.settings import BrokerSettings
 from workers.store.known_stores import SEAWEEDFS
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Fleet:
 
 @contextlib.asynccontextmanager
 async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker):
-    redis = connect(valkey_url)
+    redis = connect(BrokerSettings(url=valkey_url))
     await redis.flushall()
     await redis.aclose()
     settings = Settings.model_validate(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import Connection
 from redis.exceptions import DataError
 
-from workers.ledger.ledger import connect
+from workers.broker.clients import connect
+from workers.broker.following import AsyncTcp, AsyncTls, AsyncUnix
 from workers.plan import Lane
 from workers.redis_wire import packed
+from workers.settings import BrokerSettings
 
 THEIRS = Connection()
 OURS = packed(Connection)()
@@ -58,11 +60,11 @@ def test_text_that_is_no_unicode_is_refused_as_by_redis_py():
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("redis://127.0.0.1:6379/1", Connection),
-        ("rediss://127.0.0.1:6379/1", SSLConnection),
-        ("unix:///run/valkey.sock?db=1", UnixDomainSocketConnection),
+        ("redis://127.0.0.1:6379/1", AsyncTcp),
+        ("rediss://127.0.0.1:6379/1", AsyncTls),
+        ("unix:///run/valkey.sock?db=1", AsyncUnix),
     ],
 )
 def test_every_kind_of_connection_of_ours_is_written_by_hiredis(url, kind):
-    assert connect(url).connection_pool.connection_class is packed(kind)
+    assert connect(BrokerSettings(url=url)).connection_pool.connection_class is packed(kind)
     assert issubclass(packed(kind), kind)

@@ -1,0 +1,8 @@
+"""Connections to Redis or Valkey: every client that the house opens is made here.
+
+`clients` makes them, for asyncio and for threads; `following` leaves a server that is no longer the one that
+is written to; `sentinels` asks which one is; `replicas` waits until what was written is held twice. Owns TLS,
+credentials and deadlines. Knows nothing of what is kept there.
+"""
+
+__all__ = ["clients", "following", "replicas"]
