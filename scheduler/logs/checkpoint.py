@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING
@@ -56,6 +57,7 @@ class Checkpoint:
         self.path = path
         self._entries: dict[str, Entry] = {}
         self._changed = False
+        self._saving = threading.Lock()
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[Checkpoint]:
@@ -115,21 +117,35 @@ class Checkpoint:
             self._changed = True
 
     def save(self) -> None:
-        """Write what has changed, so that a crash leaves the old file or the new one."""
-        if not self._changed or self.path is None:
+        """Write what has changed, so that a crash leaves the old file or the new one.
+
+        May be called in a thread: who calls meanwhile waits, and then writes what has come since.
+        """
+        if self.path is None:
             return
-        body = orjson.dumps(
-            {"version": VERSION, "files": {path: asdict(one) for path, one in self._entries.items()}}
-        )
-        beside = self.path.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        self._changed = False
+        with self._saving:
+            if not self._changed:
+                return
+            # Before the entries are read: what is put from here on is written the next time.
+            self._changed = False
+            entries = self._entries.copy()
+            try:
+                _write(self.path, entries)
+            except BaseException:
+                self._changed = True
+                raise
+
+
+def _write(path: Path, entries: dict[str, Entry]) -> None:
+    body = orjson.dumps({"version": VERSION, "files": {name: asdict(one) for name, one in entries.items()}})
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

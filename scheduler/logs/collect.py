@@ -1,4 +1,4 @@
-"""From a chunk of whole lines to the events of its misses, each request once.
+"""From a block of whole lines to the events of its misses, each request once.
 
 Owns the hot path of log reading: prefilter, match, deduplicate, decode, in this order, so that what cannot be
 a miss is never parsed and what was just seen is never decoded. Does no I/O; the clock is a parameter.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scheduler.logs.formats.prefilter import candidates
+from scheduler.logs.formats.prefilter import candidates, count_lines, literal_needle
 from scheduler.logs.syslog import has_header, strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored, Refused
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scheduler.logs.filters import MissFilter
     from scheduler.logs.formats.record import LineFormat
 
-#: Lines of a chunk whose shape is checked although they cannot be misses: a wrong format shows itself.
+#: Lines of a block whose shape is checked although they cannot be misses: a wrong format shows itself.
 _SAMPLED_LINES = 4
 #: Broken lines that are kept, and how much of each.
 KEPT_SAMPLES = 20
@@ -46,7 +46,7 @@ class Recent:
         self._turned = float("-inf")
 
     def turn(self, now: float) -> None:
-        """Let entries age; call once a chunk."""
+        """Let entries age; call once a block."""
         if now - self._turned < self._half_s and len(self._young) < _RECENT_SIZE:
             return
         stale = now - self._turned >= 2 * self._half_s
@@ -79,7 +79,7 @@ class Tally:
     bytes: int = 0
     #: Lines that are misses, repeats included.
     misses: int = 0
-    #: Misses that repeat one of the same chunk or of the last seconds.
+    #: Misses that repeat one of the same block or of the last seconds.
     repeats: int = 0
     deletions: int = 0
     #: Candidates and sampled lines that are not of the format.
@@ -96,7 +96,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harvest:
-    """What one chunk gave; `misses` counts repeats and refused ones as well."""
+    """What one block gave; `misses` counts repeats and refused ones as well."""
 
     events: list[MissEvent]
     deletions: list[Deletion]
@@ -107,7 +107,7 @@ class Harvest:
 
 
 class Collector:
-    """Reads the chunks of one input in one format."""
+    """Reads the blocks of one input in one format."""
 
     def __init__(
         self, line_format: LineFormat, miss_filter: MissFilter, *, tally: Tally, recent: Recent
@@ -115,10 +115,11 @@ class Collector:
         self.format = line_format
         self._filter = miss_filter
         self._needle = line_format.needle(tuple(sorted(miss_filter.statuses)))
+        self._delete_needle = literal_needle(line_format.delete_needle)
         self._tally = tally
         self._recent = recent
 
-    def read(self, chunk: bytes, *, now: float) -> Harvest:
+    def read(self, block: bytes, *, now: float) -> Harvest:
         """The distinct misses and deletions of whole lines, in order; `now`: monotonic clock, seconds."""
         tally = self._tally
         recent = self._recent
@@ -126,20 +127,18 @@ class Collector:
         match = self.format.match
         record_of = self.format.record
         judge = self._filter.judge
-        headed = has_header(chunk[:512])
+        headed = has_header(block[:512])
         events: list[MissEvent] = []
         deletions: list[Deletion] = []
         misses = repeats = refused = 0
         broken: set[bytes] = set()
-        for raw in candidates(chunk, self._needle):
-            line = strip_header(raw) if headed else raw
-            found = match(line)
+        for line in candidates(block, self._needle):
+            found = match(strip_header(line) if headed else line) or self._behind_header(line)
             if found is None:
                 broken.add(line)
                 self._broken(line)
                 continue
             if recent.seen(found[0]):
-                misses += 1
                 repeats += 1
                 continue
             record = record_of(found[1])
@@ -160,18 +159,19 @@ class Collector:
             elif isinstance(taken, Ignored):
                 tally.ignored[taken.reason] += 1
         if self._filter.deletes:
-            for raw in candidates(chunk, self.format.delete_needle):
-                found = match(strip_header(raw) if headed else raw)
+            for line in candidates(block, self._delete_needle):
+                found = match(strip_header(line) if headed else line) or self._behind_header(line)
                 record = None if found is None else record_of(found[1])
                 if record is None or record.method != "DELETE":
                     continue
                 gone = judge(record)
                 if isinstance(gone, Deletion):
                     deletions.append(gone)
-        self._check(chunk, headed=headed, counted=broken)
-        lines = chunk.count(b"\n")
+        self._check(block, counted=broken)
+        lines = count_lines(block)
+        misses += repeats
         tally.lines += lines
-        tally.bytes += len(chunk)
+        tally.bytes += len(block)
         tally.misses += misses
         tally.repeats += repeats
         tally.deletions += len(deletions)
@@ -184,19 +184,23 @@ class Collector:
             refused=refused,
         )
 
-    def _check(self, chunk: bytes, *, headed: bool, counted: set[bytes]) -> None:
-        """Look at the first lines of a chunk, misses or not; `counted` are bad ones that were counted."""
-        for line in chunk[: 64 * 1024].split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]:
-            bare = strip_header(line) if headed else line
+    def _behind_header(self, line: bytes) -> tuple[Hashable, Any] | None:
+        """A line that is not of the format as it stands may have a syslog header that the first one has not."""
+        return self.format.match(strip_header(line)) if has_header(line) else None
+
+    def _check(self, block: bytes, *, counted: set[bytes]) -> None:
+        """Look at the first lines of a block, misses or not; `counted` are bad ones that were counted."""
+        for line in block[: 64 * 1024].split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]:
+            bare = strip_header(line)
             if not bare or self.format.is_comment(bare):
                 continue
             self._tally.checked += 1
-            if self.format.match(bare) is None and bare not in counted:
-                self._broken(bare)
+            if line not in counted and self.format.match(bare) is None and self.format.match(line) is None:
+                self._broken(line)
 
     def _broken(self, line: bytes) -> None:
         self._tally.broken += 1
-        self._tally.samples.append(Sample(reason="not_of_the_format", line=_show(line)))
+        self._tally.samples.append(Sample(reason="not_of_the_format", line=_show(strip_header(line))))
 
 
 def _show(line: bytes) -> str:

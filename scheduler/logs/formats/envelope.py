@@ -48,8 +48,7 @@ class EnvelopeFormat:
 
     def needle(self, statuses: tuple[int, ...]) -> Needle:
         """The number alone: JSON may have escaped what stands beside it."""
-        numbers = b"|".join(b"%d" % status for status in statuses)
-        return numbers if len(statuses) == 1 else re.compile(numbers)
+        return re.compile(b"|".join(b"%d" % status for status in statuses))
 
     def match(self, line: bytes) -> tuple[Hashable, Any] | None:
         inner = unpacked(line)

@@ -94,7 +94,7 @@ class JsonFormat:
         if len(paths) == 1:
             leaf = re.escape(paths[0][-1].encode())
             return re.compile(b'"' + leaf + rb'"\s*:\s*"?(?:' + numbers + rb")\b")
-        return numbers if len(statuses) == 1 else re.compile(numbers)
+        return re.compile(numbers)
 
     def match(self, line: bytes) -> tuple[Hashable, dict[str, Any]] | None:
         try:

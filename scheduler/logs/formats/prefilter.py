@@ -1,7 +1,7 @@
-"""Finding the few lines of a chunk that can be misses, without reading the rest.
+"""Finding the few lines of a block that can be misses, without reading the rest.
 
-Owns the search for a status in a chunk of whole lines: a substring search at memory speed, not a parse. What
-it finds is a candidate; the format decides. PURE.
+Owns the search for a status in a block of whole lines: a search at memory speed, not a parse. What it finds is
+a candidate; the format decides. PURE.
 """
 
 from __future__ import annotations
@@ -12,33 +12,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: A literal, or a pattern where there are several statuses.
-Needle = bytes | re.Pattern[bytes]
+#: What every line that is looked for contains. A pattern also where a literal would do: `re` goes through a
+#: block for a literal in two thirds of the time that `bytes.find` takes.
+Needle = re.Pattern[bytes]
+
+
+def literal_needle(literal: bytes) -> Needle:
+    """The lines that contain `literal`."""
+    return re.compile(re.escape(literal))
 
 
 def status_needle(before: bytes, statuses: tuple[int, ...], after: bytes) -> Needle:
     """What stands in a line that has one of `statuses` between the literals `before` and `after`."""
-    numbers = [b"%d" % status for status in statuses]
-    if len(numbers) == 1:
-        return before + numbers[0] + after
-    return re.compile(re.escape(before) + b"(?:" + b"|".join(numbers) + b")" + re.escape(after))
+    numbers = b"|".join(b"%d" % status for status in statuses)
+    return re.compile(re.escape(before) + b"(?:" + numbers + b")" + re.escape(after))
 
 
-def candidates(chunk: bytes, needle: Needle) -> Iterator[bytes]:
-    """The lines of `chunk` that contain `needle`, in order, without line end. `chunk` ends with one."""
-    rfind = chunk.rfind
-    find = chunk.find
-    if isinstance(needle, bytes):
-        at = find(needle)
-        while at >= 0:
-            end = find(b"\n", at)
-            yield chunk[rfind(b"\n", 0, at) + 1 : end]
-            at = find(needle, end)
-        return
+def candidates(block: bytes, needle: Needle) -> Iterator[bytes]:
+    """The lines of `block` that contain `needle`, in order, without line end. `block` ends with one."""
+    rfind = block.rfind
+    find = block.find
     search = needle.search
-    found = search(chunk)
+    found = search(block)
     while found is not None:
         at = found.start()
         end = find(b"\n", at)
-        yield chunk[rfind(b"\n", 0, at) + 1 : end]
-        found = search(chunk, end)
+        yield block[rfind(b"\n", 0, at) + 1 : end]
+        found = search(block, end)
+
+
+def count_lines(block: bytes) -> int:
+    """How many line ends there are; for lines as logs have them in less than half the time of `bytes.count`."""
+    return len(block) - len(block.replace(b"\n", b""))
