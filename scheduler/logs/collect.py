@@ -185,7 +185,7 @@ class Collector:
         )
 
     def _behind_header(self, line: bytes) -> tuple[Hashable, Any] | None:
-        """A line that is not of the format as it stands may have a syslog header that the first one has not."""
+        """A line that is not of the format as it stands may have a syslog header that the first has not."""
         return self.format.match(strip_header(line)) if has_header(line) else None
 
     def _check(self, block: bytes, *, counted: set[bytes]) -> None:

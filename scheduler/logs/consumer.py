@@ -21,6 +21,7 @@ from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.prefilter import count_lines
 from scheduler.logs.formats.record import parse
+from scheduler.logs.saving import Saver
 from scheduler.logs.sources import FileSet, FileStream, Source, StdinStream, SyslogStream, is_socket
 from scheduler.logs.syslog import strip_header
 from workers.errors import ConfigError
@@ -46,8 +47,6 @@ CHUNK_BYTES = 4 << 20
 _BLOCK_BYTES = 512 << 10
 #: Seconds between looks when there is nothing to read.
 POLL_S = 0.2
-#: Seconds between writes of a checkpoint that moved over lines without misses.
-_QUIET_SAVE_S = 1.0
 #: Seconds between warnings about the same stream.
 _WARN_S = 60.0
 #: Seconds between looks at a head that no format fits.
@@ -136,10 +135,7 @@ class Consumer:
         self._streams: list[_Stream] = []
         self._sets: list[tuple[InputSpec, FileSet]] = []
         self._pending: _Delivery | None = None
-        self._saved_at = 0.0
-        self._saving: asyncio.Task[None] | None = None
-        self._unsaved = False
-        self._save_warned_at = float("-inf")
+        self._saver = Saver(checkpoint)
         self.totals: Counter[str] = Counter()
         claimed: set[Path] = set()
         now = time.monotonic()
@@ -178,7 +174,7 @@ class Consumer:
                     await asyncio.sleep(0)
                     continue
                 await self._settle()
-                self._save_now_and_then()
+                self._saver.now_and_then()
                 if self._once and self._finished():
                     break
                 try:
@@ -191,7 +187,7 @@ class Consumer:
         finally:
             if self._pending is not None:
                 self._pending.task.cancel()
-            self._save()
+            self._saver.finish()
             for stream in self._streams:
                 stream.source.close()
 
@@ -263,7 +259,7 @@ class Consumer:
         pending.stream.outcomes.update(counts)
         self.totals.update(counts)
         self._accepted(pending.stream, pending.chunk)
-        self._save_soon()
+        self._saver.soon()
 
     def _accepted(self, stream: _Stream, chunk: _Chunk) -> None:
         for token in chunk.tokens:
@@ -271,33 +267,6 @@ class Consumer:
         if isinstance(stream.source, FileStream):
             name = stream.collector.format.name if stream.collector is not None else ""
             self._checkpoint.put(stream.source.path, stream.source.tail.marks, format_name=name)
-
-    def _save_now_and_then(self) -> None:
-        """Lines without misses move the checkpoint, too, and a disk that was full may have room again."""
-        if time.monotonic() - self._saved_at >= _QUIET_SAVE_S:
-            self._save_soon()
-
-    def _save_soon(self) -> None:
-        """Write the checkpoint in a thread, at once or when the write that is under way has ended."""
-        self._unsaved = True
-        if self._saving is None or self._saving.done():
-            self._saving = asyncio.create_task(self._write_behind())
-
-    async def _write_behind(self) -> None:
-        while self._unsaved:
-            self._unsaved = False
-            await asyncio.to_thread(self._save)
-
-    def _save(self) -> None:
-        """Write the checkpoint; a full disk is told and does not end the consumer."""
-        self._saved_at = now = time.monotonic()
-        try:
-            self._checkpoint.save()
-        except OSError as error:
-            # What was accepted is in the queue, and the next save says so.
-            if now - self._save_warned_at >= _WARN_S:
-                self._save_warned_at = now
-                log.warning("checkpoint_not_written", path=str(self._checkpoint.path), error=str(error))
 
     def _finished(self) -> bool:
         """Whether everything that can be read once was read."""

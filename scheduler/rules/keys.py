@@ -17,6 +17,8 @@ MAX_KEY_BYTES = 1024
 #: First segment of the keys that are Ferryman's own.
 RESERVED = ".ferryman"
 
+#: What a path of ours does not show as it is (3.2), but for what is not ASCII.
+_ENCODED = re.compile(r"[^A-Za-z0-9\-._~/]")
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
 _NEVER_FORWARDED = re.compile(
     r"x-amz-.*|x-oss-.*|q-.*|x-cos-security-token|security-token|response-.*|versionid|partnumber",
@@ -102,7 +104,15 @@ def is_reserved(key: str) -> bool:
 
 def encode_path(path: str) -> str:
     """Percent-encode as in 3.2: `A-Z a-z 0-9 - . _ ~ /` stay, all else is `%XX` in upper case."""
-    return quote(path, safe="/")
+    if not path.isascii():
+        return quote(path, safe="/")
+    odd = set(_ENCODED.findall(path))
+    if "%" in odd:
+        odd.remove("%")
+        path = path.replace("%", "%25")
+    for char in odd:
+        path = path.replace(char, f"%{ord(char):02X}")
+    return path
 
 
 def forwarded_query(query: str) -> str:

@@ -1,7 +1,7 @@
 """Finding the few lines of a block that can be misses, without reading the rest.
 
-Owns the search for a status in a block of whole lines: a search at memory speed, not a parse. What it finds is
-a candidate; the format decides. PURE.
+Owns the search for a status in a block of whole lines: a search at memory speed, not a parse. What it finds
+is a candidate; the format decides. PURE.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ def candidates(block: bytes, needle: Needle) -> Iterator[bytes]:
     """The lines of `block` that contain `needle`, in order, without line end. `block` ends with one."""
     rfind = block.rfind
     find = block.find
-    search = needle.search
-    found = search(block)
-    while found is not None:
+    end = -1
+    for found in needle.finditer(block):
         at = found.start()
-        end = find(b"\n", at)
-        yield block[rfind(b"\n", 0, at) + 1 : end]
-        found = search(block, end)
+        if at > end:  # else it is in the line that was given
+            end = find(b"\n", at)
+            yield block[rfind(b"\n", 0, at) + 1 : end]
 
 
 def count_lines(block: bytes) -> int:
-    """How many line ends there are; for lines as logs have them in less than half the time of `bytes.count`."""
+    """How many line ends there are, for lines as logs have them in half the time of `bytes.count`."""
     return len(block) - len(block.replace(b"\n", b""))
