@@ -1,6 +1,7 @@
-"""HTTP below both sides: one exchange over aiohttp's connections, and strangers' dates.
+"""HTTP below both sides: exchanges over pooled connections, and strangers' dates.
 
-Must not know origins or the store.
+Must not know origins or the store. Read `exchange` (routes, heads of requests, the pool), then `connection`
+(one connection) and `answer` (what comes over it).
 """
 
-__all__ = ["dates", "exchange"]
+__all__ = ["answer", "connection", "dates", "exchange"]

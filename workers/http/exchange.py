@@ -1,10 +1,10 @@
-"""One request on one connection: the lower half of aiohttp's client without the upper.
+"""Requests over pooled connections: the lower half of a client, without the upper.
 
-Owns writing a request's head and reading an answer's, over aiohttp's connector (pool, names, addresses, TLS)
-and its response protocol (parser, framing, flow control). What `ClientSession.request` does on top (merging
-cookies, proxies, redirects, traces, timers, a request and a response object each time) costs more than the
-rest and none of it is wanted here: callers decide all that (`bench/origin_get.py` measures both). Of aiohttp
-only what its own client calls on these two classes is used; the tests of the misbehaving origin pin it.
+Owns the pool, routes (what requests to one authority have in common) and the heads of requests. Connections
+are made by aiohttp's connector (names, addresses, TLS, and the guard over it), as `Connection`s of ours. What
+a general client does on top (merging cookies, proxies, redirects, traces, timers, a request and a
+response object each time) costs more than the rest and none of it is wanted here: callers decide all that
+(`bench/origin_get.py` measures both).
 
 Origins are asked through it, and the store for objects. Must not know either.
 """
@@ -13,75 +13,40 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 import aiohttp
 from aiohttp import ClientRequest
 from multidict import CIMultiDict
 from yarl import URL
 
+from workers.http.connection import Connection
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Bounds of an answer's head.
-MAX_HEADERS = 256
-MAX_HEADER_BYTES = 16 * 1024
-
-#: Bytes that are buffered before reading stops.
-READ_BUFFER_BYTES = 256 * 1024
+    from workers.http.answer import Exchange
 
 #: Hosts whose prepared requests are kept; redirects may lead to any number of them.
 _MAX_ROUTES = 1000
+#: Seconds that a connection may lie unused, and between two looks at those that do, or that fell silent.
+_KEEP_S: Final = 30.0
+_LOOK_EVERY_S: Final = 1.0
 
 _BREAKS_A_HEAD = re.compile(r"[\r\n\0]")
 #: An authority that needs no second look: name or IPv6 address, port.
 _PLAIN_BASE = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
-class Exchange:
-    """An answer whose body is still on its connection."""
-
-    __slots__ = ("connection", "content", "headers", "status", "version")
-
-    def __init__(self, connection: Any, message: Any, content: Any) -> None:
-        #: Holds the connection until the body was read to its end, or the exchange is closed.
-        self.connection = connection
-        self.status: int = message.code
-        self.version = message.version
-        self.headers = message.headers
-        self.content = content
-        content.on_eof(self._ended)
-
-    @property
-    def content_length(self) -> int | None:
-        """The announced length, where one is."""
-        length = self.headers.get("Content-Length")
-        return None if length is None else int(length)
-
-    def _ended(self) -> None:
-        """All of the body came: the connection is free for somebody else."""
-        connection = self.connection
-        if connection is None or (connection.protocol is not None and connection.protocol.upgraded):
-            return
-        self.connection = None
-        connection.release()
-
-    def close(self) -> None:
-        """End the connection, unless it was given back already; who still reads gets an error."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        if self.content.exception() is None:
-            self.content.set_exception(aiohttp.ClientConnectionError("Connection closed"))
-        connection.close()
-
-
 class _Route:
     """What requests to one authority have in common."""
 
-    __slots__ = ("common", "host", "request", "url")
+    __slots__ = ("base", "common", "host", "idle", "request", "url")
 
     def __init__(self, base: str, fixed: Mapping[str, str], server_hostname: str | None) -> None:
+        self.base = base
         self.url = URL(base, encoded=True)
         if self.url.raw_user is not None or self.url.raw_password is not None:
             raise ValueError("user info in the URL")
@@ -91,13 +56,15 @@ class _Route:
         )
         self.host = self.request.headers["Host"]
         self.common = _render(self.host, fixed, ())
+        #: Connections that nobody uses, the one used last at the end.
+        self.idle: deque[Connection] = deque()
 
 
 class Exchanger:
     """Makes exchanges over one connector, which it closes in the end.
 
     Args:
-        connector: the pool of connections.
+        connector: makes the connections; nobody else may use it.
         fixed: headers that go with every request.
         server_hostname: what TLS names instead of the host.
         connect_s: seconds for a connection; None where the connector's caller keeps the time.
@@ -114,16 +81,25 @@ class Exchanger:
         idle_s: float | None = None,
     ) -> None:
         self.connector = connector
+        self._loop = asyncio.get_running_loop()
+        # The one name of aiohttp's that is not meant for us: what its connector makes as protocols.
+        assert hasattr(connector, "_factory")
+        connector._factory = partial(Connection, self._loop)  # type: ignore[arg-type,assignment]  # noqa: SLF001
         self._fixed = dict(fixed)
         self._server_hostname = server_hostname
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=None, sock_connect=connect_s, sock_read=idle_s
-        )
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_s)
+        self._idle_s = idle_s
         self._routes: dict[str, _Route] = {}
+        #: Connections with an exchange under way, where somebody must see that they fall silent.
+        self._busy: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
         """End every connection."""
-        self._routes.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._forget_routes()
         await self.connector.close()
 
     def route(self, url: str) -> tuple[_Route, str]:
@@ -151,51 +127,109 @@ class Exchanger:
 
     def _prepare(self, base: str) -> _Route:
         if len(self._routes) >= _MAX_ROUTES:
-            self._routes.clear()
+            self._forget_routes()
         route = self._routes[base] = _Route(base, self._fixed, self._server_hostname)
         return route
+
+    def _forget_routes(self) -> None:
+        for route in self._routes.values():
+            while route.idle:
+                route.idle.pop().close()
+        self._routes.clear()
+
+    # ------------------------------------------------------------------ one request
+
+    def render(
+        self, method: str, route: _Route, target: str, headers: Sequence[tuple[str, str]] | None
+    ) -> bytes:
+        """A request without a body; `headers` replace fixed ones of the same name.
+
+        Raises:
+            ValueError: a header that would break the request.
+        """
+        rest = _render(route.host, self._fixed, headers) if headers else route.common
+        return f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "ignore") + rest
+
+    def take(self, route: _Route) -> Connection | None:
+        """The connection that was used last, if one is still good."""
+        idle = route.idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_connected():
+                return connection
+        return None
+
+    async def connect(self, route: _Route) -> Connection:
+        """A new connection.
+
+        Raises:
+            aiohttp.ClientError, OSError: there is none.
+        """
+        record = await self.connector.connect(route.request, [], self._timeout)
+        connection = cast("Connection", record.protocol)
+        connection.record = record
+        connection.free = partial(self._put_back, route)
+        return connection
+
+    async def ask(self, connection: Connection, request: bytes, *, is_head: bool) -> Exchange:
+        """Send a request and wait for the head of its answer.
+
+        Raises:
+            aiohttp.ClientError, HttpProcessingError, OSError: there is no usable one.
+        """
+        if self._idle_s is not None:
+            self._busy.add(connection)
+            self._look_later()
+        try:
+            return await connection.ask(request, is_head=is_head)
+        except BaseException:
+            self._busy.discard(connection)
+            connection.close()
+            raise
 
     async def send(
         self, method: str, route: _Route, target: str, headers: Sequence[tuple[str, str]] | None
     ) -> Exchange:
-        """Send a request without a body and wait for the head of its answer; no retry.
+        """All of that on any connection; no retry."""
+        request = self.render(method, route, target, headers)
+        connection = self.take(route) or await self.connect(route)
+        return await self.ask(connection, request, is_head=method == "HEAD")
 
-        `headers` replace fixed ones of the same name.
+    # ------------------------------------------------------------------ what is not used
 
-        Raises:
-            aiohttp.ClientError, HttpProcessingError, OSError: no connection, or no usable head.
-            ValueError: a header that would break the request.
-        """
-        rest = _render(route.host, self._fixed, headers) if headers else route.common
-        data = f"{method} {target} HTTP/1.1\r\n".encode("utf-8", "ignore") + rest
-        connection = await self.connector.connect(route.request, [], self._timeout)
-        try:
-            protocol: Any = connection.protocol
-            if protocol.should_close:
-                # Bytes came while it lay in the pool: they would be taken for the answer to this request.
-                raise aiohttp.ServerDisconnectedError("unasked bytes on a pooled connection")
-            protocol.set_response_params(
-                skip_payload=method == "HEAD",
-                read_until_eof=True,
-                auto_decompress=False,
-                read_timeout=self._timeout.sock_read,
-                read_bufsize=READ_BUFFER_BYTES,
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-                max_headers=MAX_HEADERS,
-            )
-            transport = protocol.transport
-            if transport is None or transport.is_closing():
-                raise aiohttp.ClientOSError("the pooled connection was closed")
-            transport.write(data)
-            protocol.start_timeout()
-            while True:
-                message, content = await protocol.read()
-                if not 100 <= message.code < 200 or message.code == 101:
-                    return Exchange(connection, message, content)
-        except BaseException:
+    def _put_back(self, route: _Route, connection: Connection) -> None:
+        self._busy.discard(connection)
+        if self._routes.get(route.base) is not route or self.connector.closed:
             connection.close()
-            raise
+            return
+        route.idle.append(connection)
+        if self._timer is None:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        """Fail exchanges in which nothing moves, close connections that nobody uses."""
+        self._timer = None
+        now = self._loop.time()
+        idle_s = self._idle_s
+        if idle_s is not None:
+            for connection in list(self._busy):
+                if not connection.is_connected():
+                    self._busy.discard(connection)
+                elif not connection.paused and now - connection.moved_at > idle_s:
+                    self._busy.discard(connection)
+                    connection.fail(aiohttp.SocketTimeoutError("no byte came for too long"))
+        left = bool(self._busy)
+        for route in self._routes.values():
+            idle = route.idle
+            while idle and (now - idle[0].moved_at > _KEEP_S or not idle[0].is_connected()):
+                idle.popleft().close()
+            left = left or bool(idle)
+        if left:
+            self._look_later()
 
 
 def _render(host: str, fixed: Mapping[str, str], headers: Sequence[tuple[str, str]] | None) -> bytes:

@@ -188,7 +188,7 @@ def _scheme(scheme: str) -> Literal["http", "https"]:
 
 def _describe(answer: Answer, found: dict[str, object]) -> None:
     raw = answer.raw
-    transport = raw.connection.transport if raw.connection is not None else None
+    transport = raw.transport
     tls = transport.get_extra_info("ssl_object") if transport is not None else None
     headers = answer.headers
     try:
@@ -202,7 +202,7 @@ def _describe(answer: Answer, found: dict[str, object]) -> None:
         status=answer.status,
         tls=tls.version() if tls is not None else ("TLS" if answer.url.startswith("https:") else None),
         server=first_header(headers, "server") or "",
-        http_version=f"{raw.version.major}.{raw.version.minor}" if raw.version else "",
+        http_version=raw.version,
         content_type=first_header(headers, "content-type") or "",
         length=length,
         framing=framing,

@@ -14,7 +14,7 @@ import structlog
 
 from workers.errors import OriginError, OriginMalformed, OriginTimeout, OriginTruncated
 from workers.origin.fetch.resume import resumption
-from workers.origin.wire.body import BODY_ERRORS, body_error, framing_of, was_reset
+from workers.origin.wire.body import BODY_ERRORS, body_error, framing_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -134,7 +134,7 @@ class BodyStream:
         if self.length is not None:
             if self.got != self.length:
                 return await self._mend(self._truncated())
-        elif self.framing == "close" and was_reset(self.answer.protocol):
+        elif self.framing == "close" and self.answer.was_reset:
             raise self._truncated()
         self._ended = True
         return b""

@@ -1,14 +1,13 @@
 """Reading one answer's body: what ends it, and what went wrong.
 
-Owns the framing of a body (length, chunked, close) and the translation of aiohttp's exceptions while it is
-read. Seen by experiment with aiohttp 3.14: a short body of known length, a missing last chunk and a reset
-raise ClientPayloadError; a reset of a body that is read to close looks like a clean end, so the connection's
-own error is asked for; a broken chunk raises nothing for who waits (see `deadlines`).
+Owns the framing of a body (length, chunked, close) and the translation of what a connection raises while it
+is read: a short body of known length, a missing last chunk and a reset are a ClientPayloadError, a broken
+chunk is an HttpProcessingError, and a body that is read to close and was reset ends, and says so.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -59,12 +58,6 @@ def body_error(
     return OriginTruncated(
         f"{origin}: the body ended after {got} {promised}", origin=origin, got=got, expected=expected
     )
-
-
-def was_reset(protocol: Any) -> bool:
-    """Whether a body that is read to close was ended by a reset instead of an orderly end."""
-    # The protocol is a queue, and an empty one is false.
-    return protocol is not None and isinstance(protocol.exception(), aiohttp.ClientOSError)
 
 
 #: What reading a body may raise; everything else is a fault of ours.

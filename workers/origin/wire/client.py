@@ -1,4 +1,4 @@
-"""One request to an origin, redirects included, over aiohttp's connections.
+"""One request to an origin, redirects included, over connections that aiohttp makes.
 
 Owns pools, deadlines up to the head of the answer, and the translation of aiohttp's and the system's
 exceptions into our tree: nothing above this module sees theirs. Bytes are raw (`auto_decompress` off), URLs
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from workers.answers import Headers
+    from workers.http.connection import Connection
     from workers.origin.wire.addresses import Refusal
     from workers.plan import FetchPlan, Origin
     from workers.settings import OriginSettings
@@ -212,21 +213,27 @@ class OriginClient:
         if self._own_names and self._is_own_name(route.url):
             raise OriginLoop(f"{without_query(url)} is a public name of this installation", origin=host)
         loop = asyncio.get_running_loop()
-        dial = Dial(loop.time() + connect_s, first_byte_s)
-        dialled = current_dial.set(dial)
+        dial = Dial(loop.time() + connect_s)
         self._deadlines.add(dial, loop)
         try:
+            request = pool.render(method, route, target, headers)
             while True:
+                connection = pool.take(route)
+                if connection is None:
+                    connection, fresh = await self._connect(pool, route, dial), True
+                else:
+                    fresh = False
+                dial.connected = True
+                dial.at = loop.time() + first_byte_s
                 try:
-                    raw = await pool.send(method, route, target, headers)
+                    raw = await pool.ask(connection, request, is_head=method == "HEAD")
                     break
-                except aiohttp.ClientConnectorError:
-                    raise
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     # A pooled connection may have ended just before it was used; that says nothing of the
                     # origin. Every pooled one may; a fresh one ends the matter.
-                    if dial.fresh:
+                    if fresh:
                         raise
+                    dial.connected = False
                     dial.at = loop.time() + connect_s
         except asyncio.CancelledError as error:
             if not dial.timed_out():
@@ -239,18 +246,24 @@ class OriginClient:
             raise _translated(error, host, dial.refusals) from error
         finally:
             self._deadlines.remove(dial)
-            current_dial.reset(dialled)
-        connection = raw.connection
         return Answer(
             status=raw.status,
-            headers=_texts(raw.headers.items()),
+            headers=raw.pairs if raw.ascii else _texts(raw.pairs),
             url=url,
             hops=0,
             raw=raw,
-            protocol=connection.protocol if connection is not None else None,
             idle_s=plan.timeouts.idle_s,
             deadlines=self._deadlines,
         )
+
+    @staticmethod
+    async def _connect(pool: Exchanger, route: Any, dial: Dial) -> Connection:
+        """A new connection; the guard tells `dial` what it refused."""
+        dialled = current_dial.set(dial)
+        try:
+            return await pool.connect(route)
+        finally:
+            current_dial.reset(dialled)
 
     def _is_own_name(self, target: URL) -> bool:
         name = (target.raw_host or "").lower().rstrip(".")
@@ -288,16 +301,11 @@ def _is_named(plan: FetchPlan, authority: str) -> bool:
     )
 
 
-def _texts(items: Any) -> Headers:
+def _texts(pairs: Headers) -> Headers:
     """Header pairs as text: UTF-8 where it is, else Latin-1, but for those of which every byte is kept."""
-    pairs = tuple(items)
-    for _, value in pairs:
-        if not value.isascii():
-            return tuple(
-                (name, value if value.isascii() or _is_kept(name.lower()) else _latin(value))
-                for name, value in pairs
-            )
-    return pairs
+    return tuple(
+        (name, value if value.isascii() or _is_kept(name.lower()) else _latin(value)) for name, value in pairs
+    )
 
 
 def _is_kept(name: str) -> bool:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from workers.origin.wire.guard import current_dial
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,12 +43,8 @@ class GuardedConnector(aiohttp.TCPConnector):
         self._check_names = check_names
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-        """Connect or take a pooled connection; then the clock for the first byte starts."""
+        """Connect; a connection that is for another name is none."""
         connection = await super().connect(req, traces, timeout)
-        dial = current_dial.get()
-        if dial is not None:
-            dial.connected = True
-            dial.at = self._loop.time() + dial.first_byte_s
         if self._check_names and req.is_ssl():
             transport = connection.transport
             certificate = transport.get_extra_info("peercert") if transport is not None else None

@@ -8,9 +8,7 @@ all of them; a deadline is met to within `TICK_S`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-from aiohttp.http_exceptions import HttpProcessingError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workers.origin.wire.addresses import Refusal
@@ -20,45 +18,28 @@ TICK_S = 0.05
 
 
 class Dial:
-    """One wait: the connect deadline becomes the first-byte deadline once connected.
-
-    `protocol` is given while a body is read. aiohttp tells a parser's error (a broken chunk) to the
-    connection but not to who waits for its bytes (seen with 3.14), so that is looked at together with the
-    time.
-    """
+    """One wait: the connect deadline becomes the first-byte deadline once connected."""
 
     __slots__ = (
         "at",
         "cancelling",
         "connected",
         "expired",
-        "first_byte_s",
-        "fresh",
-        "protocol",
         "refusals",
         "task",
     )
 
-    def __init__(self, at: float, first_byte_s: float = 0.0, protocol: Any = None) -> None:
+    def __init__(self, at: float) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
         self.cancelling = task.cancelling()
         #: Loop time at which it is over.
         self.at = at
-        self.first_byte_s = first_byte_s
-        self.protocol = protocol
         self.connected = False
-        #: A connection was opened for it, none was taken from the pool.
-        self.fresh = False
         self.expired = False
         #: What the guard refused while connecting.
         self.refusals: list[Refusal] = []
-
-    def broken(self) -> BaseException | None:
-        """The parser's error, which ends the body for good."""
-        error = self.protocol.exception() if self.protocol is not None else None
-        return error if isinstance(error, HttpProcessingError) else None
 
     def timed_out(self) -> bool:
         """Whether the CancelledError that was just caught is this deadline's and nobody else's."""
@@ -90,7 +71,7 @@ class Deadlines:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for dial in [dial for dial in self._dials if dial.at <= now or dial.broken() is not None]:
+        for dial in [dial for dial in self._dials if dial.at <= now]:
             self._dials.discard(dial)
             dial.expired = True
             dial.task.cancel()

@@ -67,10 +67,8 @@ class Guard:
         def make(info: Any) -> socket.socket:
             family, kind, protocol, _, where = info
             refused = self.refusal(where[0], where[1], configured=configured, is_local=is_local_address)
-            dial = current_dial.get()
-            if dial is not None:
-                dial.fresh = True
             if refused is not None:
+                dial = current_dial.get()
                 if dial is not None:
                     dial.refusals.append(refused)
                 raise OSError(errno.EACCES, f"not allowed: {refused}")

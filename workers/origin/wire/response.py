@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workers.origin.wire.body import BODY_ERRORS
 from workers.origin.wire.deadlines import Deadlines, Dial
 
 if TYPE_CHECKING:
-    from aiohttp import StreamReader
-
     from workers.answers import Headers
-    from workers.http.exchange import Exchange
+    from workers.http.answer import Exchange
 
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
 MAX_DRAIN_BYTES = 64 * 1024
@@ -36,8 +34,6 @@ class Answer:
     url: str
     hops: int
     raw: Exchange
-    #: aiohttp's side of the connection, kept to see a reset that it reports as a clean end.
-    protocol: Any
     idle_s: float
     deadlines: Deadlines
 
@@ -54,22 +50,27 @@ class Answer:
         """The next bytes of the body; empty at its end.
 
         Raises:
-            BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what aiohttp says.
+            BODY_ERRORS: TimeoutError after `idle_s` without a byte, else what the connection says.
         """
-        content: StreamReader = self.raw.content
-        if content.is_eof():
-            return await content.readany()
+        raw = self.raw
+        if raw.is_whole:
+            return await raw.read()
         loop = asyncio.get_running_loop()
-        dial = Dial(loop.time() + self.idle_s, protocol=self.protocol)
+        dial = Dial(loop.time() + self.idle_s)
         self.deadlines.add(dial, loop)
         try:
-            return await content.readany()
+            return await raw.read()
         except asyncio.CancelledError as error:
             if not dial.timed_out():
                 raise
-            raise (dial.broken() or TimeoutError()) from error
+            raise TimeoutError from error
         finally:
             self.deadlines.remove(dial)
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether a body that is read to close was ended by a reset instead of an orderly end."""
+        return self.raw.was_reset
 
     async def beginning(self, limit: int) -> tuple[bytes, bool]:
         """Up to `limit` bytes of the body, and whether it was cut there or broke."""
@@ -92,7 +93,7 @@ class Answer:
 
     async def drain(self) -> None:
         """Read a small body so that the connection can be used again; end it when it is large or unknown."""
-        if self.protocol is None:  # all of it came with the head, and the connection is free already
+        if self.raw.is_whole:  # all of it came with the head, and the connection is free already
             return
         length = self.raw.content_length
         if length is None or length > MAX_DRAIN_BYTES:

@@ -12,7 +12,7 @@ from workers.store.wire.streamed import Streamed
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
-    from workers.http.exchange import Exchange
+    from workers.http.answer import Exchange
     from workers.store.wire.streamed import Whole
 
 

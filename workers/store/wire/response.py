@@ -11,7 +11,7 @@ from workers.store.wire.answers import object_info
 from workers.store.wire.streamed import Streamed
 
 if TYPE_CHECKING:
-    from workers.http.exchange import Exchange
+    from workers.http.answer import Exchange
     from workers.store.model import ObjectInfo
 
 

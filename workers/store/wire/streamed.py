@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
 
-    from workers.http.exchange import Exchange
+    from workers.http.answer import Exchange
 
 #: Bytes of a body read at once.
 _READ_BYTES: Final = 256 * 1024

@@ -27,7 +27,7 @@ from workers.store.wire.signing import EMPTY_SHA256, Signer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from workers.http.exchange import Exchange
+    from workers.http.answer import Exchange
     from workers.settings import StoreSettings
     from workers.store.wire.addressing import Target
 
@@ -96,14 +96,17 @@ class Transport:
             tls=tls,
         )
         self._wire.open()
-        connector = aiohttp.TCPConnector(
-            limit=settings.max_connections,
-            ssl=tls if tls is not None else True,
-            keepalive_timeout=30.0,
-            ttl_dns_cache=60,
+        connector, reading = (
+            aiohttp.TCPConnector(
+                limit=settings.max_connections,
+                ssl=tls if tls is not None else True,
+                keepalive_timeout=30.0,
+                ttl_dns_cache=60,
+            )
+            for _ in range(2)
         )
         self._reader = Exchanger(
-            connector, {}, connect_s=settings.connect_timeout_s, idle_s=settings.read_timeout_s
+            reading, {}, connect_s=settings.connect_timeout_s, idle_s=settings.read_timeout_s
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -123,6 +126,9 @@ class Transport:
         if self._wire is not None:
             await self._wire.close()
             self._wire = None
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
         if self._session is not None:
             await self._session.close()
             self._session = None

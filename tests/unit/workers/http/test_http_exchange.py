@@ -1,6 +1,7 @@
 """What is sent to an origin, byte for byte, before any connection is involved."""
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -88,7 +89,6 @@ def test_a_header_that_would_break_the_request_is_refused(header):
 
 
 async def test_a_connection_serves_one_request_after_another_and_none_after_it_was_closed():
-    """The pool is aiohttp's: what we take from it and give back must count there."""
     met = []
 
     async def serve(reader, writer):
@@ -107,15 +107,83 @@ async def test_a_connection_serves_one_request_after_another_and_none_after_it_w
         for method, body in (("GET", b"ok"), ("HEAD", b""), ("GET", b"ok")):
             answer = await pool.send(method, route, target, None)
             assert (answer.status, answer.content_length) == (200, 2)
-            assert await answer.content.read() == body
-            assert answer.connection is None
+            assert b"".join([piece async for piece in answer.iter_chunked(1)]) == body
+            assert answer.transport is None
         assert len(met) == 1
         half = await pool.send("GET", *pool.route(f"{base}/half"), None)
         half.close()
         with pytest.raises(aiohttp.ClientConnectionError):
-            await half.content.read()
-        await (await pool.send("GET", route, target, None)).content.read()
+            await half.read()
+        await (await pool.send("GET", route, target, None)).read()
         assert len(met) == 2
         await pool.close()
         for writer in met:
             writer.close()
+
+
+@asynccontextmanager
+async def serving(answer):
+    """A server that gives each request's answer; every connection has ended when it is left."""
+    begun = ended = 0
+
+    async def serve(reader, writer):
+        nonlocal begun, ended
+        begun += 1
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                writer.write(answer(await reader.readuntil(b"\r\n\r\n")))
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        ended += 1
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with asyncio.timeout(10):
+            while ended < begun:  # noqa: ASYNC110 -- counted, not told
+                await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_falls_silent_fails_and_one_that_nobody_takes_does_not():
+    """A slow reader is no silent server."""
+
+    def answer(head):
+        begin = b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n"
+        return begin + bytes(4_000_000 if b"/whole" in head else 10)
+
+    connector = GuardedConnector(Guard.of(()), configured=True, tls=True, check_names=False)
+    pool = Exchanger(connector, FIXED, idle_s=0.3)
+    async with serving(answer) as base:
+        whole = await pool.send("GET", *pool.route(f"{base}/whole"), None)
+        silent = await pool.send("GET", *pool.route(f"{base}/silent"), None)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(aiter_after(silent, 10)), 30)
+        assert sum([len(piece) async for piece in whole.iter_chunked(1 << 20)]) == 4_000_000
+        await pool.close()
+
+
+async def aiter_after(exchange, n_bytes):
+    """Its pieces after so many bytes."""
+    while n_bytes:
+        n_bytes -= len(await exchange.read())
+    while piece := await exchange.read():
+        yield piece
+
+
+async def test_connections_that_nobody_uses_are_closed_and_a_pool_that_is_closed_has_none():
+    connector = GuardedConnector(Guard.of(()), configured=True, tls=True, check_names=False)
+    pool = Exchanger(connector, FIXED)
+    async with serving(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as base:
+        route, target = pool.route(f"{base}/x")
+        request = pool.render("GET", route, target, None)
+        both = [await pool.connect(route) for _ in range(2)]
+        for connection in both:
+            await (await pool.ask(connection, request, is_head=False)).read()
+        assert list(route.idle) == both
+        both[0].moved_at -= 31
+        pool._look()
+        assert list(route.idle) == [both[1]]
+        assert pool.take(route) is both[1]
+        await (await pool.ask(both[1], request, is_head=False)).read()
+        await pool.close()
+        assert not any(connection.is_connected() for connection in both)
