@@ -15,6 +15,7 @@ from urllib.parse import unquote, unquote_plus
 from lxml import etree
 
 from workers.errors import StoreRejected, StoreUnavailable
+from workers.store.entries import split
 from workers.store.model import ListedColumns, ListPage, OpenUpload, iso_time
 from workers.store.wire.answers import parse, unquote_etag
 
@@ -64,49 +65,7 @@ _CONTROL_REFERENCE: Final = re.compile(
 _RAW_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 #: What stands for them here, from the area of private use; and how stores say that they lost a sign.
 _LOST: Final = "\uf8ff"
-_LOST_BYTES: Final = (_LOST.encode(), "\ufffd".encode())
-
-
-def _entry(*elements: str) -> re.Pattern[str]:
-    """An entry with these elements in this order, others that we do not read between them."""
-    other = (
-        r"(?:<(?:StorageClass|ChecksumAlgorithm|ChecksumType)>[^<&]*</(?:StorageClass|ChecksumAlgorithm|ChecksumType)>"
-        r"|<Owner>(?:<(?:ID|DisplayName)>[^<&]*</(?:ID|DisplayName)>)*</Owner>)*"
-    )
-    quote = r"(?:&quot;|&#34;|\")?"
-    forms = {
-        "Key": r"<Key>([^<&]*)</Key>",
-        "LastModified": r"<LastModified>([^<&]*)</LastModified>",
-        "ETag": rf"<ETag>{quote}([^<&\"]*){quote}</ETag>",
-        "Size": r"<Size>(\d+)</Size>",
-    }
-    return re.compile("<Contents>" + other.join(forms[name] for name in elements) + other + "</Contents>")
-
-
-#: An entry as S3 and most others write it, and as SeaweedFS does; and where key, size, ETag and time stand.
-_ENTRIES: Final = (
-    (_entry("Key", "LastModified", "ETag", "Size"), (0, 3, 2, 1)),
-    (_entry("Key", "ETag", "Size", "LastModified"), (0, 2, 1, 3)),
-)
-
-
-def _split(body: bytes) -> tuple[bytes, list[list[str]]] | None:
-    """The page without its entries, and the entries' columns: key, size, ETag, time; None when it is unusual.
-
-    One regular expression that must match every entry whole costs a third of building their trees.
-    """
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return None
-    for pattern, order in _ENTRIES:
-        parts = pattern.split(text)
-        if len(parts) > 1 and not any(parts[5:-1:5]):
-            envelope = parts[0] + parts[-1]
-            if "Contents" in envelope or "<!" in envelope:
-                return None
-            return envelope.encode(), [parts[1 + at :: 5] for at in order]
-    return None
+_REPLACED: Final = "\ufffd"
 
 
 def _columns(root: etree._Element, answer: StoreAnswer, what: str) -> list[list[str]]:
@@ -129,6 +88,10 @@ def _columns(root: etree._Element, answer: StoreAnswer, what: str) -> list[list[
         etags = [entry.findtext("{*}ETag") or "" for entry in paths.contents(root)]
     if len(times) != count:
         times = [entry.findtext("{*}LastModified") or "" for entry in paths.contents(root)]
+    try:
+        sizes = [str(int(size)) for size in sizes]
+    except ValueError as error:
+        raise StoreUnavailable(f"{what}: a size is no number: {error}", status=answer.status) from error
     return [keys, sizes, list(map(unquote_etag, etags)), times]
 
 
@@ -144,13 +107,16 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
         StoreUnavailable: it is not a well-formed listing, or its columns do not match.
         StoreRejected: it says that there is more but not how to go on.
     """
-    if b"&#" in answer.body:
+    entries = split(answer.body)
+    rest = answer.body if entries is None else entries[0]
+    if b"&#" in rest:
         # XML cannot hold control characters: a store that writes them as references sends what none parses.
-        answer = replace(answer, body=_CONTROL_REFERENCE.sub(_LOST.encode(), answer.body))
-    entries = _split(answer.body)
+        rest = _CONTROL_REFERENCE.sub(_LOST.encode(), rest)
+        if entries is None and (entries := split(rest)) is not None:
+            rest = entries[0]
     if entries is None:
-        answer = replace(answer, body=_RAW_CONTROL.sub(_LOST.encode(), answer.body))
-    root = parse(answer if entries is None else replace(answer, body=entries[0]), what=what)
+        rest = _RAW_CONTROL.sub(_LOST.encode(), rest)
+    root = parse(replace(answer, body=rest), what=what)
     name = etree.QName(root)
     if name.localname != "ListBucketResult":
         raise StoreUnavailable(f"{what}: a {name.localname} instead of a listing", status=answer.status)
@@ -159,17 +125,19 @@ def read_page(answer: StoreAnswer, *, what: str, plus_is_space: bool = True) -> 
     unreadable: list[str] = []
     columns = [sizes, etags, times]
     decode: Callable[[str], str] = str
+    every = "".join(keys)
     if root.findtext("{*}EncodingType") == "url":
         decode = partial(unquote_plus if plus_is_space else unquote, errors="strict")
         try:
-            keys = [decode(key) if "%" in key or "+" in key else key for key in keys]
+            if "%" in every or "+" in every:
+                keys = [decode(key) if "%" in key or "+" in key else key for key in keys]
         except UnicodeDecodeError:
             keys, columns, unreadable = _readable(keys, columns, decode)
-    elif any(mark in answer.body for mark in _LOST_BYTES):
+    elif _LOST in every or _REPLACED in every:
         keys, columns, unreadable = _readable(keys, columns, _not_lost)
     sizes, etags, times = columns
     return ListPage(
-        objects=ListedColumns(keys, list(map(int, sizes)), etags, times),
+        objects=ListedColumns(keys, sizes, etags, times),
         continuation=_continuation(root, last, decode, what),
         unreadable=tuple(unreadable),
     )
@@ -181,7 +149,7 @@ def _not_lost(key: str) -> str:
     Raises:
         UnicodeDecodeError: a sign of it was replaced on the way, so that several keys would be one.
     """
-    if _LOST in key or "\ufffd" in key:
+    if _LOST in key or _REPLACED in key:
         raise UnicodeDecodeError("xml", key.encode(), 0, 1, "a sign that XML cannot hold")
     return key
 

@@ -58,14 +58,14 @@ class ListedObject(NamedTuple):
 class ListedColumns(Sequence[ListedObject]):
     """The lines of a page as columns: a line is made only for who asks for it."""
 
-    __slots__ = ("_etags", "_times", "keys", "sizes")
+    __slots__ = ("etags", "keys", "sizes", "times")
 
-    def __init__(self, keys: list[str], sizes: list[int], etags: list[str], times: list[str]) -> None:
-        """`times` as ISO 8601 stamps; one that is none reads as 0."""
+    def __init__(self, keys: list[str], sizes: list[str], etags: list[str], times: list[str]) -> None:
+        """`sizes` as decimal numbers, `times` as ISO 8601 stamps; one that is none reads as 0."""
         self.keys = keys
         self.sizes = sizes
-        self._etags = etags
-        self._times = times
+        self.etags = etags
+        self.times = times
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -78,8 +78,8 @@ class ListedColumns(Sequence[ListedObject]):
 
     def __getitem__(self, at: int | slice) -> ListedObject | ListedColumns:
         if isinstance(at, slice):
-            return ListedColumns(self.keys[at], self.sizes[at], self._etags[at], self._times[at])
-        return ListedObject(self.keys[at], self.sizes[at], self._etags[at], iso_time(self._times[at]))
+            return ListedColumns(self.keys[at], self.sizes[at], self.etags[at], self.times[at])
+        return ListedObject(self.keys[at], int(self.sizes[at]), self.etags[at], iso_time(self.times[at]))
 
 
 def iso_time(value: str) -> float:

@@ -10,7 +10,8 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Literal
 
 from scheduler.scan.compare.merge import STRETCH, join
 from scheduler.scan.inventory.entry import Collation, Columns, order_of
@@ -198,15 +199,12 @@ class Comparison:
             window.extra += len(theirs)
             return
         window.last_key = objects[-1].key if theirs and theirs[-1] > mine[-1] else entries[-1].key
-        found: Sequence[ListedObject | None]
-        if mine == theirs:
-            found = objects
-        else:
-            found = list(map(dict(zip(theirs, objects, strict=True)).get, mine))
-            window.extra += len(theirs) - len(mine) + found.count(None)
+        places: list[int | None] | None = None  # side by side
+        if mine != theirs:
+            places = list(map(dict(zip(theirs, count(), strict=False)).get, mine))
+            window.extra += len(theirs) - len(mine) + places.count(None)
         keys = entries.keys if isinstance(entries, Columns) else [entry.key for entry in entries]
         groups = self._groups.of_sorted(keys)
-        same = self._same_sizes(entries, found)
         counts = window.counts
         if isinstance(groups, str):
             counts[groups, "found"] += len(mine)
@@ -215,40 +213,68 @@ class Comparison:
             for name, number in Counter(groups).items():
                 counts[name, "found"] += number
                 counts[name, "present"] += number
-        if same is not None and all(same):
-            return
         wants = self._selection.wants
-        for at, there in enumerate(found):
-            if same is not None and same[at]:
-                continue
+        for at in self._unsure(entries, objects, places):
             entry = entries[at]
             group = groups if isinstance(groups, str) else groups[at]
+            place = at if places is None else places[at]
             if not wants(entry):
                 counts[group, "excluded"] += 1
                 window.excluded.append(entry.key)
-            elif there is None:
+            elif place is None:
                 window.missing.append((group, entry))
             else:
+                there = objects[place]
                 reason = difference(entry, there, self._compare)
                 if reason is None:
                     continue
                 window.differs.append((group, entry, there, reason))
             counts[group, "present"] -= 1
 
-    def _same_sizes(
-        self, entries: Sequence[Entry], found: Sequence[ListedObject | None]
-    ) -> list[bool] | None:
-        """For each, whether it is there and nothing more is to be said; None when a closer look is needed."""
-        if not self._selection.everything or not set(self._compare) <= {"size"}:
-            return None
-        sizes = entries.sizes() if isinstance(entries, Columns) and self._compare else None
-        if isinstance(found, ListedColumns) and (sizes == found.sizes or not self._compare):
-            return []  # all there, and nothing to be said of any
-        if sizes is None and not isinstance(entries, Columns) and self._compare:
-            return None
-        if sizes is None:
-            return [there is not None for there in found]
-        return [
-            there is not None and (size is None or size == there.size)
-            for size, there in zip(sizes, found, strict=True)
-        ]
+    def _unsure(
+        self, entries: Sequence[Entry], objects: Sequence[ListedObject], places: list[int | None] | None
+    ) -> Sequence[int]:
+        """Which entries want a closer look: all but those that are there and of which nothing is to be said.
+
+        Texts are compared, a column at a time; `places` says where each entry stands among the objects, None:
+        side by side.
+        """
+        if not self._selection.everything or "mtime" in self._compare:
+            return range(len(entries))
+        columns: list[tuple[list[str], list[str]]] = []
+        if "size" in self._compare and (sizes := _texts(entries, "sizes")):
+            columns.append((sizes, _listed(objects, "sizes")))
+        if "digest" in self._compare and (digests := _texts(entries, "digests")):
+            columns.append((digests, [f"md5:{etag}" for etag in _listed(objects, "etags")]))
+        if places is None:
+            if all(mine == theirs for mine, theirs in columns):
+                return ()
+            sure = [True] * len(entries)
+        else:
+            sure = [place is not None for place in places]
+            columns = [
+                (mine, ["" if place is None else theirs[place] for place in places])
+                for mine, theirs in columns
+            ]
+        for mine, theirs in columns:
+            sure = [
+                so_far and (not one or one == other)
+                for so_far, one, other in zip(sure, mine, theirs, strict=True)
+            ]
+        return [at for at, one in enumerate(sure) if not one]
+
+
+def _texts(entries: Sequence[Entry], name: Literal["sizes", "digests"]) -> list[str] | None:
+    """A column of entries as text; None when it is unknown of all."""
+    if isinstance(entries, Columns):
+        return entries.sizes if name == "sizes" else entries.digests
+    if name == "sizes":
+        return ["" if entry.size is None else str(entry.size) for entry in entries]
+    return [entry.digest or "" for entry in entries]
+
+
+def _listed(objects: Sequence[ListedObject], name: Literal["sizes", "etags"]) -> list[str]:
+    """A column of objects as text."""
+    if isinstance(objects, ListedColumns):
+        return objects.sizes if name == "sizes" else objects.etags
+    return [str(there.size) if name == "sizes" else there.etag for there in objects]

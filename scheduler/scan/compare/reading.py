@@ -16,9 +16,11 @@ import orjson
 from scheduler.dispatch.dispatcher import key_problem
 from scheduler.rules.keys import RESERVED
 from scheduler.scan.compare.sorting import Sorter
+from scheduler.scan.inventory.entry import Columns
 from scheduler.scan.inventory.walk import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from scheduler.scan.compare.compare import Groups, Selection
@@ -55,6 +57,10 @@ def forget_inventories(directory: Path, name: str, *, but: str) -> None:
             path.unlink(missing_ok=True)
 
 
+def _keys(entries: Sequence[Entry]) -> list[str]:
+    return entries.keys if isinstance(entries, Columns) else [entry.key for entry in entries]
+
+
 class Reading:
     """One pass over a source. Blocking: call it from a thread."""
 
@@ -83,22 +89,24 @@ class Reading:
         #: Keys that cannot be asked for, with the reason; whoever lists them empties the list.
         self.refused: list[tuple[str, str]] = []
 
-    def take(self, entries: list[Entry]) -> None:
+    def take(self, entries: Sequence[Entry]) -> None:
         """Take some more.
 
         Raises:
             SortFailed: sort(1) is missing or has given up.
         """
-        if self._prefix:
+        keys = _keys(entries)
+        if self._prefix and not all(key.startswith(self._prefix) for key in keys):
             entries = [entry for entry in entries if entry.key.startswith(self._prefix)]
+            keys = _keys(entries)
         self.read += len(entries)
-        keys = [entry.key for entry in entries]
         # One look at the block for what nearly never is; a key that is printable is free of half characters.
+        every = " ".join(keys)
         if not (
             all(keys)
-            and all(map(str.isprintable, keys))
+            and every.isprintable()
             and max(map(len, keys), default=0) <= _SURELY_SHORT
-            and RESERVED not in "\n".join(keys)
+            and RESERVED not in every
         ):
             entries = [entry for entry in entries if self._may_be_asked_for(entry)]
         self._sorter.add(entries)

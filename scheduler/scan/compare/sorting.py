@@ -17,7 +17,7 @@ from operator import lt
 from typing import IO, TYPE_CHECKING
 
 from scheduler.scan.compare.sorted_file import Header, header_line, read_blocks, read_header, sorted_as
-from scheduler.scan.inventory.entry import Collation, order_of
+from scheduler.scan.inventory.entry import Collation, Columns, order_of
 from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Sorter:
         """
         if not entries:
             return
-        keys = [entry.key for entry in entries]
+        keys = entries.keys if isinstance(entries, Columns) else [entry.key for entry in entries]
         places = keys if self._header.collation is not Collation.PATH else list(map(self._order, keys))
         self._taken += len(places)
         if self._sort is None:
@@ -179,9 +179,23 @@ def in_order(path: Path, collation: Collation) -> None:
 
 
 def _lines(entries: Sequence[Entry], places: list[str]) -> str:
+    if isinstance(entries, Columns):
+        return _lines_of_columns(entries, places)
     if not any(size is not None or digest or mtime is not None for _, size, digest, mtime in entries):
         return "\t\t\t\n".join(places) + "\t\t\t\n"
     return "".join([
         f"{place}\t{'' if size is None else size}\t{digest or ''}\t{'' if mtime is None else repr(mtime)}\n"
         for place, (_, size, digest, mtime) in zip(places, entries, strict=True)
     ])  # fmt: skip
+
+
+def _lines_of_columns(entries: Columns, places: list[str]) -> str:
+    columns = [entries.sizes, entries.digests, entries.mtimes]
+    empty = 0
+    while columns and columns[-1] is None:
+        columns.pop()
+        empty += 1
+    end = "\t" * empty + "\n"
+    unknown = [""] * len(places) if None in columns else []
+    cells = [places, *(column if column is not None else unknown for column in columns)]
+    return end.join(map("\t".join, zip(*cells, strict=True))) + end

@@ -8,25 +8,34 @@ config.yaml that say where it is (`endpoint`, `region`, `access_key_id`, `secret
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.entry import Columns
+from scheduler.scan.inventory.lines.columns import joined
+from workers.background import end
 from workers.errors import ConfigError
 from workers.settings import StoreSettings
 from workers.store.client import ObjectStore
+from workers.store.model import ListedColumns, iso_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.walk import Walk
+    from workers.store.model import ListedObject, ListPage
+
+#: Pages that are handed on at a time, at most.
+_PAGES = 5
+_HEX = "0123456789abcdef"
 
 
-async def entries(
+async def blocks(
     argument: Any, options: dict[str, Any], services: Services, walk: Walk
-) -> AsyncIterator[Entry]:
+) -> AsyncIterator[Columns]:
     """Every object of the bucket below `prefix`; an MD5-shaped ETag is its digest.
 
     Raises:
@@ -44,20 +53,50 @@ async def entries(
         msg = f"inventory bucket: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ConfigError(msg) from error
     if not where:
-        async for entry in _list(services.store, str(argument), prefix, walk):
-            yield entry
+        async for block in _list(services.store, str(argument), prefix, walk):
+            yield block
         return
     async with ObjectStore(settings, services.settings.limits) as store:
-        async for entry in _list(store, str(argument), prefix, walk):
-            yield entry
+        async for block in _list(store, str(argument), prefix, walk):
+            yield block
 
 
-async def _list(store: ObjectStore, bucket: str, prefix: str, walk: Walk) -> AsyncIterator[Entry]:
-    async for page in store.list(bucket, prefix):
-        walk.pages += 1
-        for key in page.unreadable:
-            walk.miss(f"{bucket}/{key}", "its key is not UTF-8")
-        for listed in page.objects:
-            md5 = len(listed.etag) == 32 and all(char in "0123456789abcdef" for char in listed.etag)
-            digest = f"md5:{listed.etag}" if md5 else None
-            yield Entry(listed.key, listed.size, digest, listed.last_modified or None)
+async def _list(store: ObjectStore, bucket: str, prefix: str, walk: Walk) -> AsyncIterator[Columns]:
+    """Some pages at a time; the next one is asked for while the caller works on them."""
+    pages = store.list(bucket, prefix)
+    held: list[Columns] = []
+    ahead = asyncio.create_task(_next(pages))
+    try:
+        while (page := await ahead) is not None:
+            ahead = asyncio.create_task(_next(pages))
+            walk.pages += 1
+            for key in page.unreadable:
+                walk.miss(f"{bucket}/{key}", "its key is not UTF-8")
+            held.append(columns_of(page.objects))
+            if len(held) >= _PAGES:
+                yield joined(held)
+                held = []
+        if held:
+            yield joined(held)
+    finally:
+        await end(ahead)
+
+
+async def _next(pages: AsyncIterator[ListPage]) -> ListPage | None:
+    return await anext(pages, None)
+
+
+def columns_of(objects: Sequence[ListedObject]) -> Columns:
+    """Listed objects as entries; an MD5-shaped ETag is the digest."""
+    if isinstance(objects, ListedColumns):
+        keys, sizes, etags = objects.keys, objects.sizes, objects.etags
+        times = list(map(iso_time, objects.times))
+    else:
+        keys, sizes = [one.key for one in objects], [str(one.size) for one in objects]
+        etags, times = [one.etag for one in objects], [one.last_modified for one in objects]
+    every = "".join(etags)
+    if set(map(len, etags)) <= {32} and not every.strip(_HEX):
+        digests = list(map("md5:".__add__, etags))
+    else:
+        digests = [f"md5:{etag}" if len(etag) == 32 and not etag.strip(_HEX) else "" for etag in etags]
+    return Columns(keys, sizes, digests, [repr(time) if time else "" for time in times])

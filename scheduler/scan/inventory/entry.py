@@ -32,15 +32,15 @@ class Columns(Sequence[Entry]):
     Numbers are kept as the text they were read from, `""` for unknown, until somebody needs them.
     """
 
-    __slots__ = ("_digests", "_mtimes", "_sizes", "keys")
+    __slots__ = ("digests", "keys", "mtimes", "sizes")
 
     def __init__(
         self, keys: list[str], sizes: list[str] | None, digests: list[str] | None, mtimes: list[str] | None
     ) -> None:
         self.keys = keys
-        self._sizes = sizes
-        self._digests = digests
-        self._mtimes = mtimes
+        self.sizes = sizes
+        self.digests = digests
+        self.mtimes = mtimes
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -52,7 +52,7 @@ class Columns(Sequence[Entry]):
     def __getitem__(self, at: slice) -> Columns: ...
 
     def __getitem__(self, at: int | slice) -> Entry | Columns:
-        columns = (self._sizes, self._digests, self._mtimes)
+        columns = (self.sizes, self.digests, self.mtimes)
         if isinstance(at, slice):
             sizes, digests, mtimes = (None if column is None else column[at] for column in columns)
             return Columns(self.keys[at], sizes, digests, mtimes)
@@ -60,15 +60,6 @@ class Columns(Sequence[Entry]):
         return Entry(
             self.keys[at], int(size) if size else None, digest or None, float(mtime) if mtime else None
         )
-
-    def sizes(self) -> list[int | None] | None:
-        """Bytes of each, or None when no size is known."""
-        if self._sizes is None:
-            return None
-        try:
-            return list(map(int, self._sizes))
-        except ValueError:
-            return [int(size) if size else None for size in self._sizes]
 
 
 class Collation(StrEnum):

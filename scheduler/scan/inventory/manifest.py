@@ -15,36 +15,38 @@ import asyncio
 import codecs
 import csv
 import gzip
+import io
 import tempfile
 import zlib
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
 from scheduler.rules.keys import KeyRefused
-from scheduler.scan.inventory import rows
-from scheduler.scan.inventory.detection import FIND_RECORD, detect
-from scheduler.scan.inventory.find_records import Records, read_records
+from scheduler.scan.inventory.lines import columns, rows
+from scheduler.scan.inventory.lines.detection import FIND_RECORD, detect
+from scheduler.scan.inventory.lines.find_records import Records, read_records
 from workers.errors import ConfigError, FerrymanError
 from workers.origin.wire.redirects import without_query
 
 if TYPE_CHECKING:
-    import io
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO, Self
 
     from scheduler.runtime import Services
-    from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.inventory.entry import Columns, Entry
     from scheduler.scan.inventory.walk import Walk
 
 FIND = "find0"
 FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", FIND)
 #: Bytes that the format is told from.
 _HEAD = 1 << 16
-#: Entries read at a time.
+#: Entries read at a time, and bytes that hold about as many.
 _BLOCK = 5_000
+_READ_BYTES = 1 << 18
 
 
 class ManifestBroken(FerrymanError):
@@ -53,7 +55,7 @@ class ManifestBroken(FerrymanError):
 
 async def blocks(
     argument: Any, options: dict[str, Any], services: Services, walk: Walk
-) -> AsyncIterator[list[Entry]]:
+) -> AsyncIterator[Sequence[Entry]]:
     """Every entry of the manifest at `argument` (path or http(s) URL), in its own order, in blocks.
 
     Raises:
@@ -78,17 +80,13 @@ async def blocks(
         services.settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=services.settings.data_dir, prefix="manifest-") as file:
             await _download(place, cast("io.BufferedWriter", file))
-            found = read(Path(file.name), shown=_public(place), form=form, strip=strip)
-            while block := await asyncio.to_thread(_some, found):
+            found = read_blocks(Path(file.name), shown=_public(place), form=form, strip=strip)
+            while block := await asyncio.to_thread(next, found, ()):
                 yield block
     else:
-        found = read(Path(place), shown=place, form=form, strip=strip)
-        while block := await asyncio.to_thread(_some, found):
+        found = read_blocks(Path(place), shown=place, form=form, strip=strip)
+        while block := await asyncio.to_thread(next, found, ()):
             yield block
-
-
-def _some(found: Iterator[Entry]) -> list[Entry]:
-    return list(islice(found, _BLOCK))
 
 
 def _public(url: str) -> str:
@@ -122,6 +120,13 @@ async def _download(url: str, file: io.BufferedWriter) -> None:
 
 def read(path: Path, *, shown: str, form: str | None = None, strip: str = "") -> Iterator[Entry]:
     """The entries of a local manifest; `shown` names it in messages. Constant memory."""
+    return chain.from_iterable(read_blocks(path, shown=shown, form=form, strip=strip))
+
+
+def read_blocks(
+    path: Path, *, shown: str, form: str | None = None, strip: str = ""
+) -> Iterator[Sequence[Entry]]:
+    """The same some thousands at a time, none of them empty."""
     try:
         raw = path.open("rb")
     except OSError as error:
@@ -131,21 +136,58 @@ def read(path: Path, *, shown: str, form: str | None = None, strip: str = "") ->
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if packed else raw)
-        lines, records = _Lines(stream), Records(stream)
+        lines, records = Lines(stream), Records(stream)
         try:
             if form is None:
                 head = stream.read(_HEAD)
                 stream.seek(0)
                 lines.number = 1
                 form = _detected(head, shown)
+                lines.number = 0
             if form == FIND:
-                yield from read_records(records, strip)
+                yield from _some(read_records(records, strip))
+            elif form == "csv":
+                yield from _csv(lines, strip)
             else:
-                yield from _READERS[form](lines, strip)
+                if form == "plain" and not strip:
+                    yield from _in_columns(lines, columns.plain)
+                yield from _some(_READERS[form](lines, strip))
         except (ValueError, KeyRefused, EOFError, OSError, zlib.error, csv.Error) as error:
             place = f"{shown}: record {records.number}" if form == FIND else f"{shown}:{lines.number}"
             msg = f"{place}: {rows.explained(error)} (read as {form or 'text'})"
             raise ManifestBroken(msg) from error
+
+
+def _some(found: Iterator[Entry]) -> Iterator[Sequence[Entry]]:
+    while block := list(islice(found, _BLOCK)):
+        yield block
+
+
+def _csv(lines: Lines, strip: str) -> Iterator[Sequence[Entry]]:
+    form = rows.begun(lines)
+    yield from _some(rows.first_row(form, strip))
+    if form.key_and_size is not None and not strip:
+        key_at, size_at = form.key_and_size
+        width = len(form.names)
+        read_columns = partial(
+            columns.separated, separator=form.separator, width=width, key_at=key_at, size_at=size_at
+        )
+        yield from _in_columns(lines, read_columns)
+    yield from _some(rows.further(lines, form, strip, behind=lines.number))
+
+
+def _in_columns(lines: Lines, read_columns: Callable[[str], Columns | None]) -> Iterator[Sequence[Entry]]:
+    """Lines many at a time, up to the first that need a closer look."""
+    while data := lines.take(_READ_BYTES):
+        try:
+            found = read_columns(data.decode())
+        except UnicodeDecodeError:
+            found = None
+        if found is None:
+            lines.give_back(data)
+            return
+        if found:
+            yield found
 
 
 def _detected(head: bytes, shown: str) -> str:
@@ -168,25 +210,46 @@ def _detected(head: bytes, shown: str) -> str:
     return detect([line.decode("utf-8", "replace") for line in lines], shown)
 
 
-class _Lines:
+class Lines:
     """Decoded lines without a byte-order mark, and the number of the last one that was taken."""
 
-    def __init__(self, raw: Iterable[bytes]) -> None:
+    def __init__(self, raw: BinaryIO) -> None:
         self.number = 0
         self._raw = raw
+        self._back = io.BytesIO()
 
-    def __iter__(self) -> Iterator[str]:
-        for number, line in enumerate(self._raw, 1):
-            self.number = number
-            if number == 1:
-                yield line.removeprefix(codecs.BOM_UTF8).decode()
-            else:
-                yield line.decode()
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.readline() or self._raw.readline()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if self.number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        return line.decode()
+
+    def take(self, n_bytes: int) -> bytes:
+        """Whole lines of about so many bytes, the last one with its end; nothing at the end."""
+        data = self._raw.read(n_bytes)
+        if data and not data.endswith(b"\n"):
+            data += self._raw.readline()
+        if self.number == 0:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        if data and not data.endswith(b"\n"):
+            data += b"\n"
+        self.number += data.count(b"\n")
+        return data
+
+    def give_back(self, data: bytes) -> None:
+        """What was taken last is to be read line by line."""
+        self.number -= data.count(b"\n")
+        self._back = io.BytesIO(data)
 
 
 _READERS: dict[str, Callable[[Iterable[str], str], Iterator[Entry]]] = {
     "plain": rows.plain,
-    "csv": rows.separated,
     "jsonl": rows.jsonl,
     "tsv": rows.tsv,
     "httplist": rows.httplist,

@@ -15,7 +15,7 @@ from scheduler.scan.inventory.walk import Walk
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.entry import Entry
@@ -36,7 +36,7 @@ SOURCES: dict[str, str] = {
 
 async def open_source(
     inventory: dict[str, Any], *, services: Services, walk: Walk | None = None
-) -> AsyncIterator[list[Entry]]:
+) -> AsyncIterator[Sequence[Entry]]:
     """The entries of a source given as `{name: argument}`, for example `{"manifest": "urls.csv"}`, in blocks.
 
     Other keys of the mapping are options of that source; `walk` hears what could not be read.

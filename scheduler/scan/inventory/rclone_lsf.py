@@ -12,8 +12,8 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.lines import rows
 from scheduler.scan.inventory.manifest import ManifestBroken
 from workers.errors import ConfigError
 

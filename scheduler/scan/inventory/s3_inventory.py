@@ -19,8 +19,8 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.lines import rows
 from scheduler.scan.inventory.manifest import ManifestBroken
 from workers.errors import ConfigError
 

@@ -21,8 +21,8 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from scheduler.rules.keys import KeyRefused, client_path
-from scheduler.scan.inventory import rows
 from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.lines import rows
 from scheduler.scan.inventory.manifest import ManifestBroken
 from workers.errors import ConfigError
 

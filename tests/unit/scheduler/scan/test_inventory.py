@@ -286,8 +286,8 @@ def test_columns_are_the_entries_they_were_made_of():
     columns = Columns(["a", "b"], ["1", ""], None, ["1.5", "2.0"])
     assert list(columns) == [Entry("a", 1, None, 1.5), Entry("b", None, None, 2.0)]
     assert list(columns[1:]) == [Entry("b", None, None, 2.0)]
-    assert columns.sizes() == [1, None]
-    assert Columns(["a"], None, None, None).sizes() is None
+    assert columns.sizes == ["1", ""]
+    assert Columns(["a"], None, None, None).sizes is None
 
 
 def test_the_time_of_a_manifest_without_zone_is_utc(tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
-from scheduler.scan.inventory import rows
+from scheduler.scan.inventory.lines import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

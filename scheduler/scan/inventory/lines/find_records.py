@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.scan.inventory import rows
-from scheduler.scan.inventory.detection import FIND_RECORD
 from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.lines import rows
+from scheduler.scan.inventory.lines.detection import FIND_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

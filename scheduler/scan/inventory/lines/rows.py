@@ -11,6 +11,7 @@ import binascii
 import csv
 import datetime as dt
 import math
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -129,25 +130,64 @@ def is_key_column(line: str) -> bool:
     return _column(line) in _KEY_COLUMNS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separated:
+    """What the first row of a CSV says of those behind it."""
+
+    separator: str
+    names: list[str]
+    #: Lines up to its end, and what it is when it is no header.
+    lines: int
+    first: list[str] | None
+
+    @property
+    def key_and_size(self) -> tuple[int, int] | None:
+        """Where key and size stand, when nothing else that is read here does."""
+        return _key_and_size(self.names)
+
+
 def separated(lines: Iterable[str], strip: str) -> Iterator[Entry]:
     """CSV by comma, semicolon or tab: with a header, or key, size and MD5 in this order."""
     rest = iter(lines)
+    form = begun(rest)
+    yield from first_row(form, strip)
+    yield from further(rest, form, strip, behind=form.lines)
+
+
+def begun(rest: Iterator[str]) -> Separated:
+    """The form of a CSV; takes its first row."""
     blank: list[str] = []
     head = ""
     for head in rest:  # the first line that is not blank
         if head.strip():
             break
         blank.append("\n")
-    reader = csv.reader(chain(blank, (head,), rest), strict=True, delimiter=separator(head) or ",")
+    by = separator(head) or ","
+    reader = csv.reader(chain(blank, (head,), rest), strict=True, delimiter=by)
     first = next((row for row in reader if row), [])
     names = [_column(cell) for cell in first]
-    if not set(names) & set(_KEY_COLUMNS):
-        names = ["key", "size", "md5"]
-        if first:
-            yield _headless(first, strip)
-    found = _key_and_size(names)
+    is_header_row = bool(set(names) & set(_KEY_COLUMNS))
+    return Separated(
+        separator=by,
+        names=names if is_header_row else ["key", "size", "md5"],
+        lines=reader.line_num,
+        first=None if is_header_row or not first else first,
+    )
+
+
+def first_row(form: Separated, strip: str) -> Iterator[Entry]:
+    """The entry in the first row, when it is no header."""
+    if form.first is not None:
+        yield _headless(form.first, strip)
+
+
+def further(lines: Iterable[str], form: Separated, strip: str, *, behind: int) -> Iterator[Entry]:
+    """The rows behind the first; `behind`: lines that are read already."""
+    reader = csv.reader(lines, strict=True, delimiter=form.separator)
+    names = form.names
+    found = form.key_and_size
     width = len(names)
-    begins = reader.line_num + 1
+    begins = behind + 1
     try:
         for row in reader:
             if found is not None and len(row) == width:
@@ -155,10 +195,11 @@ def separated(lines: Iterable[str], strip: str) -> Iterator[Entry]:
                 key, number = row[found[0]], row[found[1]]
                 if key and number.isdecimal() and not strip and not key.startswith(_NOT_AS_IT_STANDS):
                     yield Entry(key, int(number))
+                    begins = behind + reader.line_num + 1
                     continue
             if row:
                 yield _cells(names, row, strip)
-            begins = reader.line_num + 1
+            begins = behind + reader.line_num + 1
     except csv.Error as error:
         msg = f"{error}: is a quote left open? This row begins in line {begins}"
         raise ValueError(msg) from error

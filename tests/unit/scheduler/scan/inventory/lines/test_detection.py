@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from scheduler.commands.scan import MANIFEST_FORMATS
-from scheduler.scan.inventory.detection import detect
 from scheduler.scan.inventory.entry import Entry
+from scheduler.scan.inventory.lines.detection import detect
 from scheduler.scan.inventory.manifest import FORMATS, ManifestBroken, read
 
 
