@@ -1,7 +1,8 @@
-"""Commands to Redis, written by hiredis in one call each.
+"""Commands to Redis, written by hiredis in one call each, and sent without a task each.
 
-Owns one gap of redis-py: its asynchronous connections read with hiredis and write in Python, argument by
-argument, which was 15 % of the function calls of a moved object. Knows no command and no key.
+Owns two gaps of redis-py: its asynchronous connections read with hiredis and write in Python, argument by
+argument, which was 15 % of the function calls of a moved object; and where a socket has a timeout, each
+command is sent by a task of its own with a timer. Knows no command and no key.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from redis.asyncio.connection import AbstractConnection
 
+
+#: What a connection takes without being waited for: buffers of sockets and of asyncio hold as much.
+_AT_ONCE_BYTES = 64 * 1024
 
 _made: dict[object, type[AbstractConnection]] = {}
 
@@ -38,5 +44,21 @@ def _make(kind: type[AbstractConnection]) -> type[AbstractConnection]:
                 # Other buffers than bytes, or what nobody can send: redis-py knows.
                 found: list[bytes] = super().pack_command(*args)
                 return found
+
+        async def send_packed_command(
+            self, command: bytes | str | Iterable[bytes], check_health: bool = True
+        ) -> None:
+            """Send a command; only one that has to wait for the socket gets a task and a timer."""
+            if (
+                isinstance(command, list)
+                and self.is_connected
+                and not self.health_check_interval
+                and sum(map(len, command)) <= _AT_ONCE_BYTES
+            ):
+                transport = self._writer.transport
+                if not (transport.is_closing() or transport.get_write_buffer_size()):
+                    transport.writelines(command)
+                    return
+            await super().send_packed_command(command, check_health)
 
     return Packed

@@ -1,12 +1,16 @@
-"""Commands written by hiredis are, byte for byte, those that redis-py writes."""
+"""Commands written by hiredis are, byte for byte, those that redis-py writes, and arrive as those do."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workers.broker.clients import connect
 from workers.broker.following import AsyncTcp, AsyncTls, AsyncUnix
@@ -68,3 +72,60 @@ def test_text_that_is_no_unicode_is_refused_as_by_redis_py():
 def test_every_kind_of_connection_of_ours_is_written_by_hiredis(url, kind):
     assert connect(BrokerSettings(url=url)).connection_pool.connection_class is packed(kind)
     assert issubclass(packed(kind), kind)
+
+
+@pytest.fixture
+async def wired():
+    """A connection of ours with a timeout, and what its other side reads; it reads when it is asked to."""
+    accepted = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda *sides: accepted.set_result(sides), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = packed(Connection)(host="127.0.0.1", port=port, socket_timeout=5)
+    connection._reader, connection._writer = await asyncio.open_connection("127.0.0.1", port)
+    connection._parser.on_connect(connection)
+    transport = connection._writer.transport
+    reader, writer = await accepted
+    yield connection, reader, writer
+    await connection.disconnect()
+    transport.abort()
+    writer.transport.abort()
+    server.close()
+    for _ in range(3):
+        await asyncio.sleep(0)  # the loop closes sockets in its next rounds
+
+
+async def test_a_command_is_sent_without_a_task_of_its_own(wired):
+    connection, reader, _ = wired
+    before = asyncio.all_tasks()
+    sending = connection.send_packed_command([b"abc", b"def"])
+    with pytest.raises(StopIteration):
+        sending.send(None)  # it never waits
+    assert asyncio.all_tasks() == before
+    assert await reader.readexactly(6) == b"abcdef"
+
+
+@pytest.mark.parametrize("command", [b"x" * 1_000_000, [b"x" * 1_000_000], (b"x" * 10, b"x" * 999_990)])
+async def test_a_command_that_the_connection_does_not_take_at_once_arrives_whole(wired, command):
+    connection, reader, _ = wired
+    async with asyncio.TaskGroup() as group:
+        got = group.create_task(reader.readexactly(1_000_003))
+        await connection.send_packed_command(command)
+        await connection.send_packed_command([b"end"])
+    assert got.result() == b"x" * 1_000_000 + b"end"
+
+
+async def test_a_server_that_reads_nothing_is_given_up_after_the_timeout(wired):
+    connection, _, _ = wired
+    connection.socket_timeout = 0.05
+    with pytest.raises(RedisTimeoutError, match="writing to socket"):
+        for _ in range(100):
+            await connection.send_packed_command([b"x" * 1_000_000])
+    assert not connection.is_connected
+
+
+async def test_a_connection_that_was_lost_is_an_error_of_redis(wired):
+    connection, _, writer = wired
+    writer.transport.abort()
+    with pytest.raises(RedisConnectionError):
+        await connection.send_packed_command([b"abc"])
+        await connection.read_response()
