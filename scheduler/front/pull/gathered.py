@@ -30,12 +30,16 @@ class Gathered(Generic[Q, R]):
 
         A caller that is cancelled leaves its question where it is: the call is made all the same.
         """
+        return await self.asked(question)
+
+    def asked(self, question: Q) -> asyncio.Future[R]:
+        """The same for one who goes on meanwhile; whoever waits for it shields it."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
         if self._asking is None:
             # Not in the caller's context: what is logged belongs to many.
             self._asking = asyncio.create_task(self._ask_all(), name="gathered", context=Context())
-        return await answer
+        return answer
 
     async def _ask_all(self) -> None:
         try:

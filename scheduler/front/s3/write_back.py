@@ -68,7 +68,7 @@ class Noted:
         self._bucket = bucket
         self._sync = sync
         self._token = owner.token() if keys else ""
-        self._beginning: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Future[None] | None = None
         #: By key, what came of it.
         self._came = dict.fromkeys(keys, NOTHING)
 
@@ -112,7 +112,7 @@ class Noted:
             Refused: 503: Redis does not answer.
         """
         if self._beginning is not None:
-            await asyncio.shield(self._beginning)
+            await self._owner.begun(self._beginning)
 
     async def settle(self) -> None:
         """What must be so before the client is answered: noted, and where a rule is `sync`, at the origin.
@@ -145,7 +145,7 @@ class WriteBack:
         self._numbers = itertools.count(1)
         self._open: set[str] = set()
         #: What Redis has not been told yet.
-        self._untold: list[tuple[Sequence[Change], str, asyncio.Task[None] | None]] = []
+        self._untold: list[tuple[Sequence[Change], str, asyncio.Future[None] | None]] = []
         self._telling: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
         self._begins: Gathered[Sequence[Intent], None] = Gathered(self._begin_all)
@@ -165,27 +165,33 @@ class WriteBack:
         """A name for one request."""
         return str(next(self._numbers))
 
-    def begin(self, intents: Sequence[Intent], token: str) -> asyncio.Task[None]:
-        """Note an intent; the task raises Refused where Redis does not answer."""
+    def begin(self, intents: Sequence[Intent], token: str) -> asyncio.Future[None]:
+        """Note an intent, while the caller goes on; `begun` waits for it."""
         self._open.add(token)
         if self._living is None or self._living.done():
             self._living = asyncio.create_task(self._live(), name="write-back")
-        task = asyncio.create_task(self._begin(intents))
-        task.add_done_callback(_looked_at)
-        return task
+        beginning = self._begins.asked(intents)
+        beginning.add_done_callback(_looked_at)
+        return beginning
 
-    async def _begin(self, intents: Sequence[Intent]) -> None:
+    async def begun(self, beginning: asyncio.Future[None]) -> None:
+        """Wait until an intent is in Redis.
+
+        Raises:
+            Refused: 503: Redis does not answer.
+        """
         try:
+            if beginning.done():
+                beginning.result()
+                return
             async with asyncio.timeout(_PATIENCE_S):
-                await self._begins.ask(intents)
-            self.is_away = False
+                await asyncio.shield(beginning)
         except (RedisError, OSError, TimeoutError) as error:
             self.is_away = True
-            log.warning("back_not_noted", keys=len(intents), error=described(error))
             raise Refused(_NOT_NOTED, headers=((b"retry-after", b"2"),)) from error
 
     def end_soon(
-        self, changes: Sequence[Change], token: str, *, after: asyncio.Task[None] | None = None
+        self, changes: Sequence[Change], token: str, *, after: asyncio.Future[None] | None = None
     ) -> None:
         """Note what came of it a moment later, with what came of others; until Redis has it, or we end."""
         self._untold.append((changes, token, after))
@@ -193,7 +199,7 @@ class WriteBack:
             self._telling = asyncio.create_task(self._tell(), name="write-back-ends", context=Context())
 
     async def end(
-        self, changes: Sequence[Change], token: str, *, after: asyncio.Task[None] | None = None
+        self, changes: Sequence[Change], token: str, *, after: asyncio.Future[None] | None = None
     ) -> None:
         """Note what came of it at once.
 
@@ -244,7 +250,15 @@ class WriteBack:
                 raise Refused(failed, headers=((b"retry-after", b"2"),))
 
     async def _begin_all(self, asked: list[Sequence[Intent]]) -> list[None]:
-        await self._back.begin([one for intents in asked for one in intents], front=self._front)
+        every = [one for intents in asked for one in intents]
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._back.begin(every, front=self._front)
+        except (RedisError, OSError, TimeoutError) as error:
+            self.is_away = True
+            log.warning("back_not_noted", keys=len(every), error=described(error))
+            raise
+        self.is_away = False
         return [None] * len(asked)
 
     async def _tell(self) -> None:
@@ -282,10 +296,10 @@ class WriteBack:
                 log.warning("ledger_away", error=described(error))
 
 
-def _looked_at(task: asyncio.Task[None]) -> None:
+def _looked_at(beginning: asyncio.Future[None]) -> None:
     """Whoever needs it awaits it; a request that failed otherwise does not."""
-    if not task.cancelled():
-        task.exception()
+    if not beginning.cancelled():
+        beginning.exception()
 
 
 _NOT_NOTED: Final = S3Error(
