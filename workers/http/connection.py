@@ -211,11 +211,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         fields = self._fields
-        if fields is None:
-            return  # of a trailer, or of an answer that nobody asked for
-        fields += (name, value)
-        if len(name) + len(value) > MAX_LINE_BYTES or len(fields) > 2 * MAX_HEADERS:
-            raise ValueError("a header that is too long, or too many of them")
+        if fields is not None:  # else of a trailer, or of an answer that nobody asked for
+            fields += (name, value)
 
     def on_headers_complete(self) -> None:
         parser, fields = self._parser, self._fields
@@ -314,13 +311,20 @@ def _pairs(fields: list[bytes]) -> tuple[tuple[tuple[str, str], ...], bool]:
     """Names and values in turn as pairs of text, decoded at once, and whether all of it is ASCII.
 
     Raises:
-        ValueError: a null byte is among them.
+        ValueError: a null byte is among them, one is too long, or they are too many.
     """
     text = b"\n".join(fields).decode("utf-8", "surrogateescape")
+    n_fields = len(fields)
+    if n_fields > 2 * MAX_HEADERS:
+        raise ValueError("too many headers")
+    if len(text) > MAX_LINE_BYTES // 4 and any(
+        len(name) + len(value) > MAX_LINE_BYTES for name, value in zip(fields[::2], fields[1::2], strict=True)
+    ):
+        raise ValueError("a header that is too long")
     if "\0" in text:
         raise ValueError("a header with a null byte")
     parts = text.split("\n")
     # A blank behind a value does not belong to it, and a folded one has line breaks.
-    if "\t" in text or " \n" in text or text[-1:] == " " or len(parts) != len(fields):
+    if "\t" in text or " \n" in text or text[-1:] == " " or len(parts) != n_fields:
         parts = [field.decode("utf-8", "surrogateescape").rstrip(" \t") for field in fields]
     return tuple(zip(parts[::2], parts[1::2], strict=True)), text.isascii()

@@ -38,6 +38,10 @@ class LeaseKeeper:
         """Whether this process is moving the key now."""
         return key in self._held.get(bucket, ())
 
+    def held(self, bucket: str) -> set[str]:
+        """Keys of a bucket that this process is moving now; what is added is renewed from now on."""
+        return self._held.setdefault(bucket, set())
+
     def drop(self, bucket: str, keys: Iterable[str]) -> None:
         """Renew these no more."""
         self._held.get(bucket, set()).difference_update(keys)

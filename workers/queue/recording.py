@@ -94,33 +94,48 @@ class Recorder:
         of the message are still under way, so that it may be delivered again.
         """
         plan, owner = batch.plan, self._leases.owner
-        held = {item.key for item, result in results if started and _was_held(result)}
-        again = [result for _, result in results if isinstance(result, Again)]
-        failures = [result for _, result in results if isinstance(result, Failure)]
-        finished = [item.key for item, result in results if not isinstance(result, Again)]
-        in_store = [item.key for item, result in results if isinstance(result, (Stored, AlreadyPresent))]
-        ended = held.intersection(finished).difference(in_store)
-        dropped = set(finished).difference(held)
-        good = [item.key for item, result in results if _settles(result)]
-        absent = [item.key for item, result in results if isinstance(result, AbsentAtOrigin)]
-        counts: Counter[tuple[str, str]] = Counter()
-        needed: Counter[str] = Counter()
+        stored: list[str] = []
         places: list[tuple[int, str, int]] = []
+        others: list[tuple[FetchItem, Result]] = []
+        for pair in results:
+            item, result = pair
+            if isinstance(result, Stored):  # nearly all of a scan's
+                stored.append(item.key)
+                places.append((item.position, "stored", result.size))
+            else:
+                others.append(pair)
+        held = {item.key for item, result in others if started and _was_held(result)}
+        again = [result for _, result in others if isinstance(result, Again)]
+        failures = [result for _, result in others if isinstance(result, Failure)]
+        finished = [item.key for item, result in others if not isinstance(result, Again)]
+        in_store = stored + [item.key for item, result in others if isinstance(result, AlreadyPresent)]
+        ended = held.intersection(finished).difference(in_store)
+        if started:
+            held.update(stored)
+        dropped = {*stored, *finished}.difference(held)
+        good = stored + [item.key for item, result in others if _settles(result)]
+        absent = [item.key for item, result in others if isinstance(result, AbsentAtOrigin)]
+        counts: Counter[tuple[str, str]] = Counter()
+        if stored:
+            counts[plan.rule, "stored"] = len(stored)
+        needed: Counter[str] = Counter()
+        if stored and not batch.scan:
+            needed[plan.rule] = len(stored)
         names: dict[int, Named] = {}
-        for item, result in results:
+        for item, result in others:
             if isinstance(result, Again):
                 continue
             kind = "failed" if isinstance(result, Failure) else result.kind
-            size = result.size if isinstance(result, Stored) else 0
             counts[plan.rule, kind] += 1
-            counts[plan.rule, "bytes"] += size
             if not batch.scan and _was_needed(result):
                 needed[plan.rule] += 1
-            places.append((item.position, kind, size))
+            places.append((item.position, kind, 0))
             if isinstance(result, AbsentAtOrigin):
                 names[item.position] = Named("absent", item.key)
             elif isinstance(result, Skipped):
                 names[item.position] = Named("skipped", item.key, result.reason)
+        if places:
+            counts[plan.rule, "bytes"] = sum([size for _, _, size in places])
 
         async def write() -> None:
             await self._ledger.failures.add(failures)
@@ -190,8 +205,8 @@ def _was_held(result: Result) -> bool:
 
 
 def _was_needed(result: Result) -> bool:
-    """Whether the store lacked what a client asked for and an origin had it."""
-    return isinstance(result, Stored) or (isinstance(result, Skipped) and result.reason in _THERE)
+    """Whether the store lacked what a client asked for and an origin had it, though nothing was stored."""
+    return isinstance(result, Skipped) and result.reason in _THERE
 
 
 def _settles(result: Result) -> bool:

@@ -167,12 +167,13 @@ class BatchRunner:
         old = redelivered or time.time() - batch.missing_at > STALE_S
         ready: list[tuple[FetchItem, Result]] = []
         jobs: list[_Job] = []
+        held = self._leases.held(plan.bucket)
         for (index, item), state in zip(numbered, states, strict=True):
             # The same over redeliveries and retries: an object of an earlier try is ours (S11).
             attempt = item.tried_as or f"{batch.id}-{index}"
             if state is RunState.TOMBSTONE:
                 ready.append((item, Skipped(key=item.key, reason="tombstone")))
-            elif state is RunState.BUSY or self._leases.holds(plan.bucket, item.key):
+            elif state is RunState.BUSY or item.key in held:
                 # By another process, or by this one for a message that came twice.
                 delay_s = BUSY_DELAY_S * self._rng.uniform(0.5, 1.5)
                 # A dead process's lease, perhaps: what it wrote under this message is ours (S11), and that it
@@ -180,7 +181,7 @@ class BatchRunner:
                 again = replace(item, tried_as=attempt, deaths=item.deaths + deaths)
                 ready.append((item, Again(item=again, delay_s=delay_s, reason="busy", busy=True)))
             else:
-                self._leases.hold(plan.bucket, (item.key,))
+                held.add(item.key)
                 this = Try(
                     attempt=attempt,
                     look_first=(

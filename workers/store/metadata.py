@@ -75,6 +75,10 @@ _CORE: Final = frozenset({VERSION, ATTEMPT, KEY_SHA256, SOURCE_ETAG})
 #: Last to go: without them an answer would differ from the origin's.
 _REPLAYED: Final = frozenset({EXPIRES, ACAO, LAST_MODIFIED, ETAG, NO_TYPE})
 
+#: Names as origins spell them, met before, of which nothing is kept; so many at most.
+_DULL: Final[set[str]] = set()
+_MOST_DULL: Final = 1000
+
 _NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _IMF_DATE: Final = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} "
@@ -85,6 +89,8 @@ _PREFIX_BYTES: Final = len("x-amz-meta-")
 #: Room kept for `ferryman-sha256`, which is known only after the body.
 _SHA256_BYTES: Final = _PREFIX_BYTES + len(SHA256) + 64
 
+#: URLs in which the tag escapes nothing but these three.
+_PLAIN_URL: Final = re.compile(r"[A-Za-z0-9._~%:/-]*")
 #: Escapes in lower-case hex, as the vendor's own example has them (S7).
 _TAG_BYTES: Final = tuple(
     chr(byte)
@@ -164,6 +170,8 @@ def tag_value(url: str, form: Literal["encoded", "decoded", "plain", "off"]) -> 
         decoded = unquote_to_bytes(url).decode("utf-8", "surrogateescape")
         if decoded.isascii() and decoded.isprintable():
             return f"MIRROR {decoded}"
+    if _PLAIN_URL.fullmatch(url):
+        return "MIRROR " + url.replace("%", "%25").replace(":", "%3a").replace("/", "%2f")
     return "MIRROR " + "".join([_TAG_BYTES[byte] for byte in url.encode("utf-8", "surrogateescape")])
 
 
@@ -198,10 +206,14 @@ def object_meta(
     cut: list[str] = []
     seen = 0
     for name, value in response_headers:
+        if name in _DULL:
+            continue
         lower = name.lower()
         kept = _KEPT.get(lower)
         if kept is None:
-            if policy.user_meta and lower.startswith(_META_PREFIXES):
+            if len(_DULL) < _MOST_DULL and not lower.startswith(_META_PREFIXES):
+                _DULL.add(name)
+            elif policy.user_meta and lower.startswith(_META_PREFIXES):
                 seen += len(lower) + len(value)
                 short = lower[_PREFIX_BYTES:]
                 forged = short == TAG or short.startswith("ferryman-")
@@ -241,8 +253,11 @@ def object_meta(
         RULE: plan.rule,
         FETCHED_AT: fetched_at,
     }
-    for name, value in own.items():
-        meta[name] = encode_value(value)
+    if _all_plain(own):
+        meta |= own
+    else:
+        for name, value in own.items():
+            meta[name] = encode_value(value)
     if sha256:
         meta[SHA256] = sha256
     tag = tag_value(url, policy.tag)
@@ -259,8 +274,16 @@ def object_meta(
     )
 
 
+def _all_plain(values: dict[str, str]) -> bool:
+    """Whether `encode_value` would change none of them: one look at all."""
+    text = "".join(values.values())
+    return text.isascii() and text.isprintable() and "=?" not in text
+
+
 def _bytes(meta: dict[str, str]) -> int:
     """User metadata as a strict store counts it; everything in it is ASCII by now."""
+    if not meta:
+        return 0
     return _PREFIX_BYTES * len(meta) + len("".join(meta)) + len("".join(meta.values()))
 
 

@@ -73,6 +73,8 @@ class Balancer:
 
     def pick(self, plan: FetchPlan, eligible: Sequence[bool] | None = None) -> int:
         """Index into `plan.groups` for the next item; call it once for every item of a batch."""
+        if len(plan.groups) == 1:
+            return 0
         key = (plan.bucket, plan.rule, plan.epoch)
         state = self._states.get(key)
         if state is None or len(state) != len(plan.groups):

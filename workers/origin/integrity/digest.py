@@ -64,6 +64,9 @@ _HEADERS = frozenset(
         *(f"x-amz-checksum-{name}" for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512")),
     }
 )
+#: Names as origins spell them, met before, that offer nothing; so many at most.
+_DULL: set[str] = set()
+_MOST_DULL = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,15 @@ def offered(headers: Headers, *, trust_etag: bool = False) -> tuple[Offered, ...
     named: list[tuple[str, str]] = []
     etag = None
     for name, value in headers:
+        if name in _DULL:
+            continue
         lower = name.lower()
         if lower in _HEADERS:
             named.append((lower, value))
         elif lower == "etag":
             etag = value
+        elif len(_DULL) < _MOST_DULL:
+            _DULL.add(name)
     found: list[Offered] = []
     if named:
         said = {name.lower(): value for name, value in headers}

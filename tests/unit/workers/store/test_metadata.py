@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.plan import FetchPlan, Origin, OriginGroup, StorePolicy
+from workers.store import metadata
 from workers.store.metadata import (
     MAX_USER_META_BYTES,
     decode_value,
@@ -322,3 +323,21 @@ def test_smallest_metadata_keeps_what_recognises_the_attempt():
         "ferryman-meta-cut",
     }
     assert minimal(meta) == meta or "ferryman-meta-cut" in dict(minimal(meta).user_meta)
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=1, max_codepoint=300), max_size=40))
+def test_s07_the_tag_escapes_every_byte_of_a_url_that_is_not_unreserved(text):
+    plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    expected = "".join(chr(byte) if chr(byte) in plain else f"%{byte:02x}" for byte in text.encode())
+    assert tag_value(text, "encoded") == f"MIRROR {expected}"
+
+
+def test_a_name_that_was_met_where_nothing_is_kept_of_it_is_looked_at_again_where_something_is(monkeypatch):
+    monkeypatch.setattr(metadata, "_DULL", set())
+    monkeypatch.setattr(metadata, "_MOST_DULL", 2)
+    headers = [("X-Amz-Meta-A", "1"), *((f"X-Strange-{n}", "v") for n in range(5)), ("ETAG", '"e"')]
+    for wanted in (False, True, False, True):
+        found = dict(build(headers, user_meta=wanted).user_meta)
+        assert found.get("a") == ("1" if wanted else None)
+        assert found["ferryman-source-etag"] == '"e"'
+    assert len(metadata._DULL) == 2

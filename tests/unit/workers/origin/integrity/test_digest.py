@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import DigestMismatch, ListingMismatch
+from workers.origin.integrity import digest
 from workers.origin.integrity.digest import Offered, Verifier, from_listing, offered, start
 
 BODY = b"123456789" * 1000
@@ -162,3 +163,14 @@ def test_crc64_of_pieces_is_crc64_of_the_whole(one, other):
     running.update(one)
     running.update(other)
     assert int(running.hexdigest(), 16) == crc64_by_bits(one + other)
+
+
+def test_names_that_offer_nothing_are_remembered_up_to_a_bound_and_offers_are_still_seen(monkeypatch):
+    monkeypatch.setattr(digest, "_DULL", set())
+    monkeypatch.setattr(digest, "_MOST_DULL", 2)
+    md5 = hashlib.md5(b"x").hexdigest()
+    headers = [*((f"X-Strange-{n}", "v") for n in range(5)), ("ETag", f'"{md5}"')]
+    for _ in range(2):
+        assert offered(headers) == ()
+        assert offered(headers, trust_etag=True) == (Offered("etag", "md5", md5),)
+    assert {"X-Strange-0", "X-Strange-1"} == digest._DULL
