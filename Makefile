@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
 BENCH_STAMP := $(VENV)/.installed-bench
 CLIENTS_STAMP := $(VENV)/clients/.installed
+FUZZ_STAMP := $(VENV)/fuzz/.installed
 
 # `make demo EXIT=1` ends by itself, non-zero when anything differed.
 EXIT ?=
@@ -20,9 +21,14 @@ SLOW_JOBS ?= 2
 HOURS ?=
 SEED ?=
 REPLAY ?=
+# `make fuzz`: one reader (TARGET=redirects), how many inputs or minutes for each, one input again.
+TARGET ?=
+INPUTS ?=
+MINUTES ?=
+INPUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults lint format bench pictures clean
+.PHONY: help setup demo test test-slow faults fuzz lint format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +63,16 @@ faults: setup ## Random faults under load (HOURS=8, SEED=7, REPLAY=faults-7.json
 	PYTHONPATH=tests $(BIN)/python -m torture $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
 
+# Coverage-guided where there is a wheel of atheris for this Python; blind elsewhere.
+$(FUZZ_STAMP): tests/fuzz.lock $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		--upgrade --target $(VENV)/fuzz -r tests/fuzz.lock || { mkdir -p $(VENV)/fuzz; echo "no atheris: blind" >&2; }
+	@touch $@
+
+fuzz: setup $(FUZZ_STAMP) ## Hostile input for every reader of strangers' bytes (TARGET=, INPUTS= or MINUTES=, SEED=, INPUT=file)
+	PYTHONPATH=tests:$(VENV)/fuzz $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) $(if $(INPUTS),--inputs $(INPUTS)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT)) $(ARGS)
+
 lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -80,5 +96,5 @@ pictures: setup ## Make the pictures of README and docs from a demo, in Chromium
 
 clean: ## Remove what was made here (not .ferryman, which is data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .ferryman-demo \
-		build dist bench/out
+		build dist bench/out fuzz-found
 	find workers scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ Owns what the gateway asks of its HTTP server. What a request means is `gateway`
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -53,15 +54,18 @@ async def serve_app(
         limits = HeadLimits(max_bytes=settings.max_header_bytes, timeout_s=settings.header_timeout_s)
 
     try:
-        await serve(
-            app,
-            sockets,
-            stop,
-            drain_s=drain_s,
-            name="gateway",
-            http=Protocol,
-            backlog=BACKLOG,
-            timeout_keep_alive=int(settings.keep_alive_s),
-        )
+        with warnings.catch_warnings():
+            # What is odd in a client's form, Python would print and remember, each one for ever.
+            warnings.filterwarnings("ignore", module="aiohttp.multipart")
+            await serve(
+                app,
+                sockets,
+                stop,
+                drain_s=drain_s,
+                name="gateway",
+                http=Protocol,
+                backlog=BACKLOG,
+                timeout_keep_alive=int(settings.keep_alive_s),
+            )
     finally:
         log.info("gateway_stopped")

@@ -8,7 +8,6 @@ fields.
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from scheduler.logs.formats import caddy, cdn_json, envelope, envoy, generic_jso
 from scheduler.logs.formats.detect import detect
 from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.record import LogRecord, parse
-from scheduler.logs.formats.values import parse_time, scheme_of, split_request, split_target
+from scheduler.logs.formats.values import parse_time, scheme_of, split_request, split_target, status_of
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.keys import checked_key, key_of_path
@@ -162,8 +161,8 @@ def _native(document: Mapping[str, Any], context: Context) -> Taken:
         return MissEvent(bucket=bucket, key=checked)  # the short form, which floods are made of
     method = get("method", "GET")
     status = get("status", 404)
-    if type(status) is str and status.isdecimal():
-        status = int(status)
+    if type(status) is str:
+        status = status_of(status) or status
     at = get("at", 0.0)
     if type(at) is str:
         at = parse_time(at)
@@ -230,7 +229,7 @@ def _cloud_event(document: Mapping[str, Any], context: Context, depth: int) -> l
     if data is None and isinstance(document.get("data_base64"), str):
         try:
             data = orjson.loads(base64.b64decode(document["data_base64"], validate=True))
-        except (binascii.Error, orjson.JSONDecodeError) as error:
+        except ValueError as error:
             return [Refused(reason="bad_cloud_event", detail=f"data_base64: {error}")]
     if isinstance(data, str):
         try:
@@ -302,7 +301,7 @@ def _seaweed(document: Mapping[str, Any], operation: str, context: Context) -> T
     return _judge(
         LogRecord(
             method=method,
-            status=int(status) if str(status).isdecimal() else 0,
+            status=status_of(str(status)),
             path=str(document.get("key", "")).encode("utf-8", "surrogatepass"),
             decoded=True,
             at=parse_time(str(document.get("time", ""))),
@@ -335,7 +334,7 @@ def _ceph(document: Mapping[str, Any], context: Context) -> Taken:
     return _judge(
         LogRecord(
             method=request[0].decode("latin-1").upper(),
-            status=int(status) if status.isdecimal() else 0,
+            status=status_of(status),
             path=object_path(bucket, path, host=host, key_field=b""),
             query=query,
             at=parse_time(str(document.get("time", "")).removesuffix("Z").replace(" ", "T") + "+00:00"),

@@ -11,6 +11,8 @@ import re
 from typing import Final
 
 _COLUMNS: Final = ("Key", "Size", "ETag", "LastModified")
+#: Of a size: no object has more bytes, and Python takes no number of thousands of them.
+_MOST_DIGITS: Final = 19
 _QUOTE: Final = r"(?:&quot;|&#34;|\")?"
 #: Shapes that are remembered; a store has one or two.
 _MOST_SHAPES: Final = 64
@@ -27,7 +29,7 @@ def _entry(*elements: str) -> re.Pattern[str]:
         "Key": r"<Key>([^<&]*)</Key>",
         "LastModified": r"<LastModified>([^<&]*)</LastModified>",
         "ETag": rf"<ETag>{_QUOTE}([^<&\"]*){_QUOTE}</ETag>",
-        "Size": r"<Size>(\d+)</Size>",
+        "Size": rf"<Size>(\d{{1,{_MOST_DIGITS}}})</Size>",
     }
     return re.compile("<Contents>" + other.join(forms[name] for name in elements) + other + "</Contents>")
 
@@ -93,6 +95,7 @@ def _alike(text: str, shape: re.Pattern[str]) -> list[list[str]] | None:
         or '"' in "".join(etags)
         or not all(sizes)
         or not "".join(sizes).isdecimal()
+        or max(map(len, sizes)) > _MOST_DIGITS
     ):
         return None
     return [[envelope], *columns]

@@ -8,7 +8,6 @@ self-test found.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -350,7 +349,7 @@ def recognised(headers: Mapping[str, str]) -> KnownStore | None:
 def _repeats(id_2: str, request_id: str) -> bool:
     try:
         return base64.b64decode(id_2, validate=True) == (request_id * 4).encode()
-    except binascii.Error:
+    except ValueError:
         return False
 
 

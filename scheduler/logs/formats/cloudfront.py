@@ -54,9 +54,12 @@ def from_fields(fields: str) -> CloudFrontFormat:
     """The format of a file with these columns (the text after `#Fields:`).
 
     Raises:
-        ConfigError: no column for the status or the path.
+        ConfigError: no column for the status or the path, or one that is there twice.
     """
     names = fields.split()
+    twice = next((name for name in _GROUPS if names.count(name) > 1), "")
+    if twice:
+        raise ConfigError(f"CloudFront log: #Fields names {twice} twice")
     missing = [name for name in ("cs-uri-stem", "sc-status") if name not in names]
     if missing:
         raise ConfigError(f"CloudFront log: #Fields has no {missing[0]}")

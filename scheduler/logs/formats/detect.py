@@ -9,6 +9,7 @@ from scheduler.logs.formats import cloudfront, envelope, gcs, iis
 from scheduler.logs.formats.catalog import FORMATS
 from scheduler.logs.formats.record import parse
 from scheduler.logs.syslog import strip_header
+from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from scheduler.logs.formats.record import LineFormat
@@ -34,7 +35,7 @@ def detect(head: bytes) -> Detected | None:
     """
     whole, separator, rest = head.rpartition(b"\n")
     lines = [line for line in (whole if separator else rest).split(b"\n") if line.strip()][:SAMPLE_LINES]
-    named = iis.from_head(head) or cloudfront.from_head(head) or gcs.from_head(head)
+    named = _named(head)
     if named is not None:
         data = [line for line in lines if not named.is_comment(line)]
         matched = sum(parse(named, line) is not None for line in data)
@@ -51,6 +52,14 @@ def detect(head: bytes) -> Detected | None:
     if best is None or best.matched < _NEEDED * best.lines:
         return _enveloped(lines)
     return best
+
+
+def _named(head: bytes) -> LineFormat | None:
+    """The format that header lines name; None without them, and where what is needed is not in them."""
+    try:
+        return iis.from_head(head) or cloudfront.from_head(head) or gcs.from_head(head)
+    except ConfigError:
+        return None
 
 
 def _enveloped(lines: list[bytes]) -> Detected | None:

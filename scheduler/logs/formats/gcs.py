@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.logs.formats.prefilter import Needle, status_needle
 from scheduler.logs.formats.record import LogRecord
-from scheduler.logs.formats.values import bare_host, parse_time, split_target
+from scheduler.logs.formats.values import bare_host, parse_time, split_target, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -18,6 +18,11 @@ DEFAULT_FIELDS = (
     "cs_bucket", "cs_object",
 )  # fmt: skip
 _HOST = "storage.googleapis.com"
+#: Columns that a record is made of.
+_READ = frozenset({
+    "time_micros", "cs_method", "cs_uri", "sc_status", "cs_referer", "cs_user_agent", "s_request_id",
+    "cs_bucket", "cs_object", "cs_host",
+})  # fmt: skip
 
 
 class GcsFormat:
@@ -39,7 +44,8 @@ class GcsFormat:
         if not line.startswith(b'"'):
             return None
         try:
-            values = next(csv.reader([line.decode("utf-8", "surrogateescape")], strict=True))
+            # As Latin-1, each byte is a sign: what is not UTF-8 stays what it is.
+            values = next(csv.reader([line.decode("latin-1")], strict=True))
         except (csv.Error, StopIteration):
             return None
         if len(values) < len(self._fields) or not values[0].isdecimal():
@@ -49,31 +55,35 @@ class GcsFormat:
 
     def record(self, handle: dict[str, str]) -> LogRecord | None:
         row = handle
-        path, query, _, _ = split_target(row["cs_uri"].encode("utf-8", "surrogateescape"))
-        host = bare_host(row["cs_host"])
-        bucket = row["cs_bucket"]
+        path, query, _, _ = split_target(row["cs_uri"].encode("latin-1"))
+        host = bare_host(_text(row["cs_host"]))
+        bucket = _text(row["cs_bucket"])
         found = _key(path, host=host, bucket=bucket)
         decoded = found is None
         if found is None:
-            found = row["cs_object"].encode("utf-8", "surrogateescape")
+            found = row["cs_object"].encode("latin-1")
         return LogRecord(
             method=row["cs_method"].upper(),
-            status=int(row["sc_status"]) if row["sc_status"].isdecimal() else 0,
+            status=status_of(row["sc_status"]),
             path=found,
             decoded=decoded,
             query=query,
             at=parse_time(row["time_micros"]),
             host=host,
             bucket=bucket,
-            referer=row["cs_referer"],
-            user_agent=row["cs_user_agent"],
-            id=row["s_request_id"],
+            referer=_text(row["cs_referer"]),
+            user_agent=_text(row["cs_user_agent"]),
+            id=_text(row["s_request_id"]),
         )
+
+
+def _text(cell: str) -> str:
+    return cell.encode("latin-1").decode("utf-8", "replace")
 
 
 def _key(path: bytes, *, host: str, bucket: str) -> bytes | None:
     """The key, percent-encoded, where the URI tells it: XML API in both styles, and the JSON API."""
-    name = bucket.encode("utf-8", "surrogateescape")
+    name = bucket.encode()
     for api in (b"/download/storage/v1/b/", b"/storage/v1/b/"):
         if path.startswith(api):
             _, separator, key = path.partition(b"/o/")
@@ -87,11 +97,15 @@ def _key(path: bytes, *, host: str, bucket: str) -> bytes | None:
 
 
 def from_head(head: bytes) -> GcsFormat | None:
-    """The format that the header line names, or None without one."""
+    """The format that the header line names; None without one, and where it lacks a column that is read."""
     first = head.split(b"\n", 1)[0]
     if not first.startswith(b'"time_micros"'):
         return None
-    return GcsFormat(tuple(next(csv.reader([first.decode("utf-8", "replace").strip()]))))
+    try:
+        names = tuple(next(csv.reader([first.decode("utf-8", "replace").strip()], strict=True)))
+    except (csv.Error, StopIteration):
+        return None
+    return GcsFormat(names) if _READ.issubset(names) else None
 
 
 USAGE = GcsFormat()

@@ -22,6 +22,7 @@ from scheduler.logs.formats.values import (
     scheme_of,
     split_request,
     split_target,
+    status_of,
     text,
     unescape_c,
 )
@@ -104,7 +105,7 @@ class RegexFormat:
         status = handle["status"]
         record = LogRecord(
             method=method.decode("latin-1").upper(),
-            status=int(status) if status.isdigit() else 0,
+            status=status_of(status),
             path=path,
             decoded=decoded,
             query=query,

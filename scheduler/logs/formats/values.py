@@ -18,7 +18,8 @@ _MONTHS = {
     )
 }
 _CLF = re.compile(r"(\d{1,2})/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d)(\.\d+)?(?: ([+-])(\d\d)(\d\d))?")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+#: Nanoseconds have 19 digits until the year 2286; a longer number is no time.
+_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v", b"b": b"\b", b"f": b"\f"}
@@ -135,6 +136,11 @@ def text(value: bytes | None) -> str:
     if value is None or value == b"-":
         return ""
     return value.decode("utf-8", "replace")
+
+
+def status_of(value: bytes | str) -> int:
+    """An HTTP status; 0 for what is none."""
+    return int(value) if len(value) <= 3 and value.isdigit() and value.isascii() else 0
 
 
 def scheme_of(value: str) -> Scheme | None:

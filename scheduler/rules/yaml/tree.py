@@ -216,7 +216,20 @@ class _NodeReader:
             return Value(path=path, line=line, items=items)
         if len(node.value) > _MAX_NUMBER_CHARS and not node.tag.endswith(":str"):
             return Value(path=path, line=line, scalar=node.value)
-        return Value(path=path, line=line, scalar=self.loader.construct_object(node))
+        return Value(path=path, line=line, scalar=self._scalar(node))
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        """The value of a scalar; a tag in the document may claim what the text is not (`!!timestamp x`).
+
+        Raises:
+            yaml.MarkedYAMLError: it is not what its tag says.
+        """
+        try:
+            return self.loader.construct_object(node)
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            message = f"{str(node.value)[:_MAX_NUMBER_CHARS]!r} is no {kind}"
+            raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark) from error
 
     def _entries(self, node: yaml.MappingNode, path: str) -> dict[str, Value]:
         own = {id(key) for key, _ in node.value}

@@ -16,7 +16,7 @@ import httpx
 
 from scheduler.scan.inventory.index_page import read_html, read_json
 from scheduler.scan.inventory.locations import Location, location, name_of
-from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.manifest import ManifestBroken, fetch
 from workers.background import end
 from workers.errors import ConfigError, FerrymanError, described
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: Pages fetched at the same time, and tries of one page.
 CONCURRENCY = 4
 TRIES = 3
+#: Bytes of one page: a million files or so. What is longer is no folder that anybody made.
+MAX_PAGE_BYTES = 128 << 20
 #: Directories below which the walk does not go: a site that links to itself for ever.
 MAX_DEPTH = 64
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
@@ -132,34 +134,34 @@ class _Crawl:
         return found
 
     async def _page(self, place: Location) -> list[Listed]:
-        answer = await self._get(place)
+        answer, body = await self._get(place)
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if kind == "application/json":
-                return await asyncio.to_thread(read_json, place, answer.content)
+                return await asyncio.to_thread(read_json, place, body)
             if kind not in _HTML:
-                what = "an empty answer" if not answer.content else f"found {kind or 'no content type'}"
+                what = "an empty answer" if not body else f"found {kind or 'no content type'}"
                 msg = f"an index page is expected, {what}"
                 raise _PageUnread(msg)
             charset = answer.charset_encoding
-            return await asyncio.to_thread(read_html, place, answer.content, charset)
+            return await asyncio.to_thread(read_html, place, body, charset)
         except ValueError as error:
             raise _PageUnread(str(error)) from error
 
-    async def _get(self, place: Location) -> httpx.Response:
+    async def _get(self, place: Location) -> tuple[httpx.Response, bytes]:
         reason = ""
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(0.5 * 2 ** (attempt - 1))
             try:
-                answer = await self._client.get(place.url + self._query)
-            except httpx.InvalidURL as error:
+                answer, body = await fetch(self._client, place.url + self._query, most_bytes=MAX_PAGE_BYTES)
+            except (httpx.InvalidURL, ValueError) as error:
                 raise _PageUnread(str(error)) from error
             except httpx.HTTPError as error:
                 reason = described(error)
                 continue
             if answer.status_code == 200:
-                return answer
+                return answer, body
             reason = f"status {answer.status_code}"
             if answer.has_redirect_location:
                 reason += f" to {answer.headers['location'][:200]}"

@@ -12,7 +12,6 @@ import datetime as dt
 import html
 import re
 from html.entities import html5
-from html.parser import HTMLParser
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -32,6 +31,12 @@ _PARENT = frozenset(
 )
 _HREF = re.compile(r"""\bhref\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
+#: A whole tag; quotes count only behind `=`. Nothing in it is tried twice.
+_TAG = re.compile(r"""<(/?)([a-zA-Z][^\s/>]*+)(?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+>""")
+_HEADINGS = frozenset({"title", "h1", "h2"})
+#: Elements whose text is no markup, by name, and their end.
+_RAW_TEXT = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style")}
+_PASSWORD = re.compile(r"""\btype\s*=\s*["']?password["'\s/>]""", re.IGNORECASE)
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 #: Bytes of a page in which its charset must stand.
 _HEAD_BYTES = 4096
@@ -58,53 +63,92 @@ class Link(NamedTuple):
     tail: str
 
 
-class _Reader(HTMLParser):
-    """Collects links with their text and the text that follows each, and what tells a listing."""
+class _Reader:
+    """Collects links with their text and the text that follows each, and what tells a listing.
+
+    One pass over the page, whatever is in it: as in browsers, what is never closed takes the rest with it.
+    """
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.links: list[Link] = []
         self.base: str | None = None
         self.titles: list[str] = []
         self.password = False
         self._href: str | None = None
         self._in_link = False
-        self._in_title = False
+        self._title: list[str] | None = None
         self._text: list[str] = []
         self._tail: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
+    def read(self, page: str) -> None:
+        """The whole of a page."""
+        at = 0
+        while (mark := page.find("<", at)) >= 0:
+            if mark > at:
+                self._data(page[at:mark])
+            tag = _TAG.match(page, mark)
+            if tag is None:
+                at = self._no_tag(page, mark)
+                continue
+            at = tag.end()
+            name = tag[2].lower()
+            if tag[1]:
+                self._end(name)
+            else:
+                self._start(name, tag[0])
+                if name in _RAW_TEXT:
+                    closed = _RAW_TEXT[name].search(page, at)
+                    at = len(page) if closed is None else closed.start()
+        if at < len(page):
+            self._data(page[at:])
+        self._end_title()
+        self._end_link()
+
+    def _no_tag(self, page: str, mark: int) -> int:
+        """Where it goes on behind a `<` that begins no tag: a comment, a declaration, or a plain sign."""
+        if page.startswith("<!--", mark):
+            closed, length = page.find("-->", mark + 2), 3
+        elif page.startswith(("<!", "<?", "</"), mark) or page[mark + 1 : mark + 2].isalpha():
+            closed, length = page.find(">", mark), 1
+        else:
+            self._data("<")
+            return mark + 1
+        return len(page) if closed < 0 else closed + length
+
+    def _start(self, name: str, tag: str) -> None:
+        if name == "a":
             self._end_link()
-            self._href = _href(self.get_starttag_text() or "")
+            self._href = _href(tag)
             self._in_link = True
-        elif tag == "base" and self.base is None:
-            self.base = _href(self.get_starttag_text() or "")
-        elif tag in {"title", "h1", "h2"}:
-            self._in_title = True
-            self.titles.append("")
-        elif tag == "input":
-            self.password |= (dict(attrs).get("type") or "").lower() == "password"
+        elif name == "base" and self.base is None:
+            self.base = _href(tag)
+        elif name in _HEADINGS:
+            self._end_title()
+            self._title = []
+        elif name == "input":
+            self.password |= _PASSWORD.search(tag) is not None
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "a":
+    def _end(self, name: str) -> None:
+        if name == "a":
             self._in_link = False
-        elif tag in {"title", "h1", "h2"}:
-            self._in_title = False
+        elif name in _HEADINGS:
+            self._end_title()
 
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.titles[-1] += data
+    def _data(self, data: str) -> None:
+        if self._title is not None:
+            self._title.append(data)
         if self._href is not None:
             (self._text if self._in_link else self._tail).append(data)
 
-    def close(self) -> None:
-        super().close()
-        self._end_link()
+    def _end_title(self) -> None:
+        if self._title is not None:
+            self.titles.append(html.unescape("".join(self._title)))
+        self._title = None
 
     def _end_link(self) -> None:
         if self._href:
-            self.links.append(Link(self._href, "".join(self._text), "".join(self._tail)))
+            text, tail = html.unescape("".join(self._text)), html.unescape("".join(self._tail))
+            self.links.append(Link(self._href, text, tail))
         self._href = None
         self._text, self._tail = [], []
 
@@ -139,8 +183,7 @@ def read_html(url: Location, body: bytes, charset: str | None) -> list[Listed]:
         ValueError: a link is no address.
     """
     page = _Reader()
-    page.feed(_decoded(body, charset))
-    page.close()
+    page.read(_decoded(body, charset))
     base = url if not page.base else _based(url, page.base)
     links: list[tuple[Link, Location]] = []
     for link in page.links:

@@ -47,6 +47,8 @@ _HEAD = 1 << 16
 #: Entries read at a time, and bytes that hold about as many.
 _BLOCK = 5_000
 _READ_BYTES = 1 << 18
+#: Longest line: a packed list could else be one line of any length.
+_MAX_LINE_BYTES = 1 << 20
 
 
 class ManifestBroken(FerrymanError):
@@ -109,13 +111,43 @@ async def _download(url: str, file: io.BufferedWriter) -> None:
             async for chunk in response.aiter_raw():
                 got += len(chunk)
                 file.write(chunk)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         msg = f"{shown}: {str(error).replace(url, shown) or type(error).__name__}"
         raise ManifestBroken(msg) from error
     if promised is not None and int(promised) != got:
         msg = f"{shown}: {got} of {promised} bytes came"
         raise ManifestBroken(msg)
     file.flush()
+
+
+async def fetch(client: httpx.AsyncClient, url: str, *, most_bytes: int) -> tuple[httpx.Response, bytes]:
+    """The answer to a GET with its unpacked body, which is read no further than its bound.
+
+    Raises:
+        ValueError: it is longer.
+        httpx.HTTPError, httpx.InvalidURL: there is none.
+    """
+    body = bytearray()
+    async with client.stream("GET", url) as answer:
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > most_bytes:
+                msg = f"more than {most_bytes} bytes"
+                raise ValueError(msg)
+    return answer, bytes(body)
+
+
+def line_of(stream: BinaryIO) -> bytes:
+    """The next line of a stream; empty at its end.
+
+    Raises:
+        ValueError: it is too long to be one.
+    """
+    line = stream.readline(_MAX_LINE_BYTES + 1)
+    if len(line) > _MAX_LINE_BYTES:
+        msg = f"a line of more than {_MAX_LINE_BYTES} bytes"
+        raise ValueError(msg)
+    return line
 
 
 def read(path: Path, *, shown: str, form: str | None = None, strip: str = "") -> Iterator[Entry]:
@@ -222,10 +254,11 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._back.readline() or self._raw.readline()
-        if not line:
-            raise StopIteration
         self.number += 1
+        line = self._back.readline() or line_of(self._raw)
+        if not line:
+            self.number -= 1
+            raise StopIteration
         if self.number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         return line.decode()
@@ -234,7 +267,10 @@ class Lines:
         """Whole lines of about so many bytes, the last one with its end; nothing at the end."""
         data = self._raw.read(n_bytes)
         if data and not data.endswith(b"\n"):
-            data += self._raw.readline()
+            behind = data.count(b"\n") + 1
+            self.number += behind  # of the line that is being read
+            data += line_of(self._raw)
+            self.number -= behind
         if self.number == 0:
             data = data.removeprefix(codecs.BOM_UTF8)
         if data and not data.endswith(b"\n"):

@@ -83,7 +83,7 @@ def _read(path: Path, letters: str, separator: str) -> Iterator[Entry]:
                     rows.digest("md5", cells["h"]) if cells.get("h") else None,
                     _time(cells["t"]) if cells.get("t") else None,
                 )
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 msg = f"{path}:{number}: {error}"
                 raise ManifestBroken(msg) from error
 

@@ -14,18 +14,19 @@ import hashlib
 import io
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus
 
 import orjson
 
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.lines import rows
-from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.manifest import ManifestBroken, line_of
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from typing import BinaryIO
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.walk import Walk
@@ -105,8 +106,8 @@ async def _data(manifest: str, key: str, services: Services) -> bytes:
 
 
 def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
-    text = io.TextIOWrapper(gzip.GzipFile(fileobj=io.BytesIO(body)), encoding="utf-8", newline="")
-    reader = csv.reader(text, strict=True)
+    packed = cast("BinaryIO", gzip.GzipFile(fileobj=io.BytesIO(body)))
+    reader = csv.reader((line.decode() for line in iter(lambda: line_of(packed), b"")), strict=True)
     for row in reader:
         if len(row) != len(names):
             expected = f"{len(names)} are expected ({', '.join(names)})"

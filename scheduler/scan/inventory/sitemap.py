@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gzip
+import io
 import re
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 from scheduler.rules.keys import KeyRefused, client_path
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.lines import rows
-from scheduler.scan.inventory.manifest import ManifestBroken
+from scheduler.scan.inventory.manifest import ManifestBroken, fetch
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def _entry(target: str, one: _Named, *, host: str, strip: str, walk: Walk) -> En
 
 async def _read(client: httpx.AsyncClient, url: str) -> list[_Named]:
     try:
-        answer = await client.get(url)
+        answer, body = await fetch(client, url, most_bytes=MAX_BYTES)
         answer.raise_for_status()
-        return await asyncio.to_thread(_parsed, answer.content)
+        return await asyncio.to_thread(_parsed, body)
     except (
         httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
         ValueError, LookupError,
@@ -153,7 +154,8 @@ def _parsed(body: bytes) -> list[_Named]:
         ValueError: it is none.
     """
     if body[:2] == b"\x1f\x8b":
-        body = gzip.decompress(body)
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+            body = packed.read(MAX_BYTES + 1)
     if len(body) > MAX_BYTES:
         msg = f"more than {MAX_BYTES} bytes"
         raise ValueError(msg)

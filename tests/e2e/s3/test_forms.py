@@ -404,3 +404,17 @@ async def test_a_page_of_another_site_reads_the_answer_as_the_stores_cors_rules_
     await until(allowed)
     reply = await send(key="k", headers={"Origin": "http://other.example"})
     assert "access-control-allow-origin" not in reply.headers
+
+
+async def test_what_is_odd_in_a_form_is_neither_printed_nor_remembered(start, bucket, recwarn):
+    front = await start()
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        for number in range(5):
+            part = f'--x\r\nContent-Disposition: form-data; name="key"; odd {number}; "\r\n\r\na\r\n--x--\r\n'
+            reply = await http.post(
+                f"http://127.0.0.1:{front.port}/{bucket}",
+                content=part.encode(),
+                headers={"content-type": "multipart/form-data; boundary=x"},
+            )
+            assert reply.status_code == 400
+    assert [str(one.message) for one in recwarn if "ContentDisposition" in one.category.__name__] == []

@@ -8,6 +8,7 @@ guard's business.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -27,6 +28,7 @@ _NEVER_ELSEWHERE = frozenset({"authorization", "proxy-authorization", "cookie2",
 #: Passed headers that say nothing about the client's identity; they stay on a hop to another host.
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent"})
 
+_NEVER_IN_HOSTS = " \t\\%<>\"'[]:"
 _DEFAULT_PORT = {"http": "80", "https": "443"}
 
 
@@ -86,7 +88,11 @@ def split_url(url: str) -> Target:
             raise ValueError("bad port")
         if not port or port == _DEFAULT_PORT[scheme]:
             authority = host
-    if not authority or any(char in authority for char in " \t\\%<>\"'"):
+    else:
+        host = authority
+    if host.startswith("[") and host.endswith("]"):
+        IPv6Address(host[1:-1])  # raises a ValueError of its own
+    elif not host or any(char in host for char in _NEVER_IN_HOSTS):
         raise ValueError("no usable host")
     return Target(scheme=scheme, authority=authority, path=path if path.startswith("/") else f"/{path}")
 

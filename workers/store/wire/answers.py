@@ -139,14 +139,13 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
         elif lower in SYSTEM_HEADERS:
             system.append((name, value))
         elif lower == "content-length":
-            size = int(value)
+            size = _bytes(value) or 0
         elif lower == "etag":
             etag = unquote_etag(value)
         elif lower == "last-modified":
             modified = http_date(value)
         elif lower == "content-range":
-            after = value.rpartition("/")[2]
-            total = int(after) if after.isdecimal() and len(after) <= 18 else None
+            total = _bytes(value.rpartition("/")[2])
     return ObjectInfo(
         key=key,
         size=size if total is None else total,
@@ -155,6 +154,11 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
         headers=tuple(system),
         user_meta=meta,
     )
+
+
+def _bytes(text: str) -> int | None:
+    """A number of bytes; None when it is none that an object can have."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
 def parse(answer: StoreAnswer, *, what: str) -> etree._Element:

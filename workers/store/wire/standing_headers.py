@@ -6,7 +6,6 @@ Owns what the configuration makes of them. Pure, apart from reading a customer k
 from __future__ import annotations
 
 import base64
-import binascii
 from hashlib import md5
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,7 @@ def customer_headers(settings: StoreSettings) -> dict[str, str]:
     )
     try:
         raw = base64.b64decode(text or "", validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ConfigError("store.sse_customer_key is not base64") from error
     if len(raw) != 32:
         raise ConfigError(f"store.sse_customer_key has {len(raw)} bytes; 32 are needed")
