@@ -39,6 +39,17 @@ TINY = {
         "20",
     ),
     "scan diff": ("scan.py", "diff", "--keys", "2000", "--no-peers"),
+    "scan latency": (
+        "scan.py",
+        "latency",
+        "--keys",
+        "3000",
+        "--delay-ms",
+        "5",
+        "--shards",
+        "3",
+        "--no-peers",
+    ),
     "scan move": ("scan.py", "move", "--count", "60", "--no-peers"),
 }
 

@@ -1,0 +1,275 @@
+"""`bench/scan.py diff` and `latency`: comparing listings that are made while they are read.
+
+Each run of Ferryman is a fresh process, so that its peak memory is its own; the coordinator, its checkpoints
+and the Valkey behind them are real. The listing server (bench/listing_server.py) is a process of its own.
+Beside it, in the same run and from the same server, `rclone check` and `rclone size`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from listing_server import key_of, size_of
+from machine import table
+
+from scheduler.config.settings import Settings
+from scheduler.runtime import open_services
+from scheduler.scan.service import ScanService, scan_options
+from support.valkey import running_valkey
+from workers.store.client import ObjectStore
+from workers.store.guarantees import StoreGuarantees
+from workers.telemetry import log
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+KIB_IN_MIB = 1024
+#: Times and sizes of one run; keys that were compared a second are `rate`.
+Figures = dict[str, float]
+
+
+def write_manifest(path: Path, keys: int, *, shuffled: bool) -> None:
+    numbers: Any = range(keys)
+    if shuffled:
+        numbers = list(numbers)
+        random.Random(1).shuffle(numbers)
+    with path.open("w") as file:
+        file.write("key,size\n")
+        for at in range(0, keys, 100_000):
+            file.writelines(f"{key_of(n)},{size_of(n)}\n" for n in numbers[at : at + 100_000])
+
+
+@contextlib.contextmanager
+def listing(keys: int, delay_ms: float = 0.0) -> Iterator[str]:
+    server = Path(__file__).with_name("listing_server.py")
+    command = [sys.executable, str(server), str(keys), str(delay_ms)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
+
+
+def settings_of(order: dict[str, Any]) -> Settings:
+    return Settings.model_validate(
+        {
+            "store": {"endpoint": order["store"], "access_key_id": "a", "secret_access_key": "b" * 8},
+            "broker": {"url": order.get("broker", "redis://127.0.0.1:1")},
+            "data_dir": order.get("directory", "."),
+            "buckets": {"bench": {}},
+        }
+    )
+
+
+# ---------------------------------------------------------------------------- in a fresh process
+
+
+async def diff_here(order: dict[str, Any]) -> Figures:
+    """One scan in this process; what it took."""
+    log.configure(level="error")
+    settings = settings_of(order)
+    async with open_services(settings) as services:
+        services.store.assume("bench", StoreGuarantees(collation="bytes"))
+        scans = ScanService(services)
+        given = {"bucket": "bench", "inventory": order["inventory"], "compare": order["compare"]}
+        await scans.start("diff", scan_options(settings, "diff", given))
+        began, cpu = time.perf_counter(), time.process_time()
+        coordinating = asyncio.create_task(scans.coordinate("diff"))
+        read_s = None
+        while not coordinating.done():
+            await asyncio.wait([coordinating], timeout=0.1)
+            state = await scans.states.get("diff")
+            if read_s is None and state is not None and state.inventory_complete:
+                read_s = time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        state = await scans.states.get("diff")
+        assert state is not None
+        report = await scans.report(state)
+    total = report["total"]
+    if report["phase"] != "done" or (total["found"], total["present"]) != (order["keys"], order["keys"]):
+        raise SystemExit(f"the scan went wrong: {report}")
+    return measured(order["keys"], seconds, cpu) | {"read_s": read_s or 0.0}
+
+
+async def list_here(order: dict[str, Any]) -> Figures:
+    """The listing alone, in so many ranges at once in this process: what a scan cannot pass."""
+    keys, ranges = order["keys"], order["ranges"]
+    settings = settings_of(order)
+    cuts = [keys * at // ranges for at in range(ranges + 1)]
+    began, cpu = time.perf_counter(), time.process_time()
+    async with ObjectStore(settings.store, settings.limits) as store:
+
+        async def one(begin: int, end: int) -> int:
+            after, count = key_of(begin - 1) if begin else None, 0
+            async for page in store.list("bench", start_after=after):
+                count += len(page.objects)
+                if count >= end - begin:
+                    break
+            return min(count, end - begin)
+
+        found = sum(await asyncio.gather(*(one(*pair) for pair in pairwise(cuts))))
+    if found != keys:
+        raise SystemExit(f"{found} of {keys} keys were listed")
+    return measured(keys, time.perf_counter() - began, cpu)
+
+
+def measured(keys: int, seconds: float, cpu_began: float) -> Figures:
+    return {
+        "rate": keys / seconds,
+        "seconds": seconds,
+        "cpu_us": (time.process_time() - cpu_began) / keys * 1e6,
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_IN_MIB,
+    }
+
+
+# ---------------------------------------------------------------------------- from outside
+
+
+def in_fresh_process(what: str, **order: Any) -> Figures:
+    """A run in a process of its own, with a Valkey of its own."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, running_valkey() as broker:
+        order |= {"directory": directory, "broker": broker}
+        command = [sys.executable, str(Path(__file__).with_name("scan.py")), what, json.dumps(order)]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    found: Figures = json.loads(output.splitlines()[-1])
+    return found
+
+
+def find_rclone() -> str | None:
+    beside = Path(sys.executable).parent / "rclone"
+    return str(beside) if beside.exists() else shutil.which("rclone")
+
+
+def rclone(binary: str, endpoint: str, keys: int, root: Path, *command: str) -> Figures:
+    """A command of rclone on the same listings."""
+    config = root / "rclone.conf"
+    config.write_text(
+        f"[s]\ntype = s3\nprovider = Other\naccess_key_id = a\nsecret_access_key = b\nendpoint = {endpoint}\n"
+        "region = us-east-1\nforce_path_style = true\nlist_version = 2\nlist_url_encode = true\n"
+    )
+    whole = [binary, "--config", str(config), *command, "--fast-list", "--log-level", "ERROR"]
+    began = time.perf_counter()
+    process = subprocess.Popen(whole, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if status != 0:
+        raise SystemExit(f"rclone {command[0]} ended with {status}")
+    cpu_us = (usage.ru_utime + usage.ru_stime) / keys * 1e6
+    return {
+        "rate": keys / seconds, "seconds": seconds, "cpu_us": cpu_us, "rss": usage.ru_maxrss / KIB_IN_MIB,
+    }  # fmt: skip
+
+
+CHECK = ("check", "s:one", "s:two", "--size-only")
+SIZE = ("size", "s:one")
+
+
+def rounds_of(number: int, runs: dict[str, Callable[[], Figures]]) -> dict[str, list[Figures]]:
+    """Each run so many times; who is first changes with the round."""
+    names = list(runs)
+    found: dict[str, list[Figures]] = {name: [] for name in names}
+    for at in range(number):
+        for name in names[at % len(names) :] + names[: at % len(names)]:
+            found[name].append(runs[name]())
+    return found
+
+
+def spread(rounds: list[Figures], name: str, digits: int = 0) -> str:
+    values = [one[name] for one in rounds if one.get(name)]
+    if not values:
+        return ""
+    middle = f"{median(values):,.{digits}f}"
+    return (
+        middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    )
+
+
+def ratio(found: dict[str, list[Figures]], one: str, other: str) -> float:
+    """Median over the rounds of one rate as a multiple of another."""
+    return median(a["rate"] / b["rate"] for a, b in zip(found[one], found[other], strict=True))
+
+
+def lines_of(found: dict[str, list[Figures]], keys: int) -> list[list[str]]:
+    return [
+        [name, f"{keys:,}", spread(rounds, "rate"), spread(rounds, "read_s", 1), spread(rounds, "seconds", 1),
+         spread(rounds, "cpu_us", 1), spread(rounds, "rss")]
+        for name, rounds in found.items()
+    ]  # fmt: skip
+
+
+HEAD = ["what", "keys", "keys/s", "reading, s", "all, s", "CPU µs/key", "peak RSS MiB"]
+
+
+def diff(arguments: argparse.Namespace) -> None:
+    """Without latency: what a key costs."""
+    rows = [HEAD]
+    binary = None if arguments.no_peers else find_rclone()
+    for keys in arguments.keys:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name, listing(keys) as store:
+            root = Path(name)
+            order = {"keys": keys, "store": store, "compare": ["size"]}
+
+            def manifest(
+                which: str, order: dict[str, Any] = order, root: Path = root
+            ) -> Callable[[], Figures]:
+                inventory = {"manifest": str(root / which)}
+                return lambda: in_fresh_process("diff-here", inventory=inventory, **order)
+
+            write_manifest(root / "ordered.csv", keys, shuffled=False)
+            runs = {"manifest in order": manifest("ordered.csv")}
+            if keys == min(arguments.keys):
+                write_manifest(root / "shuffled.csv", keys, shuffled=True)
+                runs["manifest shuffled"] = manifest("shuffled.csv")
+                runs["bucket with bucket"] = lambda order=order: in_fresh_process(
+                    "diff-here", inventory={"bucket": "other"}, **order
+                )
+                if binary is not None:
+                    runs["rclone check --size-only --fast-list"] = lambda store=store, keys=keys, root=root: (
+                        rclone(binary, store, keys, root, *CHECK)
+                    )
+            found = rounds_of(arguments.rounds, runs)
+            rows += lines_of(found, keys)
+            if "rclone check --size-only --fast-list" in found:
+                times = ratio(found, "bucket with bucket", "rclone check --size-only --fast-list")
+                rows.append(["bucket with bucket / rclone check", "", f"{times:.2f}", "", "", "", ""])
+    print(table(rows))
+
+
+def latency(arguments: argparse.Namespace) -> None:
+    """With a page's latency as real stores have it, on both sides."""
+    keys, delay = arguments.keys, arguments.delay_ms
+    binary = None if arguments.no_peers else find_rclone()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, listing(keys, delay) as store:
+        order = {"keys": keys, "store": store, "compare": ["size"]}
+        two: dict[str, Any] = {"inventory": {"bucket": "other"}, **order}
+        runs: dict[str, Callable[[], Figures]] = {
+            "listing alone, 1 range": lambda: in_fresh_process("list-here", ranges=1, **order),
+            f"listing alone, {arguments.shards} ranges": lambda: in_fresh_process(
+                "list-here", ranges=arguments.shards, **order
+            ),
+            "bucket with bucket, 1 shard": lambda: in_fresh_process("diff-here", **two),
+        }
+        if binary is not None:
+            runs["rclone check --size-only --fast-list"] = lambda: rclone(
+                binary, store, keys, Path(name), *CHECK
+            )
+            runs["rclone size --fast-list"] = lambda: rclone(binary, store, keys, Path(name), *SIZE)
+        found = rounds_of(arguments.rounds, runs)
+    print(f"a page of 1,000 keys takes {delay:g} ms")
+    print(table([HEAD, *lines_of(found, keys)]))
