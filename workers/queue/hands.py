@@ -39,7 +39,11 @@ class Share(Generic[J, R]):
 
     @property
     def pending(self) -> bool:
-        """Whether some are not done yet."""
+        """Whether some are not done, or `done` has not told yet what came of them."""
+        return bool(self._undone or self._done or self._error is not None)
+
+    @property
+    def _undone(self) -> bool:
         return bool(self.jobs or self.running)
 
     async def work(self, job: J) -> None:
@@ -52,7 +56,7 @@ class Share(Generic[J, R]):
         else:
             self._done.append((job, result))
         self.running -= 1
-        if self._waiter is not None and (self._error is not None or not self.pending):
+        if self._waiter is not None and (self._error is not None or not self._undone):
             self._wake()
 
     async def done(self, timeout_s: float) -> list[tuple[J, R]]:
@@ -60,12 +64,16 @@ class Share(Generic[J, R]):
 
         Raises what a job raised.
         """
-        if self.pending and self._error is None:
+        if self._undone and self._error is None:
             await self.wait(timeout_s)
         if self._error is not None:
             raise self._error
         found, self._done = self._done, []
         return found
+
+    def forget(self) -> None:
+        """Nobody wants to be told any more."""
+        self._done, self._error = [], None
 
     async def wait(self, timeout_s: float) -> None:
         """Wait until nothing is pending, or a job raised, or for so many seconds."""
@@ -111,13 +119,14 @@ class Hands:
                 task.cancel()
 
     async def withdraw(self, share: Share[Any, Any]) -> None:
-        """Begin none of the rest, cancel what is being done, and wait until that has ended."""
+        """Begin none of the rest, cancel what is being done, wait until that has ended, and forget it."""
         if share.jobs:
             self._line.remove(share)
             share.jobs.clear()
         while share.running:
             self.interrupt(share)
             await share.wait(_AGAIN_S)
+        share.forget()
 
     async def _hand(self) -> None:
         task = asyncio.current_task()

@@ -402,6 +402,27 @@ async def test_a_fault_of_ours_is_a_listed_failure_not_a_lost_key(setup):
     assert (await setup.ledger.outcomes.counts("site"))["r", "stored"] == 1
 
 
+async def test_what_ends_while_others_are_being_recorded_is_recorded_too(setup, monkeypatch):
+    """Recording waits for as long as Redis is away: meanwhile the rest of the batch may come to its end."""
+    gate, record = asyncio.Event(), setup.runner._recorder.record
+
+    async def later():
+        await gate.wait()
+        return Stored(key="b", size=5, etag="e", origin="o", url="u")
+
+    async def slow(*args, **more):
+        gate.set()
+        while setup.runner._hands._hands:  # noqa: ASYNC110 -- it has no event
+            await asyncio.sleep(0)
+        await record(*args, **more)
+
+    setup.moves["b"] = later
+    monkeypatch.setattr(setup.runner._recorder, "record", slow)
+    await setup.run("a", "b")
+    assert (await setup.ledger.outcomes.counts("site"))["r", "stored"] == 2
+    assert not await setup.ledger.claims.is_running("site", "b")
+
+
 async def test_stopping_returns_what_is_not_finished_to_the_queue(setup):
     started = asyncio.Event()
 

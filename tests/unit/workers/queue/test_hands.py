@@ -169,3 +169,36 @@ async def test_no_jobs_need_no_hand():
     share = Hands(1).work_off([], nothing, begin=nothing)
     assert not share.pending
     assert await share.done(10) == []
+
+
+async def test_what_is_done_while_its_caller_is_busy_is_still_to_be_told():
+    """Whoever records the first results meanwhile must not take the share for over, and lose the others."""
+    hands, gate = Hands(2), asyncio.Event()
+
+    async def work(job):
+        if job == "later":
+            await gate.wait()
+        return job
+
+    share = hands.work_off(["first", "later"], work, begin=nothing)
+    assert await share.done(0.01) == [("first", "first")]
+    gate.set()
+    while share.running:  # noqa: ASYNC110 -- it has no event
+        await asyncio.sleep(0)
+    assert share.pending
+    assert await share.done(10) == [("later", "later")]
+    assert not share.pending
+
+
+async def test_what_is_raised_while_its_caller_is_busy_is_still_to_be_told():
+    hands = Hands(1)
+
+    async def work(job):
+        raise LookupError(job)
+
+    share = hands.work_off(["bad"], work, begin=nothing)
+    while share.jobs or share.running:  # noqa: ASYNC110 -- it has no event
+        await asyncio.sleep(0)
+    assert share.pending
+    with pytest.raises(LookupError, match="bad"):
+        await share.done(10)
