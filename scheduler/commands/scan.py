@@ -35,6 +35,23 @@ MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")
 _STARTING_S = 5.0
 
 
+class _Shards(click.ParamType[Any]):
+    """A number of shards, or `auto`."""
+
+    name = "shards"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """What the options of a scan take."""
+        if value == "auto" or isinstance(value, int):
+            return str(value) if value == "auto" else int(value)
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r}: a number from 1 on, or auto", param, ctx)
+        return int(value)
+
+
+SHARDS = _Shards()
+
+
 @click.group("scan")
 def command() -> None:
     """Move what nobody asked for: everything that an inventory names and the bucket lacks."""
@@ -99,6 +116,12 @@ def command() -> None:
     "--reverse",
     is_flag=True,
     help="The other way: bring what the store has and the origin lacks, or has older (origin.write_back).",
+)
+@click.option(
+    "--shards",
+    type=SHARDS,
+    metavar="N|auto",
+    help="Compare so many ranges of keys side by side, in every process that runs scans; default 1.",
 )
 @click.option("--wait", is_flag=True, help="Stay, show progress, and end with the scan's result.")
 @config_option
@@ -300,27 +323,32 @@ async def _keys(
 
 
 @command.command("serve")
+@click.option("--only-shards", is_flag=True, help="Compare ranges of scans that are cut; coordinate none.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Shards at the same time."
+)
 @config_option
-def serve(config: Path | None) -> None:
+def serve(config: Path | None, *, only_shards: bool, threads: int) -> None:
     """Run the scans that are started, until Ctrl-C.
 
     `ferryman up` and `ferryman front` keep one such process each, apart from the gateway. However many there
-    are, each scan is run by one of them, and taken up by another within 15 s when that one dies.
+    are, each scan is run by one of them, and taken up by another within 15 s when that one dies. The ranges
+    of a scan that is cut (`scan start --shards`) are compared by all of them.
     """
     settings = load(config)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
-    run_async(_serve(settings))
+    run_async(_serve(settings, only_shards=only_shards, threads=threads))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, *, only_shards: bool, threads: int) -> None:
     from scheduler.machine.processes import installation_id
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
 
     stop = stop_event()
     async with open_services(settings, installation=installation_id(settings)) as services:
-        await ScanService(services).serve(stop)
+        await ScanService(services).serve(stop, only_shards=only_shards, threads=threads)
 
 
 def _order(order: Order) -> click.Command:

@@ -108,6 +108,8 @@ def show(report: dict[str, Any]) -> None:
     click.echo(f"  found {total['found']} = " + " + ".join(f"{total[term]} {term}" for term in _TERMS))
     stored = in_bytes(total["bytes"])
     click.echo(f"  {stored} stored, {report['duplicates']} named twice, {report['extra']} only in the bucket")
+    for line in shard_lines(report["shards"]):
+        click.echo(f"  {line}")
     if report["unread"]:
         click.echo(f"  {unread(report)}")
     if any(total[term] for term in ("absent", "differs", "excluded", "skipped")):
@@ -120,6 +122,25 @@ def show(report: dict[str, Any]) -> None:
         for prefix, row in report["prefixes"].items():
             shown = ", ".join(f"{row[term]} {term}" for term in _TERMS if row[term])
             click.echo(f"    {prefix:<24} found {row['found']}: {shown}")
+
+
+def shard_lines(shards: dict[str, Any]) -> list[str]:
+    """How the ranges of a scan stand; of one that runs as one, only why it does not run as more."""
+    if shards["one_because"]:
+        return [f"runs as one range: {shards['one_because']}"]
+    if shards["total"] == 1:
+        return []
+    proof = "join without gap or overlap" if shards["joined"] else f"DO NOT JOIN: {shards['flaw']}"
+    by = ", ".join(f"{shards[what]} {what}" for what in ("done", "running", "waiting"))
+    lines = [f"{shards['total']} ranges {proof}: {by}"]
+    if slowest := shards["slowest"]:
+        begin = json_text(slowest["begin"]) if slowest["begin"] else "the beginning"
+        end = f"{json_text(slowest['end'])}" if slowest["end"] is not None else "the end"
+        lines.append(
+            f"slowest: from {begin} to {end}, {slowest['found']} keys in {slowest['active_s']:.1f} s, "
+            f"about {max(0, slowest['expected'] - slowest['found'])} left"
+        )
+    return lines
 
 
 #: As `rclone check --combined` says it: only at the origin, not there, different, unknown; and what the

@@ -1,4 +1,4 @@
-"""`ferryman worker`: worker processes for the hot and the cold lane, apart from each other."""
+"""`ferryman worker`: worker processes for each lane, apart from each other."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 @config_option
 @click.option(
     "--lane",
-    type=click.Choice([*(lane.value for lane in Lane), "both"]),
-    default="both",
+    type=click.Choice([*(lane.value for lane in Lane), "scan", "both", "all"]),
+    default="all",
     show_default=True,
-    help="What to work off: misses that clients wait for, scans, or both in separate processes.",
+    help="What to work off: misses that clients wait for (hot), what scans found missing (cold), both of "
+    "them, ranges of scans that are cut (scan), or all in separate processes.",
 )
 @click.option("--processes", type=click.IntRange(1, 64), help="Processes a lane; default: half the cores.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Messages a process works off at once; default: 32 hot, 2 cold (each a batch of items).",
+    help="Messages a process works off at once; default: 32 hot, 3 cold (each a batch of items), 16 scan.",
 )
 @guarded
 def command(config: Path | None, lane: str, processes: int | None, threads: int | None) -> None:
-    """Run worker processes that move objects, until Ctrl-C."""
+    """Run worker processes that move objects, and compare what scans are cut into, until Ctrl-C."""
     from scheduler.config import secret_files
     from scheduler.machine.processes import LaneSize
 
@@ -44,13 +45,15 @@ def command(config: Path | None, lane: str, processes: int | None, threads: int 
     secret_files.require(settings)
     log.configure(form=settings.log.format, level=settings.log.level)
     metric_files.use(settings.data_dir)
-    lanes = list(Lane) if lane == "both" else [Lane(lane)]
-    run_async(_run(settings, lanes, LaneSize(processes=processes, threads=threads)))
+    lanes = list(Lane) if lane in {"both", "all"} else [Lane(lane)] if lane != "scan" else []
+    size = LaneSize(processes=processes, threads=threads)
+    run_async(_run(settings, lanes, size, shards=lane in {"scan", "all"}))
 
 
-async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> None:
+async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize, *, shards: bool) -> None:
+    from scheduler.config.run_settings import write_run_settings
     from scheduler.front.admin.standalone import serving
-    from scheduler.machine.processes import worker_children, worker_group
+    from scheduler.machine.processes import shard_children, worker_children, worker_group
     from scheduler.machine.startup import publish_first_rules
     from scheduler.machine.supervise import Supervisor
     from scheduler.rules.in_force.repository import RulesRepository
@@ -66,5 +69,8 @@ async def _run(settings: Settings, lanes: Sequence[Lane], size: LaneSize) -> Non
         await ledger.close()
     groups = [worker_group(settings, lane, size) for lane in lanes]
     async with serving(settings, "worker", workers=groups), Supervisor() as supervisor:
-        await asyncio.gather(*(supervisor.start(child) for child in worker_children(settings, lanes, size)))
+        children = worker_children(settings, lanes, size)
+        if shards:
+            children += shard_children(settings, write_run_settings(settings, "worker"), size)
+        await asyncio.gather(*(supervisor.start(child) for child in children))
         await stop.wait()

@@ -149,6 +149,22 @@ def coordinator_child(settings: Settings, settings_file: Path) -> Child:
     )
 
 
+def shard_children(settings: Settings, settings_file: Path, size: LaneSize) -> list[Child]:
+    """Processes that compare ranges of scans that are cut, and do nothing else."""
+    threads = ["--threads", str(size.threads)] if size.threads is not None else []
+    command = _ferryman("scan", "serve", "--only-shards", *threads, "--config", str(settings_file))
+    return [
+        Child(
+            name="worker scan" if number == 0 else f"worker scan {number + 1}",
+            command=command,
+            env=base_environment(),
+            stage=STAGE_WORKERS,
+            stop_s=settings.limits.drain_s + GRACE_S,
+        )
+        for number in range(size.processes or max(1, (os.cpu_count() or 2) // 2))
+    ]
+
+
 def consumer_child(settings: Settings, settings_file: Path) -> Child:
     """The process that follows the configured logs."""
     return Child(

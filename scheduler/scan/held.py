@@ -113,12 +113,17 @@ class HeldRun:
         options = self.state.options
         if options.stop_after_failures is not None:
             apart_s = max(TICK_S, self._account_s * ACCOUNT_SHARE)
-        elif options.max_absent < 1 and self.state.checkpoint is not None and self.state.checkpoint.batch:
+        elif options.max_absent < 1 and self._has_sent:
             apart_s = max(_ABSENT_S, self._account_s * ACCOUNT_SHARE * 5)
         else:
             return
         if self._clock() - self._accounted_at > apart_s:
             await self._account()
+
+    @property
+    def _has_sent(self) -> bool:
+        point = self.state.checkpoint
+        return self.state.shards > 0 or (point is not None and point.batch > 0)
 
     async def _account(self, *, ended: bool = False) -> int:
         """Pending keys; raises when a limit is reached. `ended`: no more will be compared.

@@ -9,27 +9,22 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from scheduler.scan.compare.compare import Groups, Selection
+from scheduler.scan.compare.compare import Groups
 from scheduler.scan.compare.reading import Reading, forget_inventories, inventory_of, inventory_path
 from scheduler.scan.compare.sorted_file import NotThisFile, read_header
 from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.compare.wanted import added, refusal
+from scheduler.scan.comparing import ComparingRun
 from scheduler.scan.held import TICK_S
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
-from scheduler.scan.sending import SendingRun
 from scheduler.scan.ticking import ticking
 from scheduler.scan.unread import forget_read, list_unread
 from workers.errors import FerrymanError
-
-if TYPE_CHECKING:
-    from scheduler.runtime import Services
-    from scheduler.scan.state import ScanState, ScanStates
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +36,8 @@ class NotToBeContinued(FerrymanError):
         super().__init__(f"{reason}; begin anew: ferryman scan start {name} … --wait")
 
 
-class InventoryRun(SendingRun):
+class InventoryRun(ComparingRun):
     """A run that has, or reads, its inventory."""
-
-    def __init__(
-        self, services: Services, states: ScanStates, state: ScanState, *, directory: Path, **more: Any
-    ) -> None:
-        super().__init__(services, states, state, **more)
-        self._directory = directory
-        self._selection = Selection(state.options, now=state.requested_at)
 
     def _has_inventory(self) -> bool:
         """Whether this run's sorted inventory is here; it is in the run's order afterwards. Blocking."""
@@ -73,7 +61,8 @@ class InventoryRun(SendingRun):
         and the source must still say the same.
         """
         options = self.state.options
-        again = self.state.inventory_complete and self.state.checkpoint is not None
+        begun = self.state.checkpoint is not None or self.state.shards > 0
+        again = self.state.inventory_complete and begun
         if not again:
             await self._put(replace(self.state, inventory_complete=False, groups={}, read=0, duplicates=0))
             self._groups = Groups()

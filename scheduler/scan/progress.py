@@ -31,14 +31,19 @@ class Progress:
     eta_s: float | None
 
 
-def progress_of(state: ScanState, total: Account) -> Progress:
-    """The progress of a scan whose account of all keys is `total`."""
+def progress_of(state: ScanState, total: Account, *, keys_left: int = 0) -> Progress:
+    """The progress of a scan whose account of all keys is `total`.
+
+    `keys_left`: what is likely still to be compared, of a scan whose shards list its source themselves.
+    """
     settled = total.found - total.pending
     expected = max(state.read - state.duplicates, total.found)
+    if state.source_listed:
+        expected += keys_left
     seconds = state.active_s
     per_s = settled / seconds if seconds > 0 else 0.0
     moving = state.phase in ACTIVE and not state.paused and not state.waiting
-    known = per_s > 0 and moving and state.inventory_complete
+    known = per_s > 0 and moving and (state.inventory_complete or state.source_listed)
     return Progress(
         settled=settled,
         expected=expected,

@@ -12,48 +12,38 @@ import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from redis.exceptions import RedisError
 
 from scheduler.machine.embedded import store_identity
-from scheduler.scan.compare.compare import Comparison, Groups
-from scheduler.scan.compare.listing import listing_in
+from scheduler.scan.compare.compare import Groups
 from scheduler.scan.compare.merge import OutOfOrder
 from scheduler.scan.compare.reading import inventory_of
 from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, sorted_as
-from scheduler.scan.compare.wanted import added, batches_of, planned, replacements
 from scheduler.scan.held import LeaseLost, ScanCancelled
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory_run import InventoryRun, NotToBeContinued
+from scheduler.scan.inventory_run import NotToBeContinued
 from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
-from scheduler.scan.state import Checkpoint, not_to_be_continued
+from scheduler.scan.shards.cutting import CutRun
+from scheduler.scan.state import not_to_be_continued
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, described
-from workers.ledger.names import Named
 
 if TYPE_CHECKING:
-    from scheduler.runtime import Services
-    from scheduler.scan.compare.compare import Window
-    from scheduler.scan.compare.wanted import Wanted
-    from scheduler.scan.state import ScanState, ScanStates
+    from collections.abc import Iterator
+
+    from scheduler.scan.compare.merge import Block
+    from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.state import ScanState
     from workers.store.guarantees import StoreGuarantees
 
-#: Listed failures of a bucket that are looked for in its listing; of more, none is.
-_MOST_WATCHED = 200_000
 log = structlog.get_logger(__name__)
 
 
-class Coordinator(InventoryRun):
+class Coordinator(CutRun):
     """Runs one scan to its end, from the beginning or from its checkpoint."""
-
-    def __init__(
-        self, services: Services, states: ScanStates, state: ScanState, *, directory: Path, **more: Any
-    ) -> None:
-        super().__init__(services, states, state, directory=directory, **more)
-        #: Unix time before which the listing behind the next window was asked for.
-        self._listed_at = time.time()
 
     async def run(self) -> bool:
         """Run until done, failed or cancelled; False when another coordinator holds the lease."""
@@ -116,7 +106,7 @@ class Coordinator(InventoryRun):
         await self._send(await self._states.window(state.name))
         point = self.state.checkpoint
         if point is None or not point.compared:
-            await self._inventory_and_listing()
+            await (self._in_shards() if await self._is_cut() else self._inventory_and_listing())
         if self.state.phase != "move":
             await self._put(replace(self.state, phase="move"))
         await self._await_moved()
@@ -162,112 +152,25 @@ class Coordinator(InventoryRun):
             else:
                 return
 
-    async def _compare(self) -> None:
-        try:
-            await self._compare_in_one_go()
-        except OutOfOrder as error:
-            if error.side != "listing" or self.state.listing_sorted:
-                raise
-            log.warning("listing_sorted_here", scan=self.state.name, reason=str(error))
-            state = replace(self.state, listing_sorted=True)
-            if state.checkpoint is not None and state.checkpoint.batch == 0:
-                # Nothing was sent: what such a listing made of the counts need not stay.
-                await self._put(
-                    replace(state, checkpoint=None, groups=state.inventory_groups, extra=0), names_void=True
-                )
-            else:
-                await self._put(state)
-            await self._compare_in_one_go()
-
-    async def _compare_in_one_go(self) -> None:
-        state, options, point = self.state, self.state.options, self.state.checkpoint
-        after = point.key if point and point.key else None
-        collation = Collation(state.collation)
-        feed, listing = await listing_in(
-            collation,
-            self._services.store,
-            options.bucket,
-            options.prefix,
-            file=self._directory / f"{state.run}.listing",
-            sort=state.listing_sorted,
+    def _entries(self, after: str | None) -> Iterator[Block[Entry]]:
+        state = self.state
+        return read_blocks(
+            Path(state.inventory_file),
+            Collation(state.collation),
             after=after,
-            continuation=point.continuation if point else None,
+            of=inventory_of(state),
+            keys=state.inventory_keys,
         )
-        comparison = Comparison(
-            read_blocks(
-                Path(state.inventory_file),
-                collation,
-                after=after,
-                of=inventory_of(state),
-                keys=state.inventory_keys,
-            ),
-            listing,
-            options=options,
-            selection=self._selection,
-            groups=self._groups,
-            watched=await self._services.ledger.failures.keys(options.bucket, most=_MOST_WATCHED),
-            collation=collation,
-        )
-        ended = False
-        while not ended:
-            await self._obey()
-            began = time.time()
-            window = await asyncio.to_thread(comparison.next_window)
-            ended = await self._take(window, feed.continuation)
-            # A page is read ahead, so what the next window says of the store may be as old as this one.
-            self._listed_at = began
 
-    async def _take(self, window: Window, continuation: str | None) -> bool:
-        """Count a window and send what is missing; True when that was the last."""
-        state, options = self.state, self.state.options
-        differs = window.differs
-        services = self._services
-        ruleset = services.rules.snapshot(options.bucket)
-        replaceable: list[Wanted] = []
-        if options.replace:
-            replaceable, differs = await replacements(services.store, ruleset, state, window.differs)
-        for group, *_ in differs:
-            window.counts[group, "differs"] += 1
-        wanted, failures = planned(ruleset, state, window.missing)
-        wanted += replaceable
-        ended = window.ended
-        if options.limit is not None:
-            room = max(0, options.limit - sum(counts.sent for counts in state.groups.values()))
-            for group, *_ in wanted[room:]:
-                window.counts[group, "found"] -= 1
-            wanted = wanted[:room]
-            ended = ended or len(wanted) == room
-        first = state.checkpoint.batch if state.checkpoint else 0
-        batches = (
-            []
-            if options.dry_run
-            else list(batches_of(wanted, run=state.run, first=first, missing_at=self._listed_at))
-        )
-        counts = window.counts
-        for group, _ in failures:
-            counts[group, "refused"] += 1
-        for group, _, item in wanted:
-            counts[group, "sent"] += 1
-            counts[group, "sent_bytes"] += item.size or 0
-        key = window.last_key or (state.checkpoint.key if state.checkpoint else "")
-        self.state = self._stamped(
-            replace(
-                state,
-                phase="move" if ended else state.phase,
-                groups=added(state.groups, counts),
-                extra=state.extra + window.extra,
-                checkpoint=Checkpoint(
-                    key=key, continuation=continuation, batch=first + len(batches), compared=ended
-                ),
+    async def _reserved(self, batches: int) -> int:
+        del batches
+        return self.state.checkpoint.batch if self.state.checkpoint else 0
+
+    async def _begin_anew(self, state: ScanState) -> None:
+        if state.checkpoint is not None and state.checkpoint.batch == 0:
+            # Nothing was sent: what such a listing made of the counts need not stay.
+            await self._put(
+                replace(state, checkpoint=None, groups=state.inventory_groups, extra=0), names_void=True
             )
-        )
-        await self._services.ledger.failures.add([failure for _, failure in failures])
-        different = {entry.key for _, entry, *_ in window.differs}
-        there = [key for key in window.watched if key not in different]
-        await self._services.ledger.failures.settle(options.bucket, there, before=self._listed_at)
-        names = [Named("differs", entry.key, how) for _, entry, _, how in differs]
-        names += [Named("excluded", key) for key in window.excluded]
-        if not await self._states.checkpoint(self.state, batches, self._token, names):
-            raise LeaseLost(state.name)
-        await self._send(batches)
-        return ended
+        else:
+            await self._put(state)

@@ -76,7 +76,11 @@ class SendingRun(HeldRun):
             await self._services.queue.enqueue_many([batch])
             await self._states.mark_sent(self.state.name, batch.batch)
             if options.rate:
-                await self._wait(size / options.rate)
+                await self._pace(size / options.rate)
+
+    async def _pace(self, seconds: float) -> None:
+        """Let the time pass that what was sent takes at the rate that was asked for."""
+        await self._wait(seconds)
 
     async def _names_wait(self) -> bool:
         """Put names away, twice a second at most; whether the store takes none."""

@@ -25,13 +25,15 @@ from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import ACTIVE, progress_of
 from scheduler.scan.reverse import ReverseCoordinator
 from scheduler.scan.run import Coordinator
+from scheduler.scan.shards.lane import THREADS, ShardLane
+from scheduler.scan.shards.view import with_shards
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account, not_to_be_continued
 from workers.background import end
 from workers.errors import BrokerUnavailable, ConfigError
 from workers.windows import parse_window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from scheduler.config.settings import Settings
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Seconds between looks for scans without a coordinator.
 LOOK_S = 2.0
+#: More are no help: each has a record that is read twice a second.
+MOST_SHARDS = 2_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 
@@ -86,6 +90,9 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
             [(place.partition(".")[0], f"scan {name}: {place}: {text}") for place, text in wrong]
         ) from error
     problems: list[tuple[str, str]] = []
+    if options.shards != "auto" and not 1 <= options.shards <= MOST_SHARDS:
+        text = f"scan {name}: shards {options.shards}: 1 to {MOST_SHARDS}, or auto"
+        problems.append(("shards", text))
     if not 0 <= options.max_absent <= 1:
         problems.append(("max_absent", f"scan {name}: max_absent {options.max_absent}: 0 to 1"))
     if options.bucket not in settings.buckets:
@@ -129,6 +136,8 @@ class ScanService:
         self._services = services
         self.states = ScanStates(services.redis, namespace=services.settings.broker.namespace)
         self._running: dict[str, asyncio.Task[bool]] = {}
+        #: While this process works off shards.
+        self._lane: ShardLane | None = None
 
     @property
     def _store(self) -> str:
@@ -221,9 +230,11 @@ class ScanService:
 
     async def report(self, state: ScanState) -> dict[str, Any]:
         """Everything there is to say of a scan, for `scan status --json`, the API and the page."""
+        namespace = self._services.settings.broker.namespace
+        state, shards = await with_shards(self._services.redis, namespace, state)
         rows = await account(state, self._services.ledger.outcomes)
         total = rows.pop("")
-        progress = progress_of(state, total)
+        progress = progress_of(state, total, keys_left=shards.keys_left)
         return {
             "name": state.name,
             "run": state.run,
@@ -245,36 +256,64 @@ class ScanService:
             "started_at": state.started_at,
             "finished_at": state.finished_at,
             "progress": asdict(progress),
+            "shards": asdict(shards),
             "total": _row(total),
             "prefixes": {group: _row(row) for group, row in rows.items()},
         }
 
     async def coordinate(self, name: str) -> bool:
-        """Run a scan here, to its end; False when somebody else coordinates it."""
+        """Run a scan here, to its end, and shards of it; False when somebody else coordinates it."""
         state = await self.states.get(name)
         if state is None or state.phase not in ACTIVE:
             return False
         kind = ReverseCoordinator if state.options.reverse else Coordinator
-        return await kind(self._services, self.states, state, directory=self._directory).run()
+        run = kind(self._services, self.states, state, directory=self._directory)
+        if state.options.shards == 1 or self._lane is not None:
+            return await run.run()
+        async with self._working():
+            return await run.run()
 
-    async def serve(self, stop: asyncio.Event) -> None:
-        """Run scans that have no coordinator, until `stop`; another process goes on with them."""
+    async def serve(self, stop: asyncio.Event, *, only_shards: bool = False, threads: int = THREADS) -> None:
+        """Run scans that have no coordinator, until `stop`; another process goes on with them.
+
+        Shards are run for as long as some scan may have any. `only_shards`: nothing else is run here.
+        """
         here = f"{socket.gethostname()}:{os.getpid()}"
-        while not stop.is_set():
-            try:
-                await self.states.serve(here)
-                for state in await self.states.all():
-                    running = self._running.get(state.name)
-                    if running is not None and running.done():
-                        del self._running[state.name]
-                        running = None
-                    if state.phase in ACTIVE and running is None:
-                        self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
-            except (RedisError, OSError) as error:
-                log.warning("scans_not_looked_for", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_S)
-        await end(*self._running.values())
+        async with contextlib.AsyncExitStack() as lane:
+            while not stop.is_set():
+                try:
+                    if not only_shards:
+                        await self.states.serve(here)
+                    active = [state for state in await self.states.all() if state.phase in ACTIVE]
+                    if any(state.options.shards != 1 for state in active):
+                        if self._lane is None:
+                            await lane.enter_async_context(self._working(threads))
+                    elif self._lane is not None:
+                        await lane.aclose()
+                    if not only_shards:
+                        self._take_up(active)
+                except (RedisError, OSError) as error:
+                    log.warning("scans_not_looked_for", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_S)
+            await end(*self._running.values())
+
+    def _take_up(self, active: Sequence[ScanState]) -> None:
+        """Coordinate what nobody here does yet."""
+        self._running = {name: task for name, task in self._running.items() if not task.done()}
+        for state in active:
+            if state.name not in self._running:
+                self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
+
+    @contextlib.asynccontextmanager
+    async def _working(self, threads: int = THREADS) -> AsyncIterator[None]:
+        """Work off shards here, of whichever scan."""
+        self._lane = ShardLane(self._services, self._directory, threads=threads)
+        try:
+            async with self._lane.working():
+                yield
+        finally:
+            self._lane = None
 
 
 def _differing(old: ScanOptions, new: ScanOptions) -> list[str]:

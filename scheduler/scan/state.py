@@ -6,7 +6,7 @@ are not here but in `workers.ledger.outcomes`: the two together make the account
 
 Key schema (ledger database)::
 
-    ns:scans               hash    scan name -> JSON ScanState
+    ns:scans               hash    scan name -> JSON ScanState; those of shards are `scan.shards.records`'
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import TypeAdapter
 
+from scheduler.scan.shard import Shard  # noqa: TC001  # pydantic reads the annotations
 from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
 
@@ -100,6 +101,8 @@ class ScanOptions:
     allow_empty: bool = False
     #: The other way: what the store has and the origin lacks is brought back (`scheduler.scan.reverse`).
     reverse: bool = False
+    #: Ranges of keys that are compared side by side in the fleet; `auto`: as many as that and the keys want.
+    shards: int | Literal["auto"] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanState:
-    """A scan as it stands."""
+    """A scan, or a shard of one, as it stands."""
 
     name: str
     #: Identity of this run: accounting of an earlier run of the same name is another one's.
@@ -181,9 +184,22 @@ class ScanState:
     extra: int = 0
     checkpoint: Checkpoint | None = None
     groups: dict[str, Counts] = field(default_factory=dict)
+    #: Of a scan that was cut: into how many ranges at first; its counts are then the sum of theirs.
+    shards: int = 0
+    #: Why it runs as one although more was asked for; empty else.
+    one_shard: str = ""
+    #: Each shard lists its range of the source, which is a bucket: there is no sorted inventory.
+    source_listed: bool = False
+    #: Of a shard: which.
+    shard: Shard | None = None
 
 
 _STATE: TypeAdapter[ScanState] = TypeAdapter(ScanState)
+
+
+def dump(state: ScanState) -> bytes:
+    """A record as it is kept."""
+    return _STATE.dump_json(state)
 
 
 def not_to_be_continued(state: ScanState, store: str) -> str:
@@ -248,11 +264,12 @@ async def account(state: ScanState, outcomes: Outcomes) -> dict[str, Account]:
 
 
 class ScanStates:
-    """The records of every scan."""
+    """The records of every scan, or with `records` those of another hash."""
 
-    def __init__(self, redis: Redis, *, namespace: str) -> None:
+    def __init__(self, redis: Redis, *, namespace: str, records: str = "scans") -> None:
         self._redis = redis
         self._ns = namespace
+        self._records = f"{namespace}:{records}"
         self._swap = redis.register_script(
             "if redis.call('get', KEYS[1]) == ARGV[1] then "
             "if ARGV[2] == '0' then return redis.call('del', KEYS[1]) end "
@@ -262,17 +279,17 @@ class ScanStates:
 
     async def get(self, name: str) -> ScanState | None:
         """The scan of that name, or None."""
-        found = await self._redis.hget(f"{self._ns}:scans", name)
+        found = await self._redis.hget(self._records, name)
         return None if found is None else _STATE.validate_json(found)
 
     async def all(self) -> list[ScanState]:
         """Every scan, by name."""
-        rows = await self._redis.hgetall(f"{self._ns}:scans")
+        rows = await self._redis.hgetall(self._records)
         return sorted((_STATE.validate_json(row) for row in rows.values()), key=lambda state: state.name)
 
     async def put(self, state: ScanState) -> None:
         """Write a scan's record."""
-        await self._redis.hset(f"{self._ns}:scans", state.name, _STATE.dump_json(state))
+        await self._redis.hset(self._records, state.name, dump(state))
 
     async def put_held(self, state: ScanState, token: str, *, names_void: bool = False) -> bool:
         """Write a record as its coordinator, or with `""` while it has none; False when that is over.
@@ -301,14 +318,13 @@ class ScanStates:
         void: bool = False,
         names: Sequence[Named] = (),
     ) -> bool:
-        keys = [
-            f"{self._ns}:{key}" for key in ("scans", f"scan-lease:{state.name}", f"scan-window:{state.name}")
-        ]
+        keys = [self._records]
+        keys += [f"{self._ns}:{key}" for key in (f"scan-lease:{state.name}", f"scan-window:{state.name}")]
         keys += [names_key(self._ns, state.run), blocks_key(self._ns, state.run)]
         args: list[str | bytes | int] = [
             token,
             state.name,
-            _STATE.dump_json(state),
+            dump(state),
             window,
             int(void),
             *map(named, names),

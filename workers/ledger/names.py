@@ -92,6 +92,12 @@ class ScanNames:
         found = await self._redis.hmget(blocks_key(self._ns, run), Blocks._fields)
         return Blocks(*(int(number or 0) for number in found))
 
+    async def waiting(self, run: str, *, a_block: int) -> int:
+        """How many blocks wait to be put away, with what would make some, of so many lines each."""
+        blocks = await self.blocks(run)
+        lines = int(await self._redis.llen(names_key(self._ns, run)))
+        return blocks.closed - blocks.gone + lines // a_block
+
     async def block(self, run: str, number: int) -> list[str]:
         """The lines of a closed block; none when it was put away."""
         return cast("list[str]", await self._redis.lrange(self._block(run, number), 0, -1))

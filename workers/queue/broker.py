@@ -42,12 +42,17 @@ class DeadLetterUnexpected(Middleware):
             message.fail()
 
 
-def make_broker(settings: BrokerSettings, *, middleware: Sequence[Middleware] = ()) -> RedisBroker:
-    """A Redis broker with our middleware, the process's own given last; connects on first use."""
+def make_broker(
+    settings: BrokerSettings, *, middleware: Sequence[Middleware] = (), on_loop: bool = True
+) -> RedisBroker:
+    """A Redis broker with our middleware, the process's own given last; connects on first use.
+
+    `on_loop`: dramatiq runs an event loop for the actors; without, they are plain functions on its threads.
+    """
     return RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
         client=connect_blocking(settings),
         namespace=settings.namespace,
-        middleware=[AsyncIO(), DeadLetterUnexpected(), *middleware],
+        middleware=[*([AsyncIO()] if on_loop else []), DeadLetterUnexpected(), *middleware],
         heartbeat_timeout=int(settings.heartbeat_timeout_s * 1000),
         maintenance_chance=MAINTENANCE_CHANCE,
     )

@@ -21,7 +21,7 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from dramatiq import Message
@@ -33,7 +33,7 @@ from workers.errors import BrokerUnavailable, described
 from workers.plan import Batch, Lane, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -143,6 +143,31 @@ class JobQueue:
             msg = f"queue: {described(error)}"
             raise BrokerUnavailable(msg) from error
 
+    async def enqueue_order(self, lane: str, actor: str, order: Mapping[str, Any]) -> None:
+        """Put one message of another kind on a lane of its own: the actor's only argument is the order.
+
+        Raises:
+            BrokerUnavailable: as `enqueue_many`.
+        """
+        message_id = str(uuid.uuid4())
+        message: Message[None] = Message(
+            queue_name=lane,
+            actor_name=actor,
+            args=(dict(order),),
+            kwargs={},
+            options={"redis_message_id": message_id},
+            message_id=message_id,
+        )
+        now_ms = int(time.time() * 1000)
+        args: list[str | bytes | int] = ["enqueue", now_ms, lane, self._id, self._heartbeat_timeout_ms]
+        args += [0, 0, 1, message_id, orjson.dumps(message.asdict())]
+        try:
+            async with self._replicas.holding(self._redis) as redis:
+                await self._dispatch([self._ns], args, client=redis)
+        except (RedisError, OSError) as error:
+            msg = f"queue: {described(error)}"
+            raise BrokerUnavailable(msg) from error
+
     def _encode(self, batch: Batch) -> tuple[str, bytes]:
         message_id = str(uuid.uuid4())
         stamped = replace(batch, id=batch.id or message_id, enqueued_at=batch.enqueued_at or time.time())
@@ -224,7 +249,7 @@ class JobQueue:
             raise BrokerUnavailable(msg) from error
         return sum(not cast("bytes", name).startswith(b"producer-") for name in names)
 
-    async def depth(self, lane: Lane) -> QueueDepth:
+    async def depth(self, lane: str) -> QueueDepth:
         """How much a lane holds.
 
         Raises:

@@ -146,6 +146,24 @@ _LAG_SECONDS = Gauge(
 _SCAN_KEYS = Gauge(
     "ferryman_scan_keys", "Keys of a scan by state.", ["scan", "state"], multiprocess_mode="livemostrecent"
 )
+_SCAN_SHARDS = Gauge(
+    "ferryman_scan_shards",
+    "Ranges of keys of a scan: done, running, waiting.",
+    ["scan", "state"],
+    multiprocess_mode="livemostrecent",
+)
+_SCAN_SLOWEST = Gauge(
+    "ferryman_scan_slowest_shard_seconds",
+    "Work on the range of a scan that has taken longest of those not done; 0 when all are.",
+    ["scan"],
+    multiprocess_mode="livemostrecent",
+)
+_SCAN_ETA = Gauge(
+    "ferryman_scan_eta_seconds",
+    "Time that a scan will likely still take; NaN while nobody can say.",
+    ["scan"],
+    multiprocess_mode="livemostrecent",
+)
 _LISTED_FAILURES = Gauge(
     "ferryman_listed_failures", "Keys in the failures list.", ["bucket"], multiprocess_mode="livemostrecent"
 )
@@ -339,6 +357,17 @@ def log_lines(log: str, result: str, n: int) -> None:
 def scan_state(scan: str, state: str, keys: int) -> None:
     """How many keys of a scan are in a state: `listed`, `missing`, `stored`, `failed`, …."""
     _SCAN_KEYS.labels(_scans(scan), state).set(keys)
+
+
+def scan_shards(
+    scan: str, *, done: int, running: int, waiting: int, slowest_s: float, eta_s: float | None
+) -> None:
+    """How the ranges of a scan stand."""
+    label = _scans(scan)
+    for state, number in (("done", done), ("running", running), ("waiting", waiting)):
+        _SCAN_SHARDS.labels(label, state).set(number)
+    _SCAN_SLOWEST.labels(label).set(slowest_s)
+    _SCAN_ETA.labels(label).set(float("nan") if eta_s is None else eta_s)
 
 
 # ---------------------------------------------------------------- reading

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scheduler.dispatch.dispatcher import key_problem
+from scheduler.scan.compare.bounded import bounded
 from scheduler.scan.compare.merge import Block
 from scheduler.scan.compare.sorted_file import read_blocks
 from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.entry import Collation, Entry, order_of
+from scheduler.scan.ranges import before
+from scheduler.scan.shard import WHOLE
 from workers.errors import StoreRejected
 from workers.store.model import ListedColumns, ListedObject
 from workers.store.wire.addressing import OWN_PREFIX
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from scheduler.scan.shard import KeyRange
     from workers.store.client import ObjectStore
     from workers.store.model import ListPage
 
@@ -35,11 +39,19 @@ class BlockingListing:
     """The bucket's listing, page by page, for the comparison's thread."""
 
     def __init__(
-        self, store: ObjectStore, bucket: str, prefix: str = "", *, continuation: str | None = None
+        self,
+        store: ObjectStore,
+        bucket: str,
+        prefix: str = "",
+        *,
+        continuation: str | None = None,
+        start_after: str | None = None,
     ) -> None:
+        """`start_after` is where a listing without a token begins."""
         self._store = store
         self._bucket = bucket
         self._prefix = prefix
+        self._start_after = start_after
         #: Token of the page that is being read; a resumed run begins there.
         self.continuation = continuation
         self._loop = asyncio.get_running_loop()
@@ -55,6 +67,11 @@ class BlockingListing:
         """
         order = order_of(collation)
         skip = None if after is None else order(after)
+        for page in self.pages():
+            yield _block(page.objects, collation, skip)
+
+    def pages(self) -> Iterator[ListPage]:
+        """The pages as they are, one read ahead; called as `blocks` is."""
         pages = self._pages()
 
         async def advance() -> tuple[str | None, ListPage] | None:
@@ -68,7 +85,7 @@ class BlockingListing:
                     return
                 self.continuation, page = found
                 ahead = asyncio.run_coroutine_threadsafe(advance(), self._loop)
-                yield _block(page.objects, collation, skip)
+                yield page
         finally:
             ahead.cancel()
 
@@ -76,7 +93,9 @@ class BlockingListing:
         """Each page with the token that it answers to."""
         token = begin = self.continuation
         try:
-            async for page in self._store.list(self._bucket, self._prefix, continuation=begin):
+            async for page in self._store.list(
+                self._bucket, self._prefix, continuation=begin, start_after=self._start_after
+            ):
                 yield token, page
                 token = page.continuation
         except StoreRejected as error:
@@ -86,7 +105,7 @@ class BlockingListing:
         else:
             return
         token = None
-        async for page in self._store.list(self._bucket, self._prefix):
+        async for page in self._store.list(self._bucket, self._prefix, start_after=self._start_after):
             yield token, page
             token = page.continuation
 
@@ -115,18 +134,23 @@ async def listing_in(
     sort: bool,
     after: str | None = None,
     continuation: str | None = None,
+    of: KeyRange = WHOLE,
 ) -> tuple[BlockingListing, Iterator[Block[ListedObject]]]:
     """A bucket's objects in this order: as the store lists them, or with `sort` by way of a file here.
+
+    Of a range that does not begin at the beginning the store is asked for what comes after (`start-after`).
 
     Raises:
         StoreError: a page could not be read.
         SortFailed: there is no room, or no sort(1).
     """
-    feed = BlockingListing(store, bucket, prefix, continuation=None if sort else continuation)
+    begin = (after if after is not None else before(of.begin)) if of.begin else None
     if not sort:
-        return feed, feed.blocks(after=after, collation=collation)
+        feed = BlockingListing(store, bucket, prefix, continuation=continuation, start_after=begin)
+        return feed, bounded(feed.blocks(after=after, collation=collation), of, collation)
+    feed = BlockingListing(store, bucket, prefix)
     path = await sort_listing(store, bucket, prefix, file, collation)
-    return feed, sorted_blocks(path, after=after, collation=collation)
+    return feed, bounded(sorted_blocks(path, after=after, collation=collation), of, collation)
 
 
 async def sort_listing(

@@ -50,7 +50,8 @@ def inventory_of(state: ScanState) -> str:
 def forget_inventories(directory: Path, name: str, *, but: str) -> None:
     """Delete what earlier runs of a scan left in the directory."""
     ours = re.compile(
-        re.escape(name) + r"-[0-9a-f]{12}\.(?:sorted|listing)(?:\.index)?(?:\.[0-9]+)?(?:\.part|\.sorting)?"
+        re.escape(name)
+        + r"-[0-9a-f]{12}(?:\.[0-9]+)?\.(?:sorted|listing)(?:\.index)?(?:\.[0-9]+)?(?:\.part|\.sorting)?"
     )
     for path in directory.iterdir():
         if ours.fullmatch(path.name) and not path.name.startswith(but):

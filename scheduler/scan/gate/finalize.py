@@ -23,6 +23,7 @@ from scheduler.config.admin_token import token_of
 from scheduler.scan.gate.gate import look
 from scheduler.scan.gate.report_page import page
 from scheduler.scan.limits import empty_is_meant
+from scheduler.scan.shards.view import with_shards
 from scheduler.scan.state import account
 from scheduler.scan.verify.report import last_report, verify_to_json
 from workers.errors import BrokerUnavailable, ConfigError, TransferError
@@ -175,6 +176,7 @@ async def _report(
     override: str,
 ) -> dict[str, Any]:
     bucket = state.options.bucket
+    state, shards = await with_shards(services.redis, services.settings.broker.namespace, state)
     rows = await account(state, services.ledger.outcomes)
     verified = await last_report(services, state.name)
     waivers = await services.ledger.failures.waivers(bucket)
@@ -192,6 +194,11 @@ async def _report(
         "rules": [rule.name for rule in verdict.rules],
         "rules_version": verdict.version,
         "conditions": [asdict(condition) for condition in verdict.conditions],
+        "ranges": {
+            "joined": shards.joined,
+            "proof": shards.sentence,
+            "ranges": [[one.begin, one.end, one.found] for one in shards.ranges],
+        },
         "account": {group or "(all)": asdict(row) for group, row in rows.items()},
         "outcomes": {f"{rule} {what}": number for (rule, what), number in sorted(counts.items())},
         "store": await _store(services, bucket),

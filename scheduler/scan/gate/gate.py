@@ -14,6 +14,7 @@ from scheduler.machine.embedded import store_identity
 from scheduler.rules.model import RuleType
 from scheduler.scan.gate.quiet import Condition, ago, quiet, watched
 from scheduler.scan.limits import empty_is_meant
+from scheduler.scan.shards.view import with_shards
 from scheduler.scan.state import account
 from scheduler.scan.unread import waived_places
 from scheduler.scan.verify.report import last_report
@@ -54,6 +55,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
     ruleset = await services.rules.read(bucket)
     rules = covered(ruleset, state.options.prefix)
     changed_at = await _rules_changed_at(services, bucket)
+    state, shards = await with_shards(services.redis, services.settings.broker.namespace, state)
     rows = await account(state, services.ledger.outcomes)
     failures = await services.ledger.failures.count(bucket)
     waivers = await services.ledger.failures.waivers(bucket)
@@ -110,6 +112,12 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
             else f"ferryman scan resume {state.name}, or scan again"
             if state.phase == "failed"
             else f"ferryman scan start {state.name} … --wait",
+        ),
+        Condition(
+            name="ranges_join",
+            ok=shards.joined and not shards.flaw,
+            evidence=shards.sentence,
+            remedy=f"scan again: ferryman scan start {state.name} … --wait",
         ),
         Condition(
             name="scan_covers_all",

@@ -4,4 +4,4 @@ Must not know the store. `opening` has the table of sources, `entry` the record,
 common, `walk` what could not be read; `index_page` and `locations` are the crawl's.
 """
 
-__all__ = ["entry", "opening", "walk"]
+__all__ = ["bucket", "entry", "opening", "walk"]

@@ -3,12 +3,15 @@ endpoints.
 
 Owns how such a source is named. The argument is the bucket's name; options are those of `store` in
 config.yaml that say where it is (`endpoint`, `region`, `access_key_id`, `secret_access_key` or `…_file`,
-`profile`, `addressing`, `ca_file`), and `prefix`; without an endpoint it is the configured store.
+`profile`, `addressing`, `ca_file`), and `prefix`; without an endpoint it is the configured store. `listing`
+says how another store lists, where shards need to know: `bytes` (as S3 does, and `start-after` is obeyed) or
+`other`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -42,10 +45,27 @@ async def blocks(
         ConfigError: an option is unknown or wrong.
         StoreError: a page of the listing failed; never taken for its end (P31).
     """
-    where = {name: value for name, value in options.items() if name != "prefix"}
+    async with opened(argument, options, services, walk.prefix) as (store, bucket, prefix):
+        async for block in _list(store, bucket, prefix, walk):
+            yield block
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    argument: Any, options: dict[str, Any], services: Services, wanted: str
+) -> AsyncIterator[tuple[ObjectStore, str, str]]:
+    """The store, the bucket, and the prefix that is listed, for who wants keys that begin with `wanted`.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+    """
+    where = {name: value for name, value in options.items() if name not in {"prefix", "listing"}}
     prefix = str(options.get("prefix", ""))
-    if walk.prefix.startswith(prefix):
-        prefix = walk.prefix
+    if wanted.startswith(prefix):
+        prefix = wanted
+    if options.get("listing", "bytes") not in {"bytes", "other"}:
+        msg = f"inventory bucket: listing: {options['listing']!r}; allowed are bytes and other"
+        raise ConfigError(msg)
     try:
         settings = StoreSettings.model_validate(where) if where else services.settings.store
     except ValidationError as error:
@@ -53,12 +73,10 @@ async def blocks(
         msg = f"inventory bucket: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ConfigError(msg) from error
     if not where:
-        async for block in _list(services.store, str(argument), prefix, walk):
-            yield block
+        yield services.store, str(argument), prefix
         return
     async with ObjectStore(settings, services.settings.limits) as store:
-        async for block in _list(store, str(argument), prefix, walk):
-            yield block
+        yield store, str(argument), prefix
 
 
 async def _list(store: ObjectStore, bucket: str, prefix: str, walk: Walk) -> AsyncIterator[Columns]:

@@ -16,6 +16,7 @@ from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
 from support.installation import Origin, running_origin
+from support.store.fake_s3 import FakeS3, running_fake_s3
 from support.store.known import access_of, stores
 from workers.broker.clients import connect
 from workers.plan import Lane
@@ -134,3 +135,20 @@ async def fleet_on_every_store(request, valkey_url, bucket, origin, tmp_path):
     server = SimpleNamespace(**access_of(request.param, request))
     async with running_fleet(valkey_url, server, bucket, origin, tmp_path, worker=True) as fleet:
         yield request.param, fleet
+
+
+@pytest.fixture
+async def bytes_store():
+    """A store in this process that lists by bytes and obeys `start-after`."""
+    async with running_fake_s3(FakeS3()) as fake:
+        yield fake
+
+
+@pytest.fixture
+async def bytes_fleet(valkey_url, bytes_store, bucket, origin, tmp_path):
+    """A fleet on it, whose worker a test starts when it wants."""
+    server = SimpleNamespace(
+        endpoint=bytes_store.endpoint, access_key_id="key", secret_access_key="secret-of-it"
+    )
+    async with running_fleet(valkey_url, server, bucket, origin, tmp_path, worker=False) as fleet:
+        yield fleet

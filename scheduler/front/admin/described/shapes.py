@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scheduler.rules.trying.difference import Difference, DifferenceLine
 from scheduler.scan.gate.quiet import Condition
 from scheduler.scan.progress import Progress
+from scheduler.scan.shards.view import ShardsView
 from scheduler.scan.state import Account, ScanOptions
 from workers.ledger.failures import Failure
 from workers.origin.control.overview import OriginOverview
@@ -240,6 +241,7 @@ class ScanReport(Shape):
     started_at: float
     finished_at: float
     progress: Progress
+    shards: ShardsView
     total: Account
     prefixes: dict[str, Account]
 

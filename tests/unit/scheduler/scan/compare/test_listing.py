@@ -22,7 +22,7 @@ class Store:
         self.breaks = breaks
         self.asked = []
 
-    async def list(self, bucket, prefix="", *, continuation=None):
+    async def list(self, bucket, prefix="", *, continuation=None, start_after=None):
         self.asked.append(continuation)
         if continuation is not None and continuation == self.refuses:
             raise StoreRejected("the token is too old", status=400)
@@ -73,7 +73,7 @@ async def test_a_listing_without_an_order_is_sorted_outside_memory(tmp_path):
     assert found == [ListedObject("c", 1, "e", 0.0), ListedObject("d", 1, "e", 0.0)]
 
     class Failing(Store):
-        async def list(self, bucket, prefix="", *, continuation=None):
+        async def list(self, bucket, prefix="", *, continuation=None, start_after=None):
             yield ListPage(objects=(), continuation="t1")
             raise StoreUnavailable("500", status=500)
 

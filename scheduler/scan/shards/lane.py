@@ -1,0 +1,139 @@
+"""The lane of shards: its messages, and the process that works them off.
+
+Owns the link to dramatiq: a message names a shard, a thread of dramatiq's worker waits while the shard runs
+on the event loop of the process. Whoever coordinates scans works the lane off as well; `ferryman worker`
+keeps processes that do nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+import dramatiq
+import structlog
+from redis.exceptions import RedisError
+
+from scheduler.scan.progress import ACTIVE
+from scheduler.scan.shards.records import ShardStates, say_working
+from scheduler.scan.shards.shard_run import ShardRun
+from scheduler.scan.state import ScanStates
+from workers.background import end
+from workers.queue.broker import make_broker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scheduler.runtime import Services
+    from scheduler.scan.state import ScanState
+    from workers.queue.queue import JobQueue
+
+#: Its name, that of its actor, and the version of its messages.
+SCAN_LANE: Final = "scan"
+_ACTOR: Final = "compare_shard"
+_VERSION: Final = 1
+#: Shards that a process runs at once: most of the time each waits for a page of a listing.
+THREADS: Final = 16
+#: Milliseconds that an idle thread sleeps between looks.
+_IDLE_MS: Final = 500
+_SIGN_EVERY_S: Final = 4.0
+#: Seconds that a process which ends waits for its shards to stop at their next step.
+_STOP_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+async def queue_shard(queue: JobQueue, scan: ScanState, number: int) -> None:
+    """Put the message of a shard on the lane.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    message = {"v": _VERSION, "scan": scan.name, "run": scan.run, "shard": number}
+    await queue.enqueue_order(SCAN_LANE, _ACTOR, message)
+
+
+class ShardLane:
+    """Works the lane off in this process, on the event loop that it is started on."""
+
+    def __init__(self, services: Services, directory: Path, *, threads: int = THREADS) -> None:
+        self._services = services
+        self._directory = directory
+        self._threads = threads
+        self._here = f"{socket.gethostname()}:{os.getpid()}"
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> Any:
+        """Work off shards for as long as this lasts."""
+        loop, settings = asyncio.get_running_loop(), self._services.settings
+        broker = make_broker(settings.broker, on_loop=False)
+
+        def compare_shard(shard: dict[str, Any]) -> None:
+            """On a thread of dramatiq's; it waits for the shard."""
+            asyncio.run_coroutine_threadsafe(self._take(shard), loop).result()
+
+        dramatiq.actor(actor_name=_ACTOR, queue_name=SCAN_LANE, broker=broker)(compare_shard)
+        worker = dramatiq.Worker(
+            broker, queues={SCAN_LANE}, worker_threads=self._threads, worker_timeout=_IDLE_MS
+        )
+        # What one process has fetched, another cannot take.
+        worker.queue_prefetch = self._threads
+        # A thread for each comparison, or a few would hold up all others.
+        comparing = ThreadPoolExecutor(self._threads + 8, thread_name_prefix="compare")
+        loop.set_default_executor(comparing)
+        signs = asyncio.create_task(self._give_signs(broker.broker_id))
+        await asyncio.to_thread(worker.start)
+        try:
+            yield
+        finally:
+            self._stopping = True
+            await end(signs, *self._running)
+            await asyncio.to_thread(worker.stop, int(_STOP_S * 1000))
+            broker.close()
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        """Run the shard that a message names, where there is still something to run."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._run(message)
+        except (RedisError, OSError) as error:
+            log.warning("shard_not_run", shard=message.get("shard"), error=str(error))
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            self._running.discard(task)
+
+    async def _run(self, message: dict[str, Any]) -> None:
+        if message.get("v") != _VERSION or self._stopping:
+            log.warning("shard_message_not_read", version=message.get("v"))
+            return
+        services, run = self._services, str(message["run"])
+        namespace = services.settings.broker.namespace
+        scan = await ScanStates(services.redis, namespace=namespace).get(str(message["scan"]))
+        if scan is None or scan.run != run or scan.phase not in ACTIVE:
+            return
+        states = ShardStates(services.redis, namespace=namespace, run=run)
+        shard = await states.get(states.name(int(message["shard"])))
+        if shard is not None and shard.phase not in {"done", "failed"}:
+            await ShardRun(services, states, shard, directory=self._directory).run()
+
+    async def _give_signs(self, broker_id: str) -> None:
+        """Say that this process lives, to dramatiq as well, which itself says so only when it fetches."""
+        services = self._services
+        namespace = services.settings.broker.namespace
+        while True:
+            try:
+                await services.queue.heartbeat(broker_id, member=f"scan:{os.getpid()}")
+                await say_working(services.redis, namespace, self._here, self._threads)
+            except (RedisError, OSError) as error:
+                log.warning("heartbeat_failed", error=str(error))
+            await asyncio.sleep(_SIGN_EVERY_S)
