@@ -21,10 +21,11 @@ SLOW_JOBS ?= 2
 HOURS ?=
 SEED ?=
 REPLAY ?=
-# `make fuzz`: one reader (TARGET=redirects), how many inputs or minutes for each, one input again.
+# `make faults`, `make fuzz`: for how long.
+MINUTES ?=
+# `make fuzz`: one reader (TARGET=redirects), how many inputs for each, one input again.
 TARGET ?=
 INPUTS ?=
-MINUTES ?=
 INPUT ?=
 
 .DEFAULT_GOAL := help
@@ -61,7 +62,7 @@ test-slow: setup $(CLIENTS_STAMP) ## Run the slow tests: full-size loads, real s
 
 faults: setup ## Random faults under load (HOURS=8, SEED=7, REPLAY=faults-7.json; three minutes without)
 	PYTHONPATH=tests $(BIN)/python -m torture $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
 
 # Coverage-guided where there is a wheel of atheris for this Python; blind elsewhere.
 $(FUZZ_STAMP): tests/fuzz.lock $(STAMP)

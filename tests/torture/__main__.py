@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until the time is over or something is wrong: 0, or 1."""
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0, help="of load, all runs together")
+    parser.add_argument("--minutes", type=float, help="the same in minutes")
     parser.add_argument("--hours", type=float, help="the same in hours")
     parser.add_argument("--seed", type=int, help="of the first run; the next ones count up")
     parser.add_argument("--without", action="append", default=[], choices=[*Kind], help="kinds to leave out")
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # its servers are meant to break off
     if given.replay is not None:
         return _replay(given.replay)
-    seconds = given.seconds if given.hours is None else given.hours * 3600
+    seconds = given.seconds
+    if given.minutes is not None or given.hours is not None:
+        seconds = (given.minutes or 0.0) * 60 + (given.hours or 0.0) * 3600
     seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
     ends = time.monotonic() + seconds
     while True:

@@ -20,7 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from torture.content import N_BIG, N_FLUX, N_GONE, N_RW, at_origin, body_of, written_by
+from torture.content import N_BAD, N_BIG, N_FLUX, N_GONE, N_RW, at_origin, body_of, written_by
 from torture.oracle import ABSENT, value_of
 from torture.system import BUCKET
 
@@ -61,6 +61,7 @@ class Client(threading.Thread, ABC):
         self._numbers = numbers
         self._chance = random.Random(f"{name} {seed}")
         self._stopped = threading.Event()
+        self._seed = seed
 
     def stop(self) -> None:
         """After its next turn."""
@@ -206,12 +207,42 @@ class Application(Client):
             self._oracle.violated(f"GetObject {key}: {_named(key, body)}{self._oracle.story(key)}")
 
 
+class Racer(Application):
+    """Writes or deletes a key for the first time while its pull is under way at the other front."""
+
+    def turn(self) -> None:
+        self._turn += 1
+        key = f"race/{self._seed % 1000 * 1000 + self._turn}"
+        ports = [self._system.gateway_a, self._system.gateway_b]
+        self._chance.shuffle(ports)
+        visitor = threading.Thread(target=self._visit, args=(ports[0], key), daemon=True)
+        visitor.start()
+        time.sleep(self._chance.uniform(0.0, 0.5))
+        client = self._chance.choice(self._clients)
+        if self._chance.random() < 0.5:
+            body = written_by(self.name, key, self._turn)
+            self._write(lambda: client.put_object(Bucket=BUCKET, Key=key, Body=body), key, value_of(body))
+        else:
+            self._write(lambda: client.delete_object(Bucket=BUCKET, Key=key), key, ABSENT)
+        visitor.join(_PATIENCE_S)
+        for _ in range(3):
+            self._read(self._chance.choice(self._clients), key, time.monotonic())
+            self._stopped.wait(self._chance.uniform(0.0, 0.7))
+
+    def _visit(self, port: int, key: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", f"/{BUCKET}/{key}")
+            connection.getresponse().read()
+
+
 class Sender(Client):
     """Posts miss events, sometimes the same ones twice."""
 
     def turn(self) -> None:
         keys = [self._numbers.fresh() for _ in range(self._chance.randrange(1, 12))]
         keys.append(f"gone/{self._chance.randrange(N_GONE)}")
+        keys.append(f"bad/{self._chance.randrange(N_BAD)}")
         body = "\n".join(json.dumps({"bucket": BUCKET, "key": key}) for key in keys).encode()
         port = self._chance.choice((self._system.admin_a, self._system.admin_b))
         status, _ = self._system.ask(port, "/v1/miss-events", body)
@@ -250,14 +281,14 @@ def _named(key: str, body: bytes) -> str:
     return f"{len(body)} bytes {body[:40]!r}"
 
 
-def make_clients(system: System, *, seed: int) -> list[Client]:
+def make_clients(system: System, numbers: Numbers, *, seed: int) -> list[Client]:
     """All that a run has."""
-    numbers = Numbers()
     writers = 4
     keys = [[f"rw/{n}" for n in range(N_RW) if n % writers == writer] for writer in range(writers)]
     return [
         *(Visitor(f"visitor-{n}", system, numbers, seed=seed) for n in range(4)),
         *(Application(f"application-{n}", system, numbers, seed=seed, keys=keys[n]) for n in range(writers)),
+        *(Racer(f"racer-{n}", system, numbers, seed=seed + n, keys=[]) for n in range(3)),
         Sender("sender", system, numbers, seed=seed),
         Gateway("gateway", system, numbers, seed=seed),
     ]

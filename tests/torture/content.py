@@ -5,6 +5,8 @@ Groups of keys by their first folder::
     pub/N    at the origins, never changes           big/N   the same, in parts
     flux/N   at the origins, changes now and then    gone/N  at no origin
     rw/N     clients write and delete it; even ones are at the origins, too
+    race/N   at the origins; written or deleted by a client while another one asks for it, once each
+    bad/N    at the origins, which refuse it: a listed failure for whoever is promised it
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ N_FLUX: Final = 40
 N_GONE: Final = 60
 N_RW: Final = 48
 N_BIG: Final = 10
+N_BAD: Final = 20
 #: As many as anybody asks for.
 N_PUB: Final = 1_000_000
 
@@ -28,7 +31,7 @@ def at_origin(key: str) -> bool:
         return False
     n = int(number)
     match group:
-        case "pub":
+        case "pub" | "race":
             return n < N_PUB
         case "flux":
             return n < N_FLUX
@@ -38,6 +41,17 @@ def at_origin(key: str) -> bool:
             return n < N_RW and n % 2 == 0
         case _:
             return False
+
+
+def must_end(key: str) -> bool:
+    """Whether a promise of it ends as an object or as a listed failure; else it may be absent."""
+    return at_origin(key) or key.startswith("bad/")
+
+
+def has_digest(key: str) -> bool:
+    """Whether the origins tell its digest; of the others nobody can see more than the length."""
+    group, _, number = key.partition("/")
+    return group != "pub" or int(number) % 3 != 0
 
 
 def body_of(key: str, version: int = 0) -> bytes:

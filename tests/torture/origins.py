@@ -7,32 +7,39 @@ import base64
 import hashlib
 import random
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from torture.content import at_origin, body_of
+from torture.content import at_origin, body_of, has_digest
 from torture.schedule import Kind
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
 
 _STALLED_S = 20.0
+#: Seconds after which too many requests are still too many.
+_SEEN_S = 0.5
 _SINCE = 1_700_000_000
 
 
 class OldServer:
     """One origin; `fault` may be set at any time."""
 
-    def __init__(self, name: str, oracle: Oracle, *, seed: int) -> None:
+    def __init__(self, name: str, oracle: Oracle, *, seed: int, budget: int) -> None:
         self.name = name
         self.port = 0
         self.fault: Kind | None = None
-        self.requests = 0
-        #: Requests at this moment, and the most that were at once since `peak` was last set to 0.
-        self.open = 0
-        self.peak = 0
+        #: Until then more requests at once than the budget are nobody's fault: who is frozen holds
+        #: connections longer than its lease, and a Redis that forgot leases gives the slots away once more.
+        self.excused_until = 0.0
+        self._budget = budget
+        #: Requests that are being answered, by their number.
+        self._open: dict[int, web.Request] = {}
+        self._numbers = count()
+        self._looks: set[asyncio.Task[None]] = set()
         self._oracle = oracle
         self._chance = random.Random(f"{name} {seed}")
 
@@ -47,17 +54,35 @@ class OldServer:
         self.port = runner.addresses[0][1]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.requests += 1
-        self.open += 1
-        self.peak = max(self.peak, self.open)
+        number = next(self._numbers)
+        self._open[number] = request
+        if len(self._live()) > self._budget:
+            look = asyncio.get_running_loop().create_task(self._look(self._live()))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
         try:
-            return await self._of_key(request, unquote(request.raw_path.split("?")[0]).lstrip("/"))
+            return await self._of_key(number, request, unquote(request.raw_path.split("?")[0]).lstrip("/"))
         except ConnectionError:  # whoever asked is gone
             return web.Response(status=500)
         finally:
-            self.open -= 1
+            self._open.pop(number, None)
 
-    async def _of_key(self, request: web.Request, key: str) -> web.StreamResponse:
+    def _live(self) -> set[int]:
+        """Those whose asker is still there."""
+        return {
+            number
+            for number, one in self._open.items()
+            if one.transport is not None and not one.transport.is_closing()
+        }
+
+    async def _look(self, then: set[int]) -> None:
+        """Whether they are still too many a moment later: an end may be read after another's beginning."""
+        await asyncio.sleep(_SEEN_S)
+        still = len(self._live() & then)
+        if still > self._budget and time.monotonic() > self.excused_until:
+            self._oracle.violated(f"{self.name}: {still} requests at once, its budget is {self._budget}")
+
+    async def _of_key(self, number: int, request: web.Request, key: str) -> web.StreamResponse:
         # A fault hits most requests, not all: what gets through is as interesting.
         fault = self.fault if self._chance.random() < 0.8 else None
         if fault is Kind.ORIGIN_STALL:
@@ -65,24 +90,32 @@ class OldServer:
             return web.Response(status=504)
         if fault is Kind.ORIGIN_STATUS:
             return web.Response(status=self._chance.choice((500, 502, 503)), headers={"Retry-After": "1"})
+        if key.startswith("bad/"):
+            return web.Response(status=403)
         if not at_origin(key):
             return web.Response(status=404)
         version = self._oracle.version(key)
         body = body_of(key, version)
+        if key.startswith("race/"):  # so that others come in between
+            await asyncio.sleep(self._chance.uniform(0.0, 0.4))
+        digest = hashlib.md5(body, usedforsecurity=False)
         headers = {
-            "ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"',
+            "ETag": f'"{digest.hexdigest()}"' if has_digest(key) else f'"version-{version}"',
             "Last-Modified": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(_SINCE + version)),
             "Content-Type": "application/octet-stream",
-            "Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
         }
+        if has_digest(key):
+            headers["Content-MD5"] = base64.b64encode(digest.digest()).decode()
         status, wanted = 200, request.http_range
         same = request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
         if (wanted.start is not None or wanted.stop is not None) and body and same:
             start, stop, _ = slice(wanted.start, wanted.stop).indices(len(body))
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
-            headers.pop("Content-MD5")
+            headers.pop("Content-MD5", None)
             body, status = body[start:stop], 206
-        elif fault is Kind.ORIGIN_LIE and body:  # only where a digest goes along: nobody can see it else
+        elif (
+            fault is Kind.ORIGIN_LIE and body and has_digest(key)
+        ):  # only where a digest goes along: nobody can see it else
             body = bytes([body[0] ^ 1]) + body[1:]
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = len(body)
@@ -95,5 +128,6 @@ class OldServer:
             if request.transport is not None:
                 request.transport.abort()
             return response
+        self._open.pop(number, None)  # its last bytes may be read before this coroutine goes on
         await response.write(body)
         return response

@@ -49,6 +49,11 @@ PLANTS: Final[dict[str, Plant]] = {
         "if running and not await self._ended",
         "if False and not await self._ended",
     ),
+    "fsync of a checkpoint": Plant(
+        "scheduler/logs/checkpoint.py",
+        "        file.flush()\n        os.fsync(file.fileno())\n",
+        "        file.flush()\n",
+    ),
     "record of an outcome": Plant(
         "workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"
     ),

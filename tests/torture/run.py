@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from torture.checks import Look, judge_contents, judge_scan, settle
-from torture.clients import make_clients
+from torture.checks import Look, judge_contents, judge_gate, judge_scan, settle
+from torture.clients import Numbers, make_clients
 from torture.content import N_FLUX
+from torture.messages import LANES, move_list, put_other_versions, put_twice
+from torture.operators import Operator
 from torture.oracle import Oracle
 from torture.schedule import PARTS, SERVERS, Fault, Kind
 from torture.system import System
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Events that a report shows.
 _SHOWN = 200
+#: Seconds that slots of an origin are lent for.
+_LEASE_S = 15.0
 _ORIGIN_KINDS = {Kind.ORIGIN_STATUS, Kind.ORIGIN_CUT, Kind.ORIGIN_STALL, Kind.ORIGIN_LIE}
 _CABLE_KINDS = {Kind.CUT, Kind.STALL, Kind.MUTE, Kind.BURST, Kind.SLOW}
 
@@ -58,6 +62,7 @@ class Run:
         self._system = System(root, self._oracle, seed=seed, tree=tree)
         self._result = Result(seed=seed, seconds=seconds, faults=tuple(faults))
         self._events: deque[str] = deque(maxlen=_SHOWN)
+        self._numbers = Numbers()
         self._began = 0.0
         #: Taken back at: what to do.
         self._due: list[tuple[float, Fault]] = []
@@ -67,7 +72,10 @@ class Run:
     def __call__(self) -> Result:
         """Run it to its end."""
         with self._system as system:
-            clients = make_clients(system, seed=self._result.seed)
+            clients = make_clients(system, self._numbers, seed=self._result.seed)
+            operator = Operator("operator", system, self._numbers, seed=self._result.seed)
+            operator.look = Look(system)
+            clients.append(operator)
             self._began = time.monotonic()
             for client in clients:
                 client.start()
@@ -107,6 +115,9 @@ class Run:
 
     def _begin(self, fault: Fault) -> None:
         system, target = self._system, fault.target
+        if fault.kind is Kind.POWER_CUT or (fault.kind is Kind.FREEZE and fault.for_s > _LEASE_S / 2):
+            for origin in system.origins.values():
+                origin.excused_until = time.monotonic() + fault.for_s + 2 * _LEASE_S
         match fault.kind:
             case Kind.KILL:
                 self._down[target] += 1
@@ -118,7 +129,12 @@ class Run:
                 system.signal(target, signal.SIGSTOP)
             case Kind.POWER_CUT:
                 threading.Thread(target=self._cut_power, args=(fault.for_s,), daemon=True).start()
-            case Kind.TWICE | Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
+            case Kind.POWER_LOSS:
+                self._down[target] += 1
+                system.lose_power(target)
+            case Kind.CLOCK:
+                system.set_clock(target, fault.wrong_s)
+            case Kind.TWICE | Kind.LATE | Kind.OTHER_VERSION | Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
                 self._at_redis(fault)
             case Kind.CHANGE:
                 for n in range(0, N_FLUX, 3):
@@ -136,10 +152,14 @@ class Run:
     def _end(self, fault: Fault) -> None:
         system, target = self._system, fault.target
         match fault.kind:
-            case Kind.KILL | Kind.TERMINATE:
+            case Kind.KILL | Kind.TERMINATE | Kind.POWER_LOSS:
                 self._down[target] -= 1
             case Kind.FREEZE:
                 system.signal(target, signal.SIGCONT)
+            case Kind.CLOCK:
+                system.set_clock(target, 0.0)
+            case Kind.LATE:
+                self._give_back()
             case Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
                 self._redis_is_well()
             case Kind.DISK_FULL:
@@ -172,16 +192,24 @@ class Run:
                     client.config_set("maxmemory", "1mb")
                 case Kind.REDIS_READ_ONLY:
                     client.config_set("min-replicas-to-write", "1")
+                case Kind.LATE:
+                    for lane in LANES:
+                        move_list(client, f"ferryman:{lane}", f"torture:late:{lane}")
+                case Kind.OTHER_VERSION:
+                    put_other_versions(client, self._system, self._numbers)
                 case _:
-                    self._twice(client)
+                    put_twice(client)
         except redis.RedisError as error:
             self._say(f"  not done: {error}")
 
-    def _twice(self, client: redis.Redis) -> None:
-        """Each waiting message is put on its lane once more, as a broker that delivers at least once may."""
-        for lane in ("hot", "cold"):
-            for name in client.hkeys(f"ferryman:{lane}.msgs"):
-                client.rpush(f"ferryman:{lane}", name)
+    def _give_back(self) -> None:
+        """What was kept from its lane is on it again, behind what has come meanwhile."""
+        try:
+            client = self._system.direct_redis(0)
+            for lane in LANES:
+                move_list(client, f"torture:late:{lane}", f"ferryman:{lane}")
+        except redis.RedisError as error:
+            self._say(f"  not given back: {error}")
 
     def _redis_is_well(self) -> None:
         try:
@@ -200,12 +228,15 @@ class Run:
             origin.fault = None
         for name in (*SERVERS, *PARTS):
             system.signal(name, signal.SIGCONT)
+        for name in PARTS:
+            system.set_clock(name, 0.0)
         system.free_disk()
         self._down.clear()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             self._revive()
             self._redis_is_well()
+            self._give_back()
             time.sleep(0.2)
             if all(system.runs(name) for name in (*SERVERS, *PARTS)):
                 break
@@ -224,6 +255,7 @@ class Run:
                 settle(self._system, look)
                 judge_contents(self._system, look)
                 judge_scan(self._system, look)
+                judge_gate(self._system, look)
                 judge_contents(self._system, look)
         finally:
             judged.set()

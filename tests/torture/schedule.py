@@ -43,8 +43,11 @@ class Kind(StrEnum):
     REDIS_FULL = "redis-full"
     REDIS_READ_ONLY = "redis-read-only"
     POWER_CUT = "power-cut"
-    #: Redis: messages that wait are there twice.
+    #: Redis: messages that wait are there twice, or come later than others; and there are some of an earlier
+    #: shape and of a version that is yet to come, as from a fleet that is being upgraded.
     TWICE = "twice"
+    LATE = "late"
+    OTHER_VERSION = "other-version"
     #: An origin: 503, a body that ends early, none at all, wrong bytes of the right length under a digest.
     ORIGIN_STATUS = "origin-status"
     ORIGIN_CUT = "origin-cut"
@@ -54,6 +57,10 @@ class Kind(StrEnum):
     CHANGE = "change"
     ROTATE = "rotate"
     DISK_FULL = "disk-full"
+    #: A part's wall clock is wrong.
+    CLOCK = "clock"
+    #: The consumer's machine loses power: of its files what had reached the disk is left.
+    POWER_LOSS = "power-loss"
 
 
 #: Kind, its weight, what it may hit, and the seconds that it lasts (least, most).
@@ -72,6 +79,8 @@ _DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]
     (Kind.REDIS_READ_ONLY, 2, ("redis",), (0.5, 4.0)),
     (Kind.POWER_CUT, 2, ("redis",), (0.5, 2.0)),
     (Kind.TWICE, 5, ("redis",), (0.0, 0.0)),
+    (Kind.LATE, 3, ("redis",), (0.5, 6.0)),
+    (Kind.OTHER_VERSION, 2, ("redis",), (0.0, 0.0)),
     (Kind.ORIGIN_STATUS, 4, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_CUT, 5, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_STALL, 2, ORIGINS, (0.3, 4.0)),
@@ -79,7 +88,12 @@ _DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]
     (Kind.CHANGE, 6, ("origins",), (0.0, 0.0)),
     (Kind.ROTATE, 4, ("log",), (0.0, 0.0)),
     (Kind.DISK_FULL, 2, ("disk",), (0.5, 5.0)),
+    (Kind.CLOCK, 5, PARTS, (1.0, 15.0)),
+    (Kind.POWER_LOSS, 3, ("consumer",), (0.1, 2.0)),
 )
+
+#: By how many seconds a wall clock is wrong; below the quarter of an hour that S3 forgives a signature.
+_WRONG_S: Final = (-600.0, -45.0, -5.0, 5.0, 45.0, 600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +106,18 @@ class Fault:
     kind: Kind
     target: str
 
+    @property
+    def wrong_s(self) -> float:
+        """Of a clock: by how much; part of the fault, so that a replay has the same."""
+        return random.Random(f"{self.at_s} {self.target}").choice(_WRONG_S)
+
     def to_json(self) -> dict[str, Any]:
         """For a file that replays it."""
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.at_s:8.2f} s  {self.kind} {self.target} for {self.for_s:.2f} s"
+        wrong = f" by {self.wrong_s:+.0f} s" if self.kind is Kind.CLOCK else ""
+        return f"{self.at_s:8.2f} s  {self.kind} {self.target}{wrong} for {self.for_s:.2f} s"
 
 
 def make_schedule(seed: int, *, seconds: float, without: frozenset[Kind] = frozenset()) -> tuple[Fault, ...]:

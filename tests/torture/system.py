@@ -14,6 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import redis
@@ -28,10 +29,10 @@ from torture.origins import OldServer
 from torture.schedule import LINKS, ORIGINS, PARTS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torture.oracle import Oracle
 
+#: What runs inside each part.
+_INSIDE: Final = Path(__file__).parent / "inside"
 ACCESS_KEY: Final = "FM0123456789ABCDEF01"
 SECRET_KEY: Final = "torture-secret-of-the-store"
 TOKEN: Final = "torture-token-of-the-admin-side"
@@ -53,6 +54,8 @@ class System:
         self.cables: dict[str, Cable] = {}
         self.log = root / "access.log"
         self.data = root / "data"
+        #: What had reached the disk, by the number of the file.
+        self._synced = root / "synced"
         self._seed = seed
         self._tree = tree
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -64,7 +67,7 @@ class System:
     # ------------------------------------------------------------------ start and end
 
     def __enter__(self) -> Self:
-        for name in ("redis", "store", "data"):
+        for name in ("redis", "store", "data", "synced"):
             (self.root / name).mkdir(parents=True)
         self.log.touch()
         self._mount()
@@ -104,7 +107,7 @@ class System:
             await cable.lay()
             self.cables[link] = cable
         for name in ORIGINS:
-            self.origins[name] = OldServer(name, self.oracle, seed=self._seed)
+            self.origins[name] = OldServer(name, self.oracle, seed=self._seed, budget=BUDGET)
             await self.origins[name].start()
 
     def _configure(self) -> None:
@@ -140,6 +143,8 @@ class System:
             "store": {
                 "access_key_id": ACCESS_KEY,
                 "secret_access_key": SECRET_KEY,
+                # Without the proof at start, which would find out a header that is not sent.
+                "create_only": "if-none-match",
                 "read_timeout_s": 8,
                 "connect_timeout_s": 2,
                 "max_retries": 2,
@@ -173,8 +178,16 @@ class System:
         ports = {"redis": self._redis_port, "store": self._store_ports[0]}
         if part is not None:
             ports = {server: self.cables[f"{part}>{server}"].port for server in ports}
-        if self._tree is not None:
-            plain["PYTHONPATH"] = str(self._tree)
+        paths = [str(self._tree)] if self._tree is not None else []
+        if part is not None:
+            plain |= {
+                "TORTURE_CLOCK": str(self._clock(part)),
+                "TORTURE_DATA": str(self.data),
+                "TORTURE_SYNCED": str(self._synced),
+            }
+            paths.append(str(_INSIDE))
+        if paths:
+            plain["PYTHONPATH"] = os.pathsep.join(paths)
         return plain | {
             "FERRYMAN_CONFIG": str(self.root / "config.yaml"),
             "FERRYMAN_STORE__ENDPOINT": f"http://127.0.0.1:{ports['store']}",
@@ -200,11 +213,14 @@ class System:
         return ferryman(*arguments), self.environment(name)
 
     def command(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours over ways that never break."""
-        return subprocess.run(
-            ferryman(*arguments), env=self.environment(), cwd=self.root, check=False,
-            capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        """Run a command of ours over ways that never break; 124 when it does not end in time."""
+        try:
+            return subprocess.run(
+                ferryman(*arguments), env=self.environment(), cwd=self.root, check=False,
+                capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            return subprocess.CompletedProcess(late.cmd, 124, f"not within {timeout_s:.0f} s", "")
 
     def signal(self, name: str, number: int) -> None:
         """To the part and all its children."""
@@ -246,6 +262,26 @@ class System:
         shutil.move(kept, place)
         self.start("redis")
         return at
+
+    def _clock(self, part: str) -> Path:
+        return self.root / f"clock.{part}"
+
+    def set_clock(self, part: str, wrong_s: float) -> None:
+        """From now on the part and its children believe that it is so much later."""
+        beside = self.root / f"clock.{part}.new"
+        beside.write_text(str(wrong_s))
+        beside.replace(self._clock(part))
+
+    def lose_power(self, part: str) -> None:
+        """Of what the part kept only that is left which had been flushed to the disk."""
+        self.signal(part, signal.SIGKILL)
+        self.gone(part)
+        for file in (self.data / "consume").glob("*.json"):
+            kept = self._synced / str(file.stat().st_ino)
+            body = kept.read_bytes() if kept.exists() else b""
+            with file.open("r+b") as opened:  # the same file, as on the disk that comes back
+                opened.write(body)
+                opened.truncate()
 
     def rotate(self) -> None:
         """As logrotate's `create`: the file moves away, a new one takes its name."""

@@ -8,14 +8,20 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import redis
 
+from torture.clients import Numbers
 from torture.content import at_origin, body_of
+from torture.messages import move_list, put_other_versions, put_twice
 from torture.oracle import ABSENT, Oracle, value_of
 from torture.plants import _HOUSE, PLANTS
-from torture.schedule import CALM_S, Kind, from_json, make_schedule
+from torture.schedule import CALM_S, LINKS, Kind, from_json, make_schedule
 from torture.shrink import needed
+from torture.system import System
+from workers.plan import decode_batch
 
 
 def test_a_seed_makes_the_same_faults_again_and_another_one_others():
@@ -88,6 +94,70 @@ def test_only_the_faults_that_are_needed_are_left(culprits):
 
     assert needed(tuple(range(20)), goes_wrong) == culprits
     assert len(tries) < 100
+
+
+INSIDE = """
+import datetime, os, pathlib, sys, time
+wrong = time.time() - float(sys.argv[1])
+assert abs(datetime.datetime.now(datetime.UTC).timestamp() - time.time()) < 1
+assert abs(datetime.datetime.utcnow().replace(tzinfo=datetime.UTC).timestamp() - time.time()) < 1
+assert type(datetime.datetime.now()) is datetime.datetime
+file = pathlib.Path(os.environ["TORTURE_DATA"], "consume", "log.json")
+with file.open("w") as opened:
+    opened.write("on the disk")
+    opened.flush()
+    if sys.argv[2] == "synced":
+        os.fsync(opened.fileno())
+with file.open("a") as opened:
+    opened.write(", not on the disk")
+print(round(wrong))
+"""
+
+
+@pytest.mark.parametrize(("flushed", "left"), [("synced", "on the disk"), ("not", "")])
+def test_a_part_has_the_wrong_time_and_a_power_loss_leaves_what_was_flushed(tmp_path, flushed, left):
+    system = System(tmp_path, Oracle(), seed=1)
+    system._processes["consumer"] = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    for link in LINKS:
+        system.cables[link] = SimpleNamespace(port=1)
+    for name in ("data/consume", "synced"):
+        (tmp_path / name).mkdir(parents=True)
+    system.set_clock("consumer", -600.0)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", INSIDE, str(time.time()), flushed],
+        env=system.environment("consumer"), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(done.stdout) in range(-600, -540)
+    system.lose_power("consumer")
+    assert not system.runs("consumer")
+    assert (tmp_path / "data" / "consume" / "log.json").read_text() == left
+    system.loop.stop()
+
+
+def test_a_clock_is_wrong_by_the_same_in_a_replay():
+    (fault, *_) = [one for one in make_schedule(1, seconds=600) if one.kind is Kind.CLOCK]
+    assert from_json([fault.to_json()])[0].wrong_s == fault.wrong_s != 0
+
+
+@pytest.mark.real
+def test_messages_are_kept_back_given_back_and_made_of_other_versions(valkey_url):
+    numbers, oracle = Numbers(), Oracle()
+    system = SimpleNamespace(oracle=oracle, origins={n: SimpleNamespace(port=9000 + n) for n in (1, 2)})
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushdb()
+        put_other_versions(client, system, numbers)
+        written = [json.loads(data)["kwargs"]["batch"] for data in client.hvals("ferryman:hot.msgs")]
+        assert sorted(batch["v"] for batch in written) == [1, 1, 2]
+        assert {item["key"] for batch in written for item in batch["items"]} == set(oracle.wanted)
+        for batch in written:
+            if batch["v"] == 1:
+                assert decode_batch(batch).plan.groups[0].primary.host == "127.0.0.1:9001"
+        move_list(client, "ferryman:hot", "torture:late:hot")
+        assert (client.llen("ferryman:hot"), client.llen("torture:late:hot")) == (0, 3)
+        move_list(client, "torture:late:hot", "ferryman:hot")
+        put_twice(client)
+        assert (client.llen("ferryman:hot"), client.llen("torture:late:hot")) == (6, 0)
+        client.flushdb()
 
 
 @pytest.mark.parametrize("name", PLANTS)

@@ -1,0 +1,68 @@
+"""Inside each part under torture: a wall clock that can be set, and a record of what has reached the disk.
+
+Python runs this at start, because its folder is on the part's PYTHONPATH. The clock is `time.time`,
+`time_ns`, `datetime.now` and `utcnow`, which is all that the house and its libraries read; monotonic time
+goes on. After each fsync of a file below the data folder a copy of its contents is kept by the file's number:
+with those `System.lose_power` leaves what a machine would that was switched off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import gc
+import os
+import time
+
+_CLOCK = os.environ.get("TORTURE_CLOCK")
+_DATA = os.environ.get("TORTURE_DATA")
+_SYNCED = os.environ.get("TORTURE_SYNCED")
+#: Seconds of real time between two looks at the file that says how wrong the clock is.
+_LOOK_S = 0.2
+
+_time, _time_ns, _monotonic, _fsync = time.time, time.time_ns, time.monotonic, os.fsync
+_looked_at = -_LOOK_S
+_wrong_s = 0.0
+
+
+def _wrong() -> float:
+    global _looked_at, _wrong_s  # noqa: PLW0603 -- one clock a process
+    now = _monotonic()
+    if now - _looked_at >= _LOOK_S:
+        _looked_at = now
+        try:
+            with open(_CLOCK, encoding="ascii") as file:
+                _wrong_s = float(file.read() or 0)
+        except (OSError, ValueError):
+            _wrong_s = 0.0
+    return _wrong_s
+
+
+def _set_clock() -> None:
+    time.time = lambda: _time() + _wrong()
+    time.time_ns = lambda: _time_ns() + int(_wrong() * 1e9)
+    # A built-in type takes no attributes by assignment, and a subclass would be another type to C libraries.
+    members = gc.get_referents(datetime.datetime.__dict__)[0]
+    members["now"] = classmethod(lambda cls, tz=None: cls.fromtimestamp(time.time(), tz))
+    members["utcnow"] = classmethod(
+        lambda cls: cls.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
+    )
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+
+
+def _recorded_fsync(fd: int) -> None:
+    _fsync(fd)
+    number = fd if isinstance(fd, int) else fd.fileno()
+    path = os.readlink(f"/proc/self/fd/{number}")
+    if not path.startswith(f"{_DATA}/") or os.path.isdir(path):
+        return
+    kept = os.path.join(_SYNCED, str(os.fstat(number).st_ino))
+    with open(path, "rb") as file, open(f"{kept}.{os.getpid()}", "wb") as copy:
+        copy.write(file.read())
+    os.replace(copy.name, kept)
+
+
+if _CLOCK:
+    _set_clock()
+if _DATA and _SYNCED:
+    os.fsync = _recorded_fsync
