@@ -3,7 +3,8 @@
 Owns the walk from page to page; `index_page` reads one, `locations` tells where a link leads. A folder that
 cannot be read is a hole: it is named and the walk goes on; only a start page that is no index ends it. Links
 that lead up, aside, or carry a query (Apache's column sorting) are no entries. Completeness is the index's
-word. Option: `prefix` is put in front of the keys, which are relative to the start page.
+word. Options: `prefix` is put in front of the keys, which are relative to the start page; `concurrency` pages
+are asked for at once, each within the budget of its host, as any cold request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from scheduler.scan.inventory.asking import concurrency_of, slot_for
 from scheduler.scan.inventory.index_page import read_html, read_json
 from scheduler.scan.inventory.locations import Location, location, name_of
 from scheduler.scan.inventory.manifest import ManifestBroken, fetch
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.inventory.index_page import Listed
     from scheduler.scan.inventory.walk import Walk
+    from workers.origin.control.control import OriginControl
 
-#: Pages fetched at the same time, and tries of one page.
-CONCURRENCY = 4
+#: Tries of one page.
 TRIES = 3
 #: Bytes of one page: a million files or so. What is longer is no folder that anybody made.
 MAX_PAGE_BYTES = 128 << 20
@@ -51,23 +53,32 @@ async def blocks(
         ConfigError: it is no URL, or an option is unknown.
         ManifestBroken: the start page could not be fetched, or is no index.
     """
-    del services
     start = str(argument)
-    unknown = sorted(set(options) - {"prefix"})
+    unknown = sorted(set(options) - {"prefix", "concurrency"})
+    at_once = concurrency_of(options, "http_index")
     try:
         parts = urlsplit(start)
         root = location(parts._replace(query="", fragment="").geturl())
     except ValueError:
         root = None
     if unknown or root is None:
-        what = f"unknown option {unknown[0]!r}; known: prefix" if unknown else f"{start!r} is no http(s) URL"
+        known = "known: concurrency, prefix"
+        what = f"unknown option {unknown[0]!r}; {known}" if unknown else f"{start!r} is no http(s) URL"
         msg = f"http_index: {what}"
         raise ConfigError(msg)
     if not root.path.endswith("/"):
         root = root._replace(path=root.path + "/")
     user = (parts.username or "", parts.password or "") if parts.username or parts.password else None
     async with httpx.AsyncClient(timeout=60, follow_redirects=False, auth=user) as client:
-        crawl = _Crawl(client, root, walk, prefix=str(options.get("prefix", "")), query=parts.query)
+        crawl = _Crawl(
+            client,
+            root,
+            walk,
+            control=services.control,
+            at_once=at_once,
+            prefix=str(options.get("prefix", "")),
+            query=parts.query,
+        )
         async for block in crawl.run():
             yield block
 
@@ -76,9 +87,19 @@ class _Crawl:
     """One walk below a start page."""
 
     def __init__(
-        self, client: httpx.AsyncClient, root: Location, walk: Walk, *, prefix: str, query: str
+        self,
+        client: httpx.AsyncClient,
+        root: Location,
+        walk: Walk,
+        *,
+        control: OriginControl,
+        at_once: int,
+        prefix: str,
+        query: str,
     ) -> None:
         self._client = client
+        self._control = control
+        self._at_once = at_once
         self._root = root
         self._walk = walk
         self._prefix = prefix
@@ -91,7 +112,7 @@ class _Crawl:
         running: dict[asyncio.Task[list[Listed]], Location] = {}
         try:
             while self._pending or running:
-                while self._pending and len(running) < CONCURRENCY:
+                while self._pending and len(running) < self._at_once:
                     place = self._pending.pop()
                     running[asyncio.create_task(self._page(place))] = place
                 ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +175,11 @@ class _Crawl:
             if attempt:
                 await asyncio.sleep(0.5 * 2 ** (attempt - 1))
             try:
-                answer, body = await fetch(self._client, place.url + self._query, most_bytes=MAX_PAGE_BYTES)
+                async with await slot_for(self._control, place.url) as slot:
+                    answer, body = await fetch(
+                        self._client, place.url + self._query, most_bytes=MAX_PAGE_BYTES
+                    )
+                    await slot.pace(len(body))
             except (httpx.InvalidURL, ValueError) as error:
                 raise _PageUnread(str(error)) from error
             except httpx.HTTPError as error:

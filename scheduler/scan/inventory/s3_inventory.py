@@ -8,13 +8,17 @@ path component, then by their full key. Only the latest version of a key counts;
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import csv
 import gzip
 import hashlib
 import io
 import zlib
+from collections import deque
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import unquote_plus
 
 import orjson
@@ -22,20 +26,37 @@ import orjson
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.lines import rows
 from scheduler.scan.inventory.manifest import ManifestBroken, line_of
+from workers.background import end
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.walk import Walk
 
 
-async def entries(
+#: Data files that are fetched at once, and bytes of them that wait in memory for the one being read.
+_AT_ONCE: Final = 4
+_AHEAD_BYTES: Final = 64 << 20
+#: Entries that are handed on at a time.
+_BLOCK: Final = 5_000
+
+
+class _File(NamedTuple):
+    """A data file, as the manifest names it."""
+
+    key: str
+    md5: str
+    #: 0 when it does not say.
+    n_bytes: int
+
+
+async def blocks(
     argument: Any, options: dict[str, Any], services: Services, walk: Walk
-) -> AsyncIterator[Entry]:
-    """Every latest object version of the report.
+) -> AsyncIterator[list[Entry]]:
+    """Every latest object version of the report; the next files are fetched while one is read.
 
     Raises:
         ConfigError: no such manifest, or an unknown option or format.
@@ -49,7 +70,10 @@ async def entries(
     try:
         manifest = orjson.loads(await _load(place, services))
         form, columns = manifest["fileFormat"], manifest["fileSchema"]
-        files = [(str(file["key"]), file.get("MD5checksum")) for file in manifest["files"]]
+        files = [
+            _File(str(file["key"]), str(file.get("MD5checksum") or ""), int(file.get("size") or 0))
+            for file in manifest["files"]
+        ]
         names = [name.strip() for name in columns.split(",")] if form == "CSV" else []
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         expected = "a JSON object with fileFormat, fileSchema and files is expected"
@@ -62,17 +86,46 @@ async def entries(
     if form == "CSV" and "Key" not in names:
         msg = f"{place}: fileSchema {columns!r} has no Key"
         raise ConfigError(msg)
-    for key, md5 in files:
-        body = await _data(place, key, services)
-        if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.lower():
-            msg = f"{key}: its MD5 is not the one in {place}"
-            raise ManifestBroken(msg)
-        try:
-            for entry in _latest(reader(body, names)):
-                yield entry
-        except (ValueError, KeyError, OSError, EOFError, zlib.error, csv.Error) as error:
-            msg = f"{key}: {error}"
-            raise ManifestBroken(msg) from error
+    async with contextlib.aclosing(_bodies(place, files, services)) as bodies:
+        async for file, body in bodies:
+            found = _latest(reader(body, names))
+            try:
+                while block := await asyncio.to_thread(_some, found):
+                    yield block
+            except (ValueError, KeyError, OSError, EOFError, zlib.error, csv.Error) as error:
+                msg = f"{file.key}: {error}"
+                raise ManifestBroken(msg) from error
+
+
+def _some(found: Iterator[Entry]) -> list[Entry]:
+    return list(islice(found, _BLOCK))
+
+
+async def _bodies(
+    place: str, files: list[_File], services: Services
+) -> AsyncGenerator[tuple[_File, bytes], None]:
+    """The data files in the manifest's order; a few are fetched ahead, as far as memory is meant for it."""
+    waiting = deque(files)
+    ahead: deque[tuple[_File, asyncio.Task[bytes]]] = deque()
+
+    def fetch_ahead() -> None:
+        while waiting and len(ahead) < _AT_ONCE:
+            held = sum(file.n_bytes or _AHEAD_BYTES for file, _ in ahead)
+            if ahead and held + (waiting[0].n_bytes or _AHEAD_BYTES) > _AHEAD_BYTES:
+                return
+            file = waiting.popleft()
+            ahead.append((file, asyncio.create_task(_data(place, file, services))))
+
+    try:
+        fetch_ahead()
+        while ahead:
+            file, fetching = ahead[0]
+            body = await fetching
+            ahead.popleft()
+            fetch_ahead()
+            yield file, body
+    finally:
+        await end(*(fetching for _, fetching in ahead))
 
 
 async def _load(place: str, services: Services) -> bytes:
@@ -90,7 +143,8 @@ async def _load(place: str, services: Services) -> bytes:
         return b"".join([chunk async for chunk in answer.chunks()])
 
 
-async def _data(manifest: str, key: str, services: Services) -> bytes:
+async def _data(manifest: str, file: _File, services: Services) -> bytes:
+    key, md5 = file.key, file.md5
     name = key.rpartition("/")[2]
     near = manifest.rpartition("/")[0]
     bucket = manifest.removeprefix("s3://").partition("/")[0]
@@ -98,11 +152,19 @@ async def _data(manifest: str, key: str, services: Services) -> bytes:
     places = [f"{near}/{name}" if near else name, f"s3://{bucket}/{key}" if remote else f"{near}/data/{name}"]
     for place in places:
         try:
-            return await _load(place, services)
+            body = await _load(place, services)
         except ConfigError:
             continue
+        if md5 and await asyncio.to_thread(_md5, body) != md5.lower():
+            msg = f"{key}: its MD5 is not the one in {manifest}"
+            raise ManifestBroken(msg)
+        return body
     msg = f"{key}: not found as {' or '.join(places)}"
     raise ManifestBroken(msg)
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:

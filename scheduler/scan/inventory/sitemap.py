@@ -9,11 +9,14 @@ path), `host` (only URLs of this host; default: that of the sitemap).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import gzip
 import io
 import re
 import zlib
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -22,9 +25,11 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from scheduler.rules.keys import KeyRefused, client_path
+from scheduler.scan.inventory.asking import concurrency_of, slot_for
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.lines import rows
 from scheduler.scan.inventory.manifest import ManifestBroken, fetch
+from workers.background import end
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 
     from scheduler.runtime import Services
     from scheduler.scan.inventory.walk import Walk
+    from workers.origin.control.control import OriginControl
 
 #: The protocol's own limits are 50 MiB and 50,000 sitemaps.
 MAX_BYTES = 52_428_800
@@ -59,9 +65,9 @@ async def blocks(
         ConfigError: it is no URL, or an option is unknown.
         ManifestBroken: the sitemap at `argument` could not be fetched or read, or is none.
     """
-    del services
     start = str(argument)
-    unknown = sorted(set(options) - {"strip_prefix", "host"})
+    unknown = sorted(set(options) - {"strip_prefix", "host", "concurrency"})
+    at_once = concurrency_of(options, "sitemap")
     try:
         own_host = urlsplit(start).hostname
     except ValueError:
@@ -72,12 +78,21 @@ async def blocks(
         raise ConfigError(msg)
     host = str(options.get("host", own_host)).lower()
     strip = str(options.get("strip_prefix", ""))
-    queue, seen = [start], {start}
-    async with httpx.AsyncClient(follow_redirects=True, timeout=60) as client:
+    queue, seen = deque([start]), {start}
+    ahead: dict[str, asyncio.Task[bytes]] = {}
+    async with (
+        httpx.AsyncClient(follow_redirects=True, timeout=60) as client,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        stack.push_async_callback(lambda: end(*ahead.values()))
         while queue:
-            url = queue.pop()
+            # Read in the order in which they were named, whichever comes first.
+            for url in islice(queue, at_once):
+                if url not in ahead:
+                    ahead[url] = asyncio.create_task(_fetched(client, url, services.control))
+            url = queue.popleft()
             try:
-                named = await _read(client, url)
+                named = await _read(url, await ahead.pop(url))
             except ManifestBroken as error:
                 if url == start:
                     raise
@@ -123,15 +138,22 @@ def _entry(target: str, one: _Named, *, host: str, strip: str, walk: Walk) -> En
     return Entry(rows.stripped(client_path(parts.path.encode()).key, strip), None, None, one.changed)
 
 
-async def _read(client: httpx.AsyncClient, url: str) -> list[_Named]:
+async def _fetched(client: httpx.AsyncClient, url: str, control: OriginControl) -> bytes:
     try:
-        answer, body = await fetch(client, url, most_bytes=MAX_BYTES)
+        async with await slot_for(control, url) as slot:
+            answer, body = await fetch(client, url, most_bytes=MAX_BYTES)
+            await slot.pace(len(body))
         answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        msg = f"{url}: {_explained(error)}"
+        raise ManifestBroken(msg) from error
+    return body
+
+
+async def _read(url: str, body: bytes) -> list[_Named]:
+    try:
         return await asyncio.to_thread(_parsed, body)
-    except (
-        httpx.HTTPError, httpx.InvalidURL, OSError, EOFError, zlib.error, ParseError, DefusedXmlException,
-        ValueError, LookupError,
-    ) as error:  # fmt: skip
+    except (OSError, EOFError, zlib.error, ParseError, DefusedXmlException, ValueError, LookupError) as error:
         msg = f"{url}: {_explained(error)}"
         raise ManifestBroken(msg) from error
 

@@ -20,6 +20,7 @@ from scheduler.scan.inventory.walk import Walk
 from support.installation import running_origin
 from support.processes import free_ports
 from support.real import skip_or_fail
+from support.scan.free_control import FreeControl
 
 NAMES = [
     "a b.txt", "a+b.txt", "a%20b.txt", "100%.txt", "q?1#2.txt", "中é.txt", "quote'\"&<>.txt", "semi;c.txt",
@@ -98,7 +99,7 @@ def readable(tmp_path: Path) -> None:
 
 
 async def crawl(inventory, tmp_path, walk=None):
-    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
+    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path), control=FreeControl())
     found = [entry async for block in open_source(inventory, services=services, walk=walk) for entry in block]
     return {entry.key: entry for entry in found}
 

@@ -19,6 +19,7 @@ from scheduler.scan.inventory.manifest import ManifestBroken, read
 from scheduler.scan.inventory.opening import SOURCES, open_source
 from scheduler.scan.inventory.sitemap import w3c_time
 from scheduler.scan.inventory.walk import Unread, Walk, shown
+from support.scan.free_control import FreeControl
 from workers.errors import ConfigError
 
 MD5 = hashlib.md5(b"x").hexdigest()
@@ -33,7 +34,7 @@ def manifest(tmp_path, text, name="list.txt", **options):
 
 
 async def collected(inventory, tmp_path):
-    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
+    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path), control=FreeControl())
     return [entry async for block in open_source(inventory, services=services) for entry in block]
 
 

@@ -15,6 +15,7 @@ from scheduler.scan.inventory.index_page import read_html, read_json
 from scheduler.scan.inventory.locations import location
 from scheduler.scan.inventory.manifest import ManifestBroken, read
 from scheduler.scan.inventory.opening import open_source
+from support.scan.free_control import FreeControl
 from workers.errors import ConfigError
 
 HERE = location("http://o.example/d/")
@@ -22,7 +23,7 @@ LISTING = "<title>Index of /d/</title><pre>{}</pre>"
 
 
 async def entries(inventory, tmp_path):
-    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
+    services = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path), control=FreeControl())
     return [entry async for block in open_source(inventory, services=services) for entry in block]
 
 
@@ -123,7 +124,8 @@ def test_a_sitemap_as_text_is_one_url_a_line(end):
 async def test_why_an_answer_is_no_sitemap_is_one_line_in_our_words(answer, message):
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as client:
         with pytest.raises(ManifestBroken) as caught:
-            await sitemap._read(client, "http://o/s.xml")
+            body = await sitemap._fetched(client, "http://o/s.xml", FreeControl())
+            await sitemap._read("http://o/s.xml", body)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "developer.mozilla.org" not in str(caught.value)
