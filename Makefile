@@ -21,7 +21,7 @@ SLOW_JOBS ?= 2
 HOURS ?=
 SEED ?=
 REPLAY ?=
-# `make faults`, `make fuzz`: for how long.
+# `make faults`, `make fuzz`, `make endurance`: for how long.
 MINUTES ?=
 # `make fuzz`: one reader (TARGET=redirects), how many inputs for each, one input again.
 TARGET ?=
@@ -29,7 +29,7 @@ INPUTS ?=
 INPUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults fuzz lint format bench pictures clean
+.PHONY: help setup demo test test-slow faults fuzz endurance lint format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ $(FUZZ_STAMP): tests/fuzz.lock $(STAMP)
 fuzz: setup $(FUZZ_STAMP) ## Hostile input for every reader of strangers' bytes (TARGET=, INPUTS= or MINUTES=, SEED=, INPUT=file)
 	PYTHONPATH=tests:$(VENV)/fuzz $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) $(if $(INPUTS),--inputs $(INPUTS)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT)) $(ARGS)
+
+endurance: setup ## An hour of mixed traffic at 80 % of the best rate: what grows (MINUTES=60)
+	$(BIN)/python bench/endurance.py --minutes $(or $(MINUTES),60) $(ARGS)
 
 lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .

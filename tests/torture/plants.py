@@ -12,50 +12,74 @@ from typing import Final, NamedTuple
 _HOUSE: Final = Path(__file__).parents[2]
 
 
-class Plant(NamedTuple):
-    """One bug: in `file`, `right` becomes `wrong`."""
+class Edit(NamedTuple):
+    """In `file`, `right` becomes `wrong`."""
 
     file: str
     right: str
     wrong: str
 
 
-PLANTS: Final[dict[str, Plant]] = {
-    "create-only header": Plant(
-        "workers/store/guarantees.py",
-        'CreateOnly.IF_NONE_MATCH: ("if-none-match", "*"),',
-        'CreateOnly.IF_NONE_MATCH: ("x-nothing", "*"),',
+#: Each bug and its edits: more than one where a second check stands behind the first.
+PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
+    "create-only header": (
+        Edit(
+            "workers/store/guarantees.py",
+            'CreateOnly.IF_NONE_MATCH: ("if-none-match", "*"),',
+            'CreateOnly.IF_NONE_MATCH: ("x-nothing", "*"),',
+        ),
     ),
-    "tombstone check of a miss": Plant(
-        "workers/ledger/claim_scripts.py",
-        """  local heed = ARGV[3 + 2 * (i - 1) / 3] == '1'
+    "tombstone check of a miss": (
+        Edit(
+            "workers/ledger/claim_scripts.py",
+            """  local heed = ARGV[3 + 2 * (i - 1) / 3] == '1'
   if redis.call('exists', KEYS[i + 1]) == 1 then""",
-        """  local heed = ARGV[3 + 2 * (i - 1) / 3] == '1'
+            """  local heed = ARGV[3 + 2 * (i - 1) / 3] == '1'
   if false then""",
+        ),
     ),
-    "tombstone check without Redis": Plant(
-        "scheduler/front/pull/claim.py",
-        "return Claimed.UNSURE if self._claims.may_have_tombstones(bucket) else Claimed.UNKNOWN",
-        "return Claimed.UNKNOWN",
+    "tombstone check without Redis": (
+        Edit(
+            "scheduler/front/pull/claim.py",
+            "return Claimed.UNSURE if self._claims.may_have_tombstones(bucket) else Claimed.UNKNOWN",
+            "return Claimed.UNKNOWN",
+        ),
     ),
-    "length of a body": Plant(
-        "workers/origin/fetch/stream.py", "if self.got != self.length:", "if self.got > self.length:"
+    # The client library says so, our count says so, and so does that of the upload.
+    "length of a body": (
+        Edit(
+            "workers/origin/fetch/stream.py",
+            "            chunk = await self.answer.read()\n        except BODY_ERRORS as error:\n"
+            "            chunk = await self._mend(error)\n",
+            "            chunk = await self.answer.read()\n        except BODY_ERRORS:\n"
+            '            chunk = b""\n',
+        ),
+        Edit("workers/origin/fetch/stream.py", "if self.got != self.length:", "if self.got > self.length:"),
+        Edit(
+            "workers/store/write/upload.py",
+            "if self._size is not None and self._taken != self._size:",
+            "if self._size is not None and self._taken > self._size:",
+        ),
     ),
-    "digest of a body": Plant(
-        "workers/origin/integrity/digest.py", "        if not wrong:\n", "        if True:\n"
+    "digest of a body": (
+        Edit("workers/origin/integrity/digest.py", "        if not wrong:\n", "        if True:\n"),
     ),
-    "claim of a pull": Plant(
-        "scheduler/front/s3/tombstones.py",
-        "if running and not await self._ended",
-        "if False and not await self._ended",
+    "claim of a pull": (
+        Edit(
+            "scheduler/front/s3/tombstones.py",
+            "if running and not await self._ended",
+            "if False and not await self._ended",
+        ),
     ),
-    "fsync of a checkpoint": Plant(
-        "scheduler/logs/checkpoint.py",
-        "        file.flush()\n        os.fsync(file.fileno())\n",
-        "        file.flush()\n",
+    "fsync of a checkpoint": (
+        Edit(
+            "scheduler/logs/checkpoint.py",
+            "        file.flush()\n        os.fsync(file.fileno())\n",
+            "        file.flush()\n",
+        ),
     ),
-    "record of an outcome": Plant(
-        "workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"
+    "record of an outcome": (
+        Edit("workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"),
     ),
 }
 
@@ -66,12 +90,12 @@ def planted(name: str, tree: Path) -> Path:
     Raises:
         LookupError: the place is not there exactly once.
     """
-    plant = PLANTS[name]
     for room in ("scheduler", "workers"):
         shutil.copytree(_HOUSE / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
-    file = tree / plant.file
-    text = file.read_text()
-    if text.count(plant.right) != 1:
-        raise LookupError(f"{name}: {plant.right!r} stands {text.count(plant.right)} times in {plant.file}")
-    file.write_text(text.replace(plant.right, plant.wrong))
+    for edit in PLANTS[name]:
+        file = tree / edit.file
+        text = file.read_text()
+        if text.count(edit.right) != 1:
+            raise LookupError(f"{name}: {edit.right!r} stands {text.count(edit.right)} times in {edit.file}")
+        file.write_text(text.replace(edit.right, edit.wrong))
     return tree
