@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: A claim that comes longer than this after the look-up, in seconds, is followed by another look: a worker's
-#: pull leaves no mark, and a gateway in front looked even earlier.
-FRESH_S = 0.5
+#: A claim that comes longer than this after the look-up, in seconds, is followed by another look. Before that
+#: the claim itself tells: whoever stores a key leaves a mark for 30 s (`workers.ledger.claims.STORED_MS`).
+FRESH_S = 10.0
 #: Seconds that a store which does not answer may delay a pull that a client waits for.
 STORE_PATIENCE_S = 2.0
 #: Failures of an origin after which a later pull may well succeed (A11, A12, A13, A25).

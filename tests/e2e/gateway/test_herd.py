@@ -331,3 +331,41 @@ async def test_a_stop_hands_running_pulls_to_the_queue(chaos, mirror, start):
     await front.gateway.parts.jobs.close(2)
     assert await front.queued() == 1
     writer.transport.abort()
+
+
+async def test_a_gateway_that_has_asked_spares_the_question_to_the_store(chaos, mirror, start, monkeypatch):
+    """docs/gateways.md: X-Ferryman-Status."""
+    chaos.put("/k", BODY)
+    front = await start(mirror(), gateway={"trusted_proxies": ["127.0.0.1/32"]})
+    store, asked = front.services.store, []
+
+    def counted(name):
+        call = getattr(store, name)
+
+        async def ask(*args, **more):
+            asked.append(name)
+            return await call(*args, **more)
+
+        monkeypatch.setattr(store, name, ask)
+
+    counted("get")
+    counted("head")
+    assert (await front.get("/k", {"X-Ferryman-Status": "404"})).body == BODY
+    await front.idle()
+    assert asked == []
+    assert await front.stored("k") == BODY
+
+
+async def test_what_somebody_else_has_just_stored_is_not_fetched_though_a_gateway_missed_it(
+    chaos, mirror, start
+):
+    """A24: whoever stores a key leaves a mark, workers too, which a claim that comes later finds."""
+    chaos.put("/k", b"of the origin")
+    front = await start(mirror(), gateway={"trusted_proxies": ["127.0.0.1/32"]})
+    claims = front.services.ledger.claims
+    assert await claims.start(front.bucket, ["k"], owner="worker-other") == ["started"]
+    await front.services.store.put_small(front.bucket, "k", b"of the store", content_type="text/plain")
+    await claims.finish(front.bucket, ["k"], owner="worker-other")
+    reply = await front.get("/k", {"X-Ferryman-Status": "404"})
+    assert (reply.status, reply.body) == (200, b"of the store")
+    assert chaos.count("/k") == 0
