@@ -57,6 +57,7 @@ async def missing(redis: Redis, namespace: str) -> list[str]:
         await _try(one, ("KEYS", key), "+keys", lacking)
         for command, arguments in _CALLS.items():
             await _try(one, (command, key, *arguments), f"+{command.lower()}", lacking)
+        await _try(one, ("BLMOVE", key, key, "LEFT", "LEFT", "0.01"), "+blmove", lacking)
         await _try(one, ("RENAME", key, f"{key}2"), "+rename", lacking)
         await _try(one, ("EXISTS", namespace), f"~{namespace}", lacking)
     if "key" in lacking:

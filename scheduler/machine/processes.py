@@ -32,8 +32,8 @@ STAGE_WORKERS = 1
 GRACE_S = 10.0
 #: Seconds for worker processes to import and connect on a slow machine.
 _WORKER_START_S = 120.0
-#: Milliseconds that an idle worker thread or consumer sleeps between looks: what a client waits for is polled
-#: often.
+#: Milliseconds between looks of a consumer whose process has all that it may take, and of threads that shall
+#: end: what a client waits for is looked at often. Idle ones wait at the server.
 _IDLE_MS = {Lane.HOT: 50, Lane.COLD: 100}
 #: Messages at once in one process: single misses on hot, batches (each `item_concurrency` items) on cold: two
 #: that run, so that the end of one is filled by the next, and one that is being recorded.

@@ -10,19 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO, Middleware
 
 from workers.broker.clients import connect_blocking
+from workers.queue.waiting import WaitingBroker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dramatiq.brokers.redis import RedisBroker
+
     from workers.settings import BrokerSettings
 
 #: Chance in a million that a broker command also returns the messages of dead workers. dramatiq's default of
-#: 1,000 leaves them for minutes on a quiet queue; at ten polls a second 50,000 finds them within about 2 s.
-MAINTENANCE_CHANCE = 50_000
+#: 1,000 leaves them for minutes on a quiet queue; at the four looks a second of an idle consumer 125,000
+#: finds them within about 2 s.
+MAINTENANCE_CHANCE = 125_000
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +52,7 @@ def make_broker(
 
     `on_loop`: dramatiq runs an event loop for the actors; without, they are plain functions on its threads.
     """
-    return RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
+    return WaitingBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
         client=connect_blocking(settings),
         namespace=settings.namespace,
         middleware=[*([AsyncIO()] if on_loop else []), DeadLetterUnexpected(), *middleware],

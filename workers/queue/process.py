@@ -37,6 +37,7 @@ from workers.queue.leases import LeaseKeeper
 from workers.queue.queue import PROMOTED_AT_ONCE, JobQueue
 from workers.queue.runner import BatchRunner
 from workers.queue.strays import LOOK_EVERY_S, Strays
+from workers.queue.waiting import PatientQueue, make_patient
 from workers.store.client import ObjectStore
 from workers.telemetry.metrics import BackCounts, WorkerObserver
 from workers.transfer import Mover
@@ -62,6 +63,7 @@ class WorkerProcess(Middleware):
         self._group = group
         self._runner: BatchRunner | None = None
         self._strays = Strays(lane)
+        self._waiting: PatientQueue | None = None
         self._stack = contextlib.AsyncExitStack()
 
     def after_process_boot(self, broker: Any) -> None:
@@ -75,12 +77,15 @@ class WorkerProcess(Middleware):
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
         self._strays.watch(worker)
+        self._waiting = make_patient(worker)
         self._on_loop(self._open(broker.broker_id))
 
     def before_worker_shutdown(self, broker: Any, worker: Any) -> None:
-        """Begin no further item."""
+        """Begin no further item, and let threads that wait for one see that they shall end."""
         del broker, worker
         self._on_loop(self._stop())
+        if self._waiting is not None:
+            self._waiting.hurry()
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """Close the clients; AsyncIO stops its loop after us."""
