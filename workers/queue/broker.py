@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from workers.settings import BrokerSettings
 
 #: Chance in a million that a broker command also returns the messages of dead workers. dramatiq's default of
-#: 1,000 leaves them for minutes on a quiet queue; at the four looks a second of an idle consumer 125,000
+#: 1,000 leaves them for minutes on a quiet queue; at the two looks a second of an idle consumer 250,000
 #: finds them within about 2 s.
-MAINTENANCE_CHANCE = 125_000
+MAINTENANCE_CHANCE = 250_000
 
 log = structlog.get_logger(__name__)
 

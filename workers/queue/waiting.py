@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import dramatiq
 
 #: Seconds that a consumer waits at the server: in between it sees that it shall end.
-AT_SERVER_S: Final = 0.25
+AT_SERVER_S: Final = 0.5
 
 
 class WaitingConsumer(_RedisConsumer):
