@@ -42,6 +42,7 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "s3": ("The S3 front beside the store itself", "s3.py", ()),
     "tombstones": ("A million deleted keys", "tombstones.py", ()),
     "page": ("The operations page", "page.py", ()),
+    "idle": ("Workers that have nothing to do", "idle.py", ()),
     "scan": ("Listing, joining, scanning", "scan.py", ()),
 }
 DEFAULT = ("move", "large", "flat")
