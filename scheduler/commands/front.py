@@ -118,7 +118,7 @@ async def serve_front(
     """
     from scheduler.front.admin.app import make_app
     from scheduler.front.admin.dashboard.board import Board
-    from scheduler.front.http.serve import serve
+    from scheduler.front.http.serve import serve_admin
     from scheduler.front.server import serve_gateway
     from scheduler.machine.processes import installation_id
     from scheduler.machine.startup import make_ready
@@ -138,5 +138,5 @@ async def serve_front(
             if admin is not None:
                 board.start_sampling()
                 app = make_app(services, board)
-                group.create_task(serve(app, [admin], stop, drain_s=settings.limits.drain_s))
+                group.create_task(serve_admin(app, [admin], stop, drain_s=settings.limits.drain_s))
                 group.create_task(serve_sweeps(services, stop))

@@ -63,7 +63,7 @@ async def serve_app(
                 stop,
                 drain_s=drain_s,
                 name="gateway",
-                http=Protocol,
+                protocol=Protocol,
                 backlog=BACKLOG,
                 timeout_keep_alive=int(settings.keep_alive_s),
             )

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scheduler.dispatch.failures import RetryServices, Selection, retry, selected, waive
+from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change, who_of
 from scheduler.front.admin.refused import Refused, answering
 from workers.errors import BrokerUnavailable, QueueFull
@@ -190,9 +191,7 @@ def _must_choose(chosen: Chosen) -> Selection:
 
 
 async def _order(request: Request, kind: type[Order]) -> Order:
-    body = await request.body()
-    if len(body) > _MAX_BODY_BYTES:
-        raise Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
+    body = await body_of(request, most_bytes=_MAX_BODY_BYTES)
     try:
         return kind.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:

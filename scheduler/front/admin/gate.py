@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change, who_of
 from scheduler.front.admin.refused import Refused, answering
 from scheduler.scan.gate import finalize as finalizing
@@ -213,9 +214,7 @@ def _quiet(text: str) -> float:
 
 
 async def _order(request: Request, kind: type[Kind], state: ScanState) -> Kind:
-    body = await request.body()
-    if len(body) > _MAX_BODY_BYTES:
-        raise Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
+    body = await body_of(request, most_bytes=_MAX_BODY_BYTES)
     try:
         order = kind.model_validate_json(body or b"{}")
     except ValidationError as error:

@@ -8,6 +8,7 @@ kept: a session is signed with a key that is made of the admin token, so a new t
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -22,6 +23,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from scheduler.front.admin.bounded import body_of
+from scheduler.front.admin.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +51,8 @@ TRIES: Final = 10
 WINDOW_S: Final = 60.0
 _READING: Final = frozenset({"GET", "HEAD"})
 _MAX_FORM_BYTES: Final = 4096
+#: Seconds that the form of a login may take: nobody has shown a token yet.
+_FORM_S: Final = 10.0
 #: No script and no style but our own files, no frame, nothing from elsewhere.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -206,11 +212,13 @@ class Guard:
             return _page(200, self._login_page("", goes_to))
         if request.method != "POST":
             return refusal(405, "method_not_allowed", "GET or POST is expected")
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_FORM_BYTES:
-                return refusal(413, "too_large", f"the form has more than {_MAX_FORM_BYTES} bytes")
+        try:
+            async with asyncio.timeout(_FORM_S):
+                body = await body_of(request, most_bytes=_MAX_FORM_BYTES)
+        except Refused as error:
+            return refusal(error.status, error.error["code"], str(error))
+        except TimeoutError:
+            return refusal(408, "too_slow", f"the form did not come within {_FORM_S:.0f} s")
         form = dict(parse_qsl(body.decode("utf-8", "replace")))
         goes_to = _own_path(form.get("next", goes_to))
         if self._throttled():

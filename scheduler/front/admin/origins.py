@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change
 from scheduler.front.admin.refused import Refused, answering
 from workers.errors import BrokerUnavailable, BudgetExhausted, TransferError
@@ -92,9 +93,7 @@ def _as_refused(error: Exception) -> Refused | None:
 
 
 async def _order(request: Request) -> tuple[str, str]:
-    body = await request.body()
-    if len(body) > _MAX_BODY_BYTES:
-        raise Refused(413, "too_large", f"{len(body)} bytes; at most {_MAX_BODY_BYTES} are read")
+    body = await body_of(request, most_bytes=_MAX_BODY_BYTES)
     try:
         wire = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -54,7 +54,7 @@ class Question:
         if not _METHOD.fullmatch(method):
             raise WrongQuestion("method", f"{method!r} is no method, such as GET or HEAD")
         status = params.get("status", "").strip() or "404"
-        if not (status.isascii() and status.isdecimal() and 100 <= int(status) <= 599):
+        if not (status.isascii() and status.isdecimal() and len(status) == 3 and 100 <= int(status) <= 599):
             raise WrongQuestion("status", f"{status!r} is no status from 100 to 599")
         if not params.get("key", ""):
             raise WrongQuestion("key", "a key is needed, such as img/a.png")

@@ -13,6 +13,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change
 from scheduler.front.admin.question import Question, WrongQuestion
 from scheduler.front.admin.refused import Refused, answering
@@ -133,7 +134,9 @@ class _RulesApi:
         bucket = self._bucket(request)
         expected = _if_match(request)
         options = read_options(self.services.settings, bucket, owner="api")
-        ruleset, warnings = await off_the_loop(_read, await _body(request), options)
+        ruleset, warnings = await off_the_loop(
+            _read, await body_of(request, most_bytes=MAX_DOCUMENT_BYTES), options
+        )
         told: dict[str, Any] = {"warnings": [warning.to_json() for warning in warnings]}
         if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
             version, before = await self._in_force(bucket)
@@ -290,25 +293,14 @@ def _if_match(request: Request) -> int | None:
     if given is None or given.strip() == "*":
         return None
     text = given.strip().removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
         raise Refused(400, "invalid", f"If-Match: {given!r} is not the version of a rule set")
     return int(text)
 
 
-async def _body(request: Request) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_DOCUMENT_BYTES:
-            raise Refused(413, "too_large", f"a rule document has at most {MAX_DOCUMENT_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
 async def _version(request: Request) -> int:
     try:
-        wire = orjson.loads(await _body(request))
+        wire = orjson.loads(await body_of(request, most_bytes=MAX_DOCUMENT_BYTES))
     except orjson.JSONDecodeError as error:
         raise Refused(400, "invalid", f"not JSON: {error}") from error
     version = wire.get("version") if isinstance(wire, dict) else None

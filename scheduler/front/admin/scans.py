@@ -9,7 +9,9 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.routing import Route
 
+from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change
+from scheduler.front.admin.refused import Refused
 from scheduler.scan.names import FINDINGS, TERMS, Names, first
 from scheduler.scan.service import ScanService, UnknownScan, WrongScan, scan_options
 from workers.errors import BrokerUnavailable, ConfigError, StoreError
@@ -45,8 +47,10 @@ def routes(services: Services) -> list[Route]:
 
     async def start(request: Request) -> Response:
         try:
-            body = orjson.loads(await request.body())
+            body = orjson.loads(await body_of(request))
             name = body.pop("name")
+        except Refused as error:
+            return _json({"error": str(error)}, error.status)
         except (ValueError, KeyError, AttributeError, TypeError):
             return _json({"error": 'a JSON object with "name" is expected'}, 400)
         try:
@@ -78,7 +82,7 @@ def routes(services: Services) -> list[Route]:
         terms = query.getlist("term") or list(TERMS)
         unknown = sorted(set(terms).difference(TERMS, FINDINGS))
         limit = query.get("limit", str(_SHOWN))
-        if unknown or not limit.isdecimal() or not 0 < int(limit) <= _MOST:
+        if unknown or not limit.isdecimal() or len(limit) > 9 or not 0 < int(limit) <= _MOST:
             allowed = ", ".join((*TERMS, *FINDINGS))
             return _json({"error": f"term: one of {allowed}; limit: 1 to {_MOST}"}, 400)
         try:

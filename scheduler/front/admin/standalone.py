@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
 from scheduler.front.admin.metrics import metrics_route
-from scheduler.front.http.serve import serve
+from scheduler.front.http.serve import serve_admin
 from scheduler.machine.listen import address_of, bind
 from scheduler.status import open_readers
 from workers.errors import ConfigError
@@ -75,7 +75,7 @@ async def serving(
         )
         stop = asyncio.Event()
         app = Starlette(routes=[metrics_route(sources, own), *health_routes(ready)])
-        task = asyncio.create_task(serve(app, [sock], stop, drain_s=1.0), name="standalone")
+        task = asyncio.create_task(serve_admin(app, [sock], stop, drain_s=1.0), name="standalone")
         log.info("metrics_served", address=address_of(sock))
         try:
             yield address_of(sock)

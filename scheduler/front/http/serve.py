@@ -9,12 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import uvicorn
+
+from scheduler.front.http.protocol import StrictProtocol
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
+
+
+_HAS_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class _Server(uvicorn.Server):
@@ -25,13 +31,43 @@ class _Server(uvicorn.Server):
         yield
 
 
+async def serve_admin(
+    app: Any, sockets: Sequence[socket.socket], stop: asyncio.Event, *, drain_s: float
+) -> None:
+    """Serve an application of the admin side, which wants its paths decoded, as `serve` does.
+
+    Heads are as bounded and as strict as the gateway's: whoever reaches the port has no token yet.
+    """
+
+    async def admin(scope: Any, receive: Any, send: Any) -> None:
+        scope["path"] = unquote(scope["path"])
+        unread = any(name in _HAS_BODY for name, _ in scope["headers"])
+
+        async def receiving() -> Any:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
+
+        async def sending(message: Any) -> None:
+            if unread and message["type"] == "http.response.start":
+                # An answer that comes before the whole body ends the connection: the rest may have no end.
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receiving, sending)
+
+    await serve(admin, sockets, stop, protocol=StrictProtocol, drain_s=drain_s, name="admin")
+
+
 async def serve(
     app: Any,
     sockets: Sequence[socket.socket],
     stop: asyncio.Event,
     *,
+    protocol: type[StrictProtocol],
     drain_s: float,
-    name: str = "admin",
+    name: str,
     **options: Any,
 ) -> None:
     """Serve until `stop` is set; running requests then get `drain_s` seconds.
@@ -48,6 +84,7 @@ async def serve(
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, int(drain_s)),
+            http=protocol,
             **options,
         )
     )
