@@ -5,3 +5,5 @@ the ways in (`logs`, `intake`, `front`, `scan`). `runtime` wires a process, `mac
 processes, `config` reads config.yaml, `commands` are the command line (`cli` joins them), `doctor` and
 `status` look; `chaos` and `demo` are a misbehaving origin and the demonstration.
 """
+
+import workers  # noqa: F401 -- before anything imports structlog

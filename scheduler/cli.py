@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.examples import attach
+from workers.collector import be_patient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,7 @@ attach("", cli)
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0 done, 1 something failed, 2 usage or configuration."""
+    be_patient()
     from scheduler.commands.command_line import failure
     from workers.errors import FerrymanError
 

@@ -6,6 +6,17 @@ everything else turns a plan into an outcome. Then `transfer`, the use case; the
 `ledger` and `telemetry`. `settings` is what a process is told.
 """
 
+import sys
+
+# structlog takes rich's tracebacks for its own wherever it can import rich: a tenth of the start of every
+# process, for something that is never shown, because it prints local variables, and those hold secrets.
+if "structlog" not in sys.modules and "rich" not in sys.modules:
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as Python marks what is not to be found
+    try:
+        import structlog  # noqa: F401 -- for its effect
+    finally:
+        del sys.modules["rich"]
+
 __all__ = [
     "answers",
     "back_routes",

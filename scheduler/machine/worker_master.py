@@ -9,11 +9,13 @@ from __future__ import annotations
 import runpy
 import sys
 
+from workers.collector import be_patient
 from workers.telemetry import log
 
 
 def main() -> None:
     """Configure logging as the parent said, then become `python -m dramatiq`."""
+    be_patient()
     log.configure_from_env()
     sys.argv[0] = "dramatiq"
     runpy.run_module("dramatiq", run_name="__main__", alter_sys=True)
