@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import uvloop
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 from move import ferryman, make_files
-from scan_diff import diff, diff_here, find_rclone, latency, list_here
+from scan_diff import diff, diff_here, find_rclone, latency, list_here, serve_here
 
 from scheduler.config.settings import Settings
 from scheduler.machine.processes import LaneSize, worker_children
@@ -125,7 +125,7 @@ def move(arguments: argparse.Namespace) -> None:
 
 
 #: What a fresh process is asked to do.
-HERE = {"diff-here": diff_here, "list-here": list_here}
+HERE = {"diff-here": diff_here, "list-here": list_here, "serve-here": serve_here}
 
 
 def main() -> None:

@@ -85,9 +85,10 @@ async def diff_here(order: dict[str, Any]) -> Figures:
     log.configure(level="error")
     settings = settings_of(order)
     async with open_services(settings) as services:
-        services.store.assume("bench", StoreGuarantees(collation="bytes"))
+        services.store.assume("bench", StoreGuarantees(collation="bytes", start_after=True))
         scans = ScanService(services)
-        given = {"bucket": "bench", "inventory": order["inventory"], "compare": order["compare"]}
+        given = {name: order[name] for name in ("inventory", "compare", "shards") if name in order}
+        given |= {"bucket": "bench"}
         await scans.start("diff", scan_options(settings, "diff", given))
         began, cpu = time.perf_counter(), time.process_time()
         coordinating = asyncio.create_task(scans.coordinate("diff"))
@@ -105,6 +106,16 @@ async def diff_here(order: dict[str, Any]) -> Figures:
     if report["phase"] != "done" or (total["found"], total["present"]) != (order["keys"], order["keys"]):
         raise SystemExit(f"the scan went wrong: {report}")
     return measured(order["keys"], seconds, cpu) | {"read_s": read_s or 0.0}
+
+
+async def serve_here(order: dict[str, Any]) -> Figures:
+    """Runs shards of scans for as long as it lives."""
+    log.configure(level="error")
+    async with open_services(settings_of(order)) as services:
+        services.store.assume("bench", StoreGuarantees(collation="bytes", start_after=True))
+        print("serving", flush=True)
+        await ScanService(services).serve(asyncio.Event(), only_shards=True)
+    return {}
 
 
 async def list_here(order: dict[str, Any]) -> Figures:
@@ -141,13 +152,29 @@ def measured(keys: int, seconds: float, cpu_began: float) -> Figures:
 # ---------------------------------------------------------------------------- from outside
 
 
-def in_fresh_process(what: str, **order: Any) -> Figures:
-    """A run in a process of its own, with a Valkey of its own."""
+def in_fresh_process(what: str, *, beside: int = 0, **order: Any) -> Figures:
+    """A run in a process of its own, with a Valkey of its own, and so many more that run shards."""
+    script = str(Path(__file__).with_name("scan.py"))
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, running_valkey() as broker:
         order |= {"directory": directory, "broker": broker}
-        command = [sys.executable, str(Path(__file__).with_name("scan.py")), what, json.dumps(order)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    found: Figures = json.loads(output.splitlines()[-1])
+        told = json.dumps(order)
+        others = [
+            subprocess.Popen([sys.executable, script, "serve-here", told], stdout=subprocess.PIPE)
+            for _ in range(beside)
+        ]
+        try:
+            for other in others:
+                assert other.stdout is not None
+                other.stdout.readline()
+            output = subprocess.run([sys.executable, script, what, told], check=True, stdout=subprocess.PIPE)
+        finally:
+            for other in others:
+                other.terminate()
+        usages = [os.wait4(other.pid, 0)[2] for other in others]
+    found: Figures = json.loads(output.stdout.splitlines()[-1])
+    # Their start is in it; it is a second or so.
+    found["cpu_us"] += sum(one.ru_utime + one.ru_stime for one in usages) / order["keys"] * 1e6
+    found["rss"] = max(found["rss"], *(one.ru_maxrss / KIB_IN_MIB for one in usages), 0.0)
     return found
 
 
@@ -176,6 +203,8 @@ def rclone(binary: str, endpoint: str, keys: int, root: Path, *command: str) -> 
     }  # fmt: skip
 
 
+#: Keys below which shards have more to do with themselves than with keys.
+WORTH_CUTTING = 100_000
 CHECK = ("check", "s:one", "s:two", "--size-only")
 SIZE = ("size", "s:one")
 
@@ -239,12 +268,21 @@ def diff(arguments: argparse.Namespace) -> None:
                 runs["bucket with bucket"] = lambda order=order: in_fresh_process(
                     "diff-here", inventory={"bucket": "other"}, **order
                 )
+                for number in (1, 2) if keys >= WORTH_CUTTING else ():
+                    runs[f"bucket with bucket, 8 shards, {number} process{'es' * (number - 1)}"] = (
+                        lambda order=order, number=number: in_fresh_process(
+                            "diff-here", beside=number - 1, shards=8, inventory={"bucket": "other"}, **order
+                        )
+                    )
                 if binary is not None:
                     runs["rclone check --size-only --fast-list"] = lambda store=store, keys=keys, root=root: (
                         rclone(binary, store, keys, root, *CHECK)
                     )
             found = rounds_of(arguments.rounds, runs)
             rows += lines_of(found, keys)
+            if "manifest shuffled" in found and keys >= WORTH_CUTTING:
+                one, two = (name for name in found if "8 shards" in name)
+                rows.append(["two processes / one", "", f"{ratio(found, two, one):.2f}", "", "", "", ""])
             if "rclone check --size-only --fast-list" in found:
                 times = ratio(found, "bucket with bucket", "rclone check --size-only --fast-list")
                 rows.append(["bucket with bucket / rclone check", "", f"{times:.2f}", "", "", "", ""])
@@ -263,7 +301,13 @@ def latency(arguments: argparse.Namespace) -> None:
             f"listing alone, {arguments.shards} ranges": lambda: in_fresh_process(
                 "list-here", ranges=arguments.shards, **order
             ),
-            "bucket with bucket, 1 shard": lambda: in_fresh_process("diff-here", **two),
+            "bucket with bucket, 1 shard": lambda: in_fresh_process("diff-here", shards=1, **two),
+            f"{arguments.shards} shards, 1 process": lambda: in_fresh_process(
+                "diff-here", shards=arguments.shards, **two
+            ),
+            f"{arguments.shards} shards, 2 processes": lambda: in_fresh_process(
+                "diff-here", beside=1, shards=arguments.shards, **two
+            ),
         }
         if binary is not None:
             runs["rclone check --size-only --fast-list"] = lambda: rclone(
@@ -271,5 +315,8 @@ def latency(arguments: argparse.Namespace) -> None:
             )
             runs["rclone size --fast-list"] = lambda: rclone(binary, store, keys, Path(name), *SIZE)
         found = rounds_of(arguments.rounds, runs)
+    rows = [HEAD, *lines_of(found, keys)]
+    alone, *cut = (name for name in found if "shard" in name)
+    rows += [[f"{name} / 1 shard", "", f"{ratio(found, name, alone):.1f}", "", "", "", ""] for name in cut]
     print(f"a page of 1,000 keys takes {delay:g} ms")
-    print(table([HEAD, *lines_of(found, keys)]))
+    print(table(rows))
