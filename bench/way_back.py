@@ -1,10 +1,12 @@
 """The way back: what it adds to a PUT through the gateway, and how fast the lane drains beside the bulk lane.
 
-    .venv/bin/python bench/way_back.py [--puts 2000] [--rounds 4] [--count 4000] [--clients 16]
+    .venv/bin/python bench/way_back.py [--puts 2000] [--rounds 4] [--count 4000] [--clients 16] [--only-puts]
 
 Store and origin are a SeaweedFS each. PUTs go alternately to a bucket whose rule writes back and to one whose
-rule does not, through one front process; no worker runs meanwhile. Then one worker process moves as many
-objects from the origin to the store by the queue (bulk), and brings as many from the store to the origin.
+rule does not, through one front process; no worker runs meanwhile. Beside them the floor: a bare proxy that
+hands the same PUT on over the same libraries, alone and with one round trip to Redis beside it. Then one
+worker process moves as many objects from the origin to the store by the queue (bulk), and brings as many from
+the store to the origin.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import uvicorn
 import uvloop
 from gateway import child, free_port, front_process, wait_for
 from machine import cpu_s, describe, table
@@ -34,15 +37,20 @@ from support.back import back_rule, origin_sections
 from support.gateway import gateway_settings
 from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
+from workers.broker.clients import connect
 from workers.ledger.back import WRITTEN
 from workers.ledger.ledger import Ledger
 from workers.plan import FetchPlan, Lane, Origin, OriginGroup
 from workers.queue.queue import JobQueue
-from workers.settings import LimitSettings, StoreSettings, reveal_json
+from workers.settings import BrokerSettings, LimitSettings, StoreSettings, reveal_json
 from workers.store.client import ObjectStore
 from workers.telemetry import log
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from redis.asyncio import Redis
+
     from scheduler.config.settings import Settings
     from support.store.seaweed import Seaweed
 
@@ -76,26 +84,74 @@ async def fill(
     return took
 
 
-async def puts(port: int, args: argparse.Namespace, clients: int) -> list[str]:
-    gateway = StoreSettings(
-        endpoint=f"http://127.0.0.1:{port}", access_key_id=KEY["id"], secret_access_key=KEY["secret"]
+class Side(NamedTuple):
+    """Who takes PUTs, and for which bucket."""
+
+    name: str
+    port: int
+    pid: int
+    bucket: str
+
+
+def bare_proxy(raw: dict[str, Any], url: str, notes: bool, port: int, pipe: Connection) -> None:
+    """The floor of a PUT: handed on over the same libraries, with `notes` beside a round trip to Redis."""
+    store: ObjectStore | None = None
+    redis: Redis | None = None
+    settings = StoreSettings.model_validate(raw)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal store, redis
+        if store is None or redis is None:
+            redis = connect(BrokerSettings(url=url))
+            store = await ObjectStore(settings, LimitSettings()).__aenter__()
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        _, bucket, key = scope["path"].split("/", 2)
+        noting = asyncio.ensure_future(redis.set(f"{bucket}/{key}", "1", px=60_000)) if notes else None
+        await store.put_small(bucket, key, body, content_type="text/plain")
+        if noting is not None:
+            await noting
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    pipe.send(os.getpid())
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, access_log=False, log_level="error", loop="uvloop", lifespan="off"
     )
+
+
+async def puts(sides: list[Side], args: argparse.Namespace, clients: int) -> list[list[str]]:
+    """Rows of the front and of the floor; `sides` are pairs without and with a note, in this order."""
     body = os.urandom(args.size)
-    took: dict[str, list[float]] = {ON: [], OFF: []}
-    rates: dict[str, list[float]] = {ON: [], OFF: []}
+    took: dict[Side, list[float]] = {side: [] for side in sides}
+    rates: dict[Side, list[float]] = {side: [] for side in sides}
+    used_s = dict.fromkeys(sides, 0.0)
     for turn in range(args.rounds):
-        for bucket in (ON, OFF) if turn % 2 else (OFF, ON):
-            keys = [f"{turn}/{clients}/{number}" for number in range(args.puts)]
-            began = time.perf_counter()
-            took[bucket] += await fill(gateway, bucket, keys, body, clients)
-            rates[bucket].append(len(keys) / (time.perf_counter() - began))
-    ms = {name: median(values) * 1000 for name, values in took.items()}
-    rate = {name: median(values) for name, values in rates.items()}
+        for side in sides if turn % 2 else reversed(sides):
+            gateway = StoreSettings(
+                endpoint=f"http://127.0.0.1:{side.port}",
+                access_key_id=KEY["id"],
+                secret_access_key=KEY["secret"],
+            )
+            keys = [f"{side.name}/{turn}/{clients}/{number}" for number in range(args.puts)]
+            began, before = time.perf_counter(), cpu_s([side.pid])
+            took[side] += await fill(gateway, side.bucket, keys, body, clients)
+            rates[side].append(len(keys) / (time.perf_counter() - began))
+            await asyncio.sleep(0.2)  # what is noted a moment later is its cost, too
+            used_s[side] += cpu_s([side.pid]) - before
+    ms = {side: median(values) * 1000 for side, values in took.items()}
+    rate = {side: median(values) for side, values in rates.items()}
+    us = {side: seconds / args.rounds / args.puts * 1e6 for side, seconds in used_s.items()}
     return [
-        f"PUT, {clients} clients",
-        f"{rate[OFF]:.0f}/s, {ms[OFF]:.2f} ms",
-        f"{rate[ON]:.0f}/s, {ms[ON]:.2f} ms",
-        f"{rate[ON] / rate[OFF]:.2f}, {ms[ON] / ms[OFF]:.2f}",
+        [
+            f"{off.name}, {clients} clients",
+            f"{rate[off]:.0f}/s, {ms[off]:.2f} ms, {us[off]:.0f} us CPU",
+            f"{rate[on]:.0f}/s, {ms[on]:.2f} ms, {us[on]:.0f} us CPU",
+            f"{rate[on] / rate[off]:.2f}, {ms[on] / ms[off]:.2f}, {us[on] / us[off]:.2f}",
+        ]
+        for off, on in zip(sides[::2], sides[1::2], strict=True)
     ]
 
 
@@ -160,6 +216,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--size", type=int, default=16 * 1024)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--only-puts", action="store_true", help="no lane")
     args = parser.parse_args()
     uvloop.install()
     log.configure(level="warning")
@@ -185,12 +242,24 @@ def main() -> None:
         asyncio.run(make_buckets(store_of(origin), [ON, OFF]))
         port = free_port()
         print(f"{args.size} bytes an object; {describe()}\n")
-        rows = [["what", "without", "with the way back", "ratio of rates, of ms or µs"]]
-        with child(front_process, json.loads(reveal_json(settings)), port):
-            wait_for(port)
-            rows += [asyncio.run(puts(port, args, clients)) for clients in (args.clients, 1)]
+        rows = [["what", "without", "with the way back", "ratio of rates, of ms, of CPU"]]
+        store, alone, beside = json.loads(reveal_json(settings.store)), free_port(), free_port()
+        with (
+            child(front_process, json.loads(reveal_json(settings)), port) as front,
+            child(bare_proxy, store, url, False, alone) as bare,
+            child(bare_proxy, store, url, True, beside) as noting,
+        ):
+            for one in (port, alone, beside):
+                wait_for(one)
+            sides = [
+                Side("PUT", port, front, OFF), Side("PUT", port, front, ON),
+                Side("floor", alone, bare, OFF), Side("floor", beside, noting, OFF),
+            ]  # fmt: skip
+            for clients in (args.clients, 1):
+                rows += asyncio.run(puts(sides, args, clients))
         asyncio.run(forget(settings))
-        rows += asyncio.run(lanes(settings, origin, args))
+        if not args.only_puts:
+            rows += asyncio.run(lanes(settings, origin, args))
         print(table(rows))
 
 
