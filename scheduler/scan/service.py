@@ -26,6 +26,7 @@ from scheduler.scan.progress import ACTIVE, progress_of
 from scheduler.scan.reverse import ReverseCoordinator
 from scheduler.scan.run import Coordinator
 from scheduler.scan.shards.lane import THREADS, ShardLane
+from scheduler.scan.shards.leftovers import serve_leftovers
 from scheduler.scan.shards.view import with_shards
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account, not_to_be_continued
 from workers.background import end
@@ -279,7 +280,10 @@ class ScanService:
         Shards are run for as long as some scan may have any. `only_shards`: nothing else is run here.
         """
         here = f"{socket.gethostname()}:{os.getpid()}"
-        async with contextlib.AsyncExitStack() as lane:
+        async with contextlib.AsyncExitStack() as sweeping, contextlib.AsyncExitStack() as lane:
+            if not only_shards:
+                sweep = asyncio.create_task(serve_leftovers(self._services, self.states, stop))
+                sweeping.push_async_callback(end, sweep)
             while not stop.is_set():
                 try:
                     if not only_shards:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.scan.shard import KeyRange
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.state import Phase, ScanState
     from workers.store.guarantees import StoreGuarantees
 
 #: Keys for which `auto` makes a shard, and shards that it makes for each that the fleet can run at once.
@@ -182,12 +182,21 @@ class CutRun(InventoryRun):
         )
         await self._shards.allow(running=False)
         await self._shards.forget_windows(one.shard.number for one in every if one.shard)
+        await self._withdraw_inventory()
+
+    async def _finish(self, phase: Phase, *, error: str = "") -> None:
+        await super()._finish(phase, error=error)
+        if phase == "cancelled" and self.state.shards:
+            await self._withdraw_inventory()
+
+    async def _withdraw_inventory(self) -> None:
+        """Take it out of the store again; what stays there now is swept."""
         if self._published or await self._shards.unshared():
-            bucket = self._services.settings.report_bucket or state.options.bucket
+            bucket = self._services.settings.report_bucket or self.state.options.bucket
             try:
-                await withdraw(self._services.store, bucket, state.run)
+                await withdraw(self._services.store, bucket, self.state.run)
             except StoreError as error:
-                log.warning("inventory_not_withdrawn", scan=state.name, error=str(error))
+                log.warning("inventory_not_withdrawn", scan=self.state.name, error=str(error))
 
     async def _unread_places(self) -> int:
         failures = self._services.ledger.failures.iterate(self.state.options.bucket)
