@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", type=Path, help="the faults of an earlier run, then fewer of them")
     parser.add_argument("--keep", action="store_true", help="keep the logs of runs that were well, too")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all parts end with us
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # its servers are meant to break off
     if given.replay is not None:
         return _replay(given.replay)

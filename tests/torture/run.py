@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Events that a report shows.
 _SHOWN = 200
+#: The exit code of a wrong configuration, and how often in a row it is a violation.
+_USAGE, _REFUSALS = 2, 3
 #: Seconds that slots of an origin are lent for.
 _LEASE_S = 15.0
 _ORIGIN_KINDS = {Kind.ORIGIN_STATUS, Kind.ORIGIN_CUT, Kind.ORIGIN_STALL, Kind.ORIGIN_LIE}
@@ -66,6 +68,8 @@ class Run:
         self._began = 0.0
         #: Taken back at: what to do.
         self._due: list[tuple[float, Fault]] = []
+        #: How often in a row a part ended by saying that its configuration is wrong, which it is not.
+        self._refused: Counter[str] = Counter()
         #: Parts that a fault holds down.
         self._down: Counter[str] = Counter()
 
@@ -173,6 +177,10 @@ class Run:
         """Whatever does not run and is not held down is started again, as an init system would."""
         for name in (*SERVERS, *PARTS):
             if self._down[name] <= 0 and not self._system.runs(name):
+                refused = self._system.ended_with(name) == _USAGE
+                self._refused[name] = self._refused[name] + 1 if refused else 0
+                if self._refused[name] == _REFUSALS:
+                    self._oracle.violated(f"{name} refuses to start, as if its configuration were wrong")
                 self._system.start(name)
 
     def _cut_power(self, seconds: float) -> None:

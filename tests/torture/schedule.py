@@ -121,15 +121,20 @@ class Fault:
 
 
 def make_schedule(seed: int, *, seconds: float, without: frozenset[Kind] = frozenset()) -> tuple[Fault, ...]:
-    """The faults of a run, by time. The same seed gives the same ones; `without` leaves kinds out."""
+    """The faults of a run, by time: first each kind once in a random order, then as their weights have it.
+
+    The same seed gives the same ones; `without` leaves kinds out.
+    """
     chance = random.Random(f"schedule {seed}")
     drawn = [row for row in _DRAWN if row[0] not in without]
+    first = list({row[0]: row for row in chance.sample(drawn, len(drawn))}.values())
     faults: list[Fault] = []
     at_s = CALM_S
     while at_s < seconds:
-        kind, _, targets, (least, most) = chance.choices(drawn, weights=[row[1] for row in drawn])[0]
-        target, for_s = chance.choice(targets), chance.uniform(least, most)
         if at_s % 60.0 >= CALM_S:
+            row = first.pop() if first else chance.choices(drawn, weights=[row[1] for row in drawn])[0]
+            kind, _, targets, (least, most) = row
+            target, for_s = chance.choice(targets), chance.uniform(least, most)
             faults.append(Fault(at_s=round(at_s, 2), for_s=round(for_s, 2), kind=kind, target=target))
         at_s += chance.expovariate(1 / _MEAN_S)
     return tuple(faults)

@@ -239,6 +239,10 @@ class System:
             return False
         return True
 
+    def ended_with(self, name: str) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._processes[name].poll()
+
     def runs(self, name: str) -> bool:
         """Whether it has not ended."""
         return self._processes[name].poll() is None

@@ -29,7 +29,8 @@ def test_a_seed_makes_the_same_faults_again_and_another_one_others():
     assert faults == make_schedule(7, seconds=600)
     assert faults != make_schedule(8, seconds=600)
     assert all(fault.at_s % 60 >= CALM_S - 0.01 for fault in faults)
-    assert {fault.kind for fault in make_schedule(1, seconds=6000)} == set(Kind)
+    for seed in range(20):  # so that a bug which only one kind shows is found within minutes
+        assert {fault.kind for fault in make_schedule(seed, seconds=150)} == set(Kind)
     assert Kind.KILL not in {
         fault.kind for fault in make_schedule(1, seconds=6000, without=frozenset({Kind.KILL}))
     }
@@ -171,14 +172,14 @@ def torture(tmp_path, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", "torture", "--seconds", "60", *arguments],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(_HOUSE / "tests")}, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=560,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=860,
     )  # fmt: skip
     return done.returncode, done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.real
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_minute_of_random_faults_breaks_no_guarantee(tmp_path):
     code, said = torture(tmp_path, "--seed", "41")
     assert code == 0, said
@@ -190,7 +191,7 @@ def test_a_minute_of_random_faults_breaks_no_guarantee(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.real
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_planted_bug_is_found_and_can_be_had_again(tmp_path):
     """Whether the judge sees anything at all: without the check of tombstones deleted keys come back."""
     code, said = torture(tmp_path, "--seed", "1", "--plant", "tombstone check of a miss")
