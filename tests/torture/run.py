@@ -88,9 +88,12 @@ class Run:
             finally:
                 for client in clients:
                     client.stop()
+                # Where something is wrong already there is nothing more to be found out.
+                wrong = bool(self._oracle.violations)
                 for client in clients:
-                    client.join(60)
-                self._mend()
+                    client.join(0.5 if wrong else 60)
+                if not wrong:
+                    self._mend()
             for client in clients:
                 self._result.answers.update(client.answers)
             self._judge()
@@ -253,14 +256,16 @@ class Run:
     # ------------------------------------------------------------------ judgement
 
     def _judge(self) -> None:
+        if self._oracle.violations:
+            return
         look, started = Look(self._system), time.monotonic()
         # What was told to stop may end only now, and is started again like everything else.
         judged = threading.Event()
         reviver = threading.Thread(target=self._keep_alive, args=(judged,), daemon=True)
         reviver.start()
         try:
+            settle(self._system, look)
             if not self._oracle.violations:
-                settle(self._system, look)
                 judge_contents(self._system, look)
                 judge_scan(self._system, look)
                 judge_gate(self._system, look)
