@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed-from-lock
 BENCH_STAMP := $(VENV)/.installed-bench
 CLIENTS_STAMP := $(VENV)/clients/.installed
 FUZZ_STAMP := $(VENV)/fuzz/.installed
+AUDIT_STAMP := $(VENV)/audit/.installed
 
 # `make demo EXIT=1` ends by itself, non-zero when anything differed.
 EXIT ?=
@@ -28,11 +29,13 @@ REPLAY ?=
 MINUTES ?=
 # `make fuzz`: one reader (TARGET=redirects), how many inputs for each, one input again.
 TARGET ?=
+# `make audit`: which service of vulnerabilities is asked.
+SERVICE ?= pypi
 INPUTS ?=
 INPUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults fuzz endurance lint format bench pictures clean
+.PHONY: help setup demo test test-slow faults fuzz endurance lint audit sbom wheel format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +88,22 @@ lint: setup ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+$(AUDIT_STAMP): deploy/supply/audit.lock $(STAMP)
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r deploy/supply/audit.lock
+	@touch $@
+
+audit: $(AUDIT_STAMP) ## Known vulnerabilities of what is locked (asks the service of PyPI; SERVICE=osv: that of OSV)
+	@VENV=$(VENV)/audit SERVICE=$(SERVICE) sh deploy/supply/audit.sh requirements.lock deploy/docker/requirements.lock
+
+sbom: setup ## Bill of materials of what is locked, CycloneDX: dist/ferryman.cdx.json
+	$(BIN)/python deploy/supply/sbom.py dist/ferryman.cdx.json
+
+# One tree gives one wheel, byte for byte, wherever and whenever it is built.
+wheel: setup ## The wheel of this tree, reproducible: dist/
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-1580601600} $(BIN)/python -m hatchling build -t wheel -d dist
+	@cd dist && sha256sum *.whl
 
 format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
