@@ -20,6 +20,7 @@ from scheduler.commands.command_line import (
 )
 from scheduler.commands.rules_in_force import note_other_rules
 from scheduler.commands.scan_view import key_line, show, unread, watch
+from scheduler.commands.shard_number import SHARDS
 from workers.telemetry import log, metric_files
 
 if TYPE_CHECKING:
@@ -33,23 +34,6 @@ if TYPE_CHECKING:
 MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")
 #: Seconds that a process needs before it can say that it runs scans.
 _STARTING_S = 5.0
-
-
-class _Shards(click.ParamType[Any]):
-    """A number of shards, or `auto`."""
-
-    name = "shards"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """What the options of a scan take."""
-        if value == "auto" or isinstance(value, int):
-            return str(value) if value == "auto" else int(value)
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r}: a number from 1 on, or auto", param, ctx)
-        return int(value)
-
-
-SHARDS = _Shards()
 
 
 @click.group("scan")

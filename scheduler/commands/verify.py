@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,6 +16,7 @@ from scheduler.commands.command_line import (
     say,
 )
 from scheduler.commands.rules_in_force import note_other_rules
+from scheduler.commands.shard_number import SHARDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +33,31 @@ _SHOWN = 20
     "--sample", type=click.IntRange(min=1), metavar="N", help="Compare N random objects byte by byte."
 )
 @click.option("--full", is_flag=True, help="Compare every object byte by byte.")
+@click.option(
+    "--shards",
+    type=SHARDS,
+    metavar="N|auto",
+    help="Look at so many ranges of keys side by side; default: as many as the scan was cut into.",
+)
 @config_option
 @json_option
-def command(name: str, *, sample: int | None, full: bool, config: Path | None, as_json: bool) -> None:
+def command(
+    name: str,
+    *,
+    sample: int | None,
+    full: bool,
+    shards: int | Literal["auto"] | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
     """Compare the bucket with the inventory of scan NAME, and objects with the origin.
 
     Without options every key is compared by size and digest, as far as the listing tells; no byte is read.
     """
     if sample is not None and full:
         raise CommandFailed("give one of --sample and --full", exit_code=2)
-    report = run_async(_verify(load(config), name, sample=sample, full=full, quiet=as_json))
+    how = {"sample": sample, "full": full, "shards": shards}
+    report = run_async(_verify(load(config), name, how, quiet=as_json))
     if as_json:
         from scheduler.scan.verify.report import verify_to_json
 
@@ -54,9 +70,7 @@ def command(name: str, *, sample: int | None, full: bool, config: Path | None, a
         raise CommandFailed(f"verification of {name} found {report.faults} faults")
 
 
-async def _verify(
-    settings: Settings, name: str, *, sample: int | None, full: bool, quiet: bool
-) -> VerifyReport:
+async def _verify(settings: Settings, name: str, how: dict[str, Any], *, quiet: bool) -> VerifyReport:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -82,7 +96,7 @@ async def _verify(
             def show(report: VerifyReport) -> None:
                 progress.update(task, checked=report.checked, compared=report.compared)
 
-            report = await Verifier(services, state, sample=sample, full=full, progress=show).run()
+            report = await Verifier(services, state, progress=show, **how).run()
             show(report)
         return report
 
@@ -90,6 +104,10 @@ async def _verify(
 def _print(report: VerifyReport) -> None:
     verdict = "clean" if report.clean else "NOT clean"
     say(f"verify {report.name}: {verdict}. {report.checked} keys compared with the listing.")
+    if report.one_because:
+        say(f"  as one range: {report.one_because}")
+    elif report.ranges > 1:
+        say(f"  in {report.ranges} ranges that join without gap or overlap")
     if report.waived:
         say(f"  {report.waived} missing keys are waived failures")
     if report.mode != "listing":

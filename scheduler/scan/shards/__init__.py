@@ -7,4 +7,4 @@ what nobody has counted; pure), `source` (a range of a bucket that is the invent
 runs left in the store).
 """
 
-__all__ = ["cutting", "lane", "leftovers", "view"]
+__all__ = ["cutting", "lane", "leftovers", "probing", "source", "view"]

@@ -72,6 +72,9 @@ class VerifyReport:
     #: Objects of the bucket that the inventory lacks (moved by misses, or users' own); the first by name.
     extra: int = 0
     extra_keys: tuple[str, ...] = ()
+    #: Ranges of keys that were looked at side by side, and why it was one although more were asked for.
+    ranges: int = 1
+    one_because: str = ""
     #: Which store was looked at.
     store: str = ""
     #: Why this proves less than it seems to; sentences.

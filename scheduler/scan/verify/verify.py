@@ -7,42 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import random
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.machine.embedded import store_identity
-from scheduler.scan.compare.compare import Groups, Selection, difference
-from scheduler.scan.compare.listing import listing_in
-from scheduler.scan.compare.merge import OutOfOrder, merge
+from scheduler.scan.compare.compare import Groups
+from scheduler.scan.compare.merge import OutOfOrder
 from scheduler.scan.compare.reading import inventory_of
-from scheduler.scan.compare.sorted_file import NotThisFile, read_blocks, read_header, sorted_as
-from scheduler.scan.compare.sorting import in_order
+from scheduler.scan.compare.sorted_file import NotThisFile, read_header
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import ENOUGH_SETTLED, empty_is_meant, max_absent_of, nearly_all_absent
 from scheduler.scan.names import Names
 from scheduler.scan.state import Account, account
 from scheduler.scan.verify.at_origin import origin_digest, origin_has
 from scheduler.scan.verify.bound import upper_bound
-from scheduler.scan.verify.report import MAX_EXTRA, MAX_FINDINGS, Finding, Problem, VerifyReport, keep_report
+from scheduler.scan.verify.in_ranges import InRanges
+from scheduler.scan.verify.report import VerifyReport, keep_report
 from workers.errors import ConfigError, TransferError
-from workers.ledger.names import Named, named, of_line
+from workers.ledger.names import of_line
 from workers.store.metadata import is_mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from typing import Unpack
 
     from scheduler.runtime import Services
-    from scheduler.scan.compare.merge import Block
     from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.state import ScanState
-    from workers.store.model import ListedObject
+    from scheduler.scan.verify.in_ranges import How
 
 #: Objects compared byte by byte at the same time.
 CONCURRENCY = 8
@@ -50,38 +46,12 @@ CONCURRENCY = 8
 log = structlog.get_logger(__name__)
 
 
-class Verifier:
+class Verifier(InRanges):
     """One verification of one scan."""
 
-    def __init__(
-        self,
-        services: Services,
-        state: ScanState,
-        *,
-        sample: int | None = None,
-        full: bool = False,
-        progress: Callable[[VerifyReport], None] = lambda _: None,
-        seed: int | None = None,
-    ) -> None:
-        self._services = services
-        self._state = state
-        self._sample = sample
-        self._full = full
-        self._progress = progress
-        self._rng = random.Random(seed)  # a sample, not a secret
-        mode: Literal["listing", "sample", "full"] = "full" if full else "sample" if sample else "listing"
-        self.report = VerifyReport(
-            name=state.name,
-            run=state.run,
-            bucket=state.options.bucket,
-            mode=mode,
-            started_at=time.time(),
-            store=store_identity(services.settings),
-        )
-        self._problems: list[Problem] = []
-        self._findings: TextIO = io.StringIO()
-        self._counts: dict[str, int] = {}
-        self._excused: frozenset[str] = frozenset()
+    def __init__(self, services: Services, state: ScanState, **how: Unpack[How]) -> None:
+        """`how` as `InRanges` takes it."""
+        super().__init__(services, state, **how)
         self._max_absent = max_absent_of(services.settings, state)
         #: Why nothing more is asked of the origin.
         self._stopped = ""
@@ -118,9 +88,9 @@ class Verifier:
                 chosen = await self._listed(path, Collation.NONE)
         except NotThisFile as error:
             raise self._not_this_file(error) from error
-        await self._absent([entry for entry, there in chosen if not there])
+        await self._absent(chosen.missing)
         if self._full or self._sample:
-            await self._by_bytes([entry for entry, there in chosen if there])
+            await self._by_bytes([lot.entry for lot in chosen.kept])
         unreadable = self._counts.get("unreadable", 0)
         bad = self._counts.get("bytes", 0) + unreadable
         looked_at = self.report.compared + unreadable
@@ -144,12 +114,12 @@ class Verifier:
             ConfigError: as `run`.
         """
         state = self._state
-        path = Path(state.inventory_file)
+        path = self._directory / f"{state.run}.sorted" if state.source_listed else Path(state.inventory_file)
         again = f"scan again from here: ferryman scan start {state.name} … --wait"
         if not state.inventory_complete:
             msg = f"scan {state.name} is {state.phase}, and its inventory was not read to its end; scan first"
             raise ConfigError(msg)
-        if not path.is_file():
+        if not (state.source_listed or path.is_file()):
             msg = (
                 f"scan {state.name}: its inventory {state.inventory_file} is not on this machine: "
                 f"verify where the scan was run, or {again}"
@@ -161,6 +131,8 @@ class Verifier:
                 f"now: {again}"
             )
             raise ConfigError(msg)
+        if state.source_listed:
+            return path  # there is none: the source is listed once more
         try:
             header = read_header(path)
         except NotThisFile as error:
@@ -173,25 +145,6 @@ class Verifier:
     def _not_this_file(self, error: NotThisFile) -> ConfigError:
         name = self._state.name
         return ConfigError(f"scan {name}: {error}: scan again from here: ferryman scan start {name} … --wait")
-
-    async def _listed(self, path: Path, judged: Collation) -> list[tuple[Entry, bool]]:
-        """Compare with the listing, which is sorted here when it has no order of its own (`NONE`)."""
-        state, store = self._state, self._services.store
-        self._problems, self._counts = [], {}
-        self._findings.seek(0)
-        self._findings.truncate()
-        collation = sorted_as(judged)
-        await asyncio.to_thread(in_order, path, collation)
-        _, listing = await listing_in(
-            collation,
-            store,
-            state.options.bucket,
-            state.options.prefix,
-            file=path.with_suffix(".listing"),
-            sort=judged is Collation.NONE,
-        )
-        inventory = read_blocks(path, collation, of=inventory_of(state), keys=state.inventory_keys)
-        return await asyncio.to_thread(self._by_listing, inventory, listing)
 
     def _unproved(self) -> Iterator[str]:
         report, share = self.report, self._max_absent
@@ -211,60 +164,6 @@ class Verifier:
         looked_at = report.compared + self._left_behind
         if nearly_all_absent(self._left_behind, looked_at, share):
             yield f"{self._left_behind} of {looked_at} objects are not at the origin to be compared, {how}"
-
-    def _by_listing(
-        self, inventory: Iterator[Block[Entry]], listing: Iterator[Block[ListedObject]]
-    ) -> list[tuple[Entry, bool]]:
-        """Compare every key with the listing; the entries to look at further, with whether they are there.
-
-        Missing ones are all returned, and of those present a sample: proportional to each prefix by drawing
-        uniformly from all (reservoir), or every one with `full`.
-        """
-        wants = Selection(self._state.options, now=self._state.requested_at).wants
-        kept: list[tuple[Entry, bool]] = []
-        missing: list[tuple[Entry, bool]] = []
-        checked = waived = present = 0
-        extra: list[str] = []
-        extras = 0
-        for entry, there in merge(inventory, listing, on_duplicate=lambda *_: None):
-            if entry is None:
-                extras += 1
-                if there is not None and len(extra) < MAX_EXTRA:
-                    extra.append(there.key)
-                continue
-            if not wants(entry):
-                continue
-            checked += 1
-            if there is None:
-                if entry.key in self._excused:
-                    waived += 1
-                else:
-                    missing.append((entry, False))
-                continue
-            reason = difference(entry, there, ("size", "digest"))
-            if entry.mtime is not None and entry.mtime > there.last_modified:
-                self._found(entry.key, "drift", f"the origin's is younger{f', {reason}' if reason else ''}")
-            elif reason is not None:
-                self._found(
-                    entry.key, "size" if reason == "size" else "digest", _differs(entry, there, reason)
-                )
-            present += 1
-            if self._full:
-                kept.append((entry, True))
-            elif self._sample:
-                if len(kept) < self._sample:
-                    kept.append((entry, True))
-                else:
-                    at = self._rng.randrange(present)
-                    if at < self._sample:
-                        kept[at] = (entry, True)
-            if checked % 10_000 == 0:
-                self.report = replace(self.report, checked=checked)
-                self._progress(self.report)
-        self.report = replace(
-            self.report, checked=checked, waived=waived, extra=extras, extra_keys=tuple(extra)
-        )
-        return missing + kept
 
     async def _absent(self, missing: list[Entry]) -> None:
         """Missing keys: those that no origin has and that the scan had not moved are no fault of it."""
@@ -374,15 +273,3 @@ class Verifier:
         by = "written by Ferryman" if is_mirrored(stored) else "written by somebody else"
         detail = f"SHA-256 {mine.hexdigest()} in the store, {by}; {digest} at the origin"
         self._found(key, "drift" if changed else "bytes", detail)
-
-    def _found(self, key: str, finding: Finding, detail: str) -> None:
-        self._counts[finding] = self._counts.get(finding, 0) + 1
-        if len(self._problems) < MAX_FINDINGS:
-            self._problems.append(Problem(key=key, finding=finding, detail=detail))
-        self._findings.write(f"{named(Named(finding, key, detail))}\n")
-
-
-def _differs(entry: Entry, there: ListedObject, reason: str) -> str:
-    if reason == "size":
-        return f"{entry.size} bytes in the inventory, {there.size} in the store"
-    return f"{entry.digest} in the inventory, ETag {there.etag} in the store"

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
+from scheduler.commands.scan_view import show
+from scheduler.scan.compare.ranges import open_inventory
+from scheduler.scan.gate.gate import look
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.ranges import flaw
+from scheduler.scan.service import scan_options
+from scheduler.scan.shards.records import ShardStates
+from scheduler.scan.verify.verify import Verifier
 from support.scan.shards import found_in, put, shards_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -56,3 +65,126 @@ async def test_what_is_missing_is_moved_once_with_shards_in_processes_of_their_o
         report
     )
     assert max(map(origin.asked.count, keys)) == 1
+
+
+async def test_a_verification_finds_the_same_in_ranges_as_in_one_and_says_how_it_looked(
+    bytes_fleet, bytes_store
+):
+    fleet, store = bytes_fleet, bytes_store
+    keys = [f"{n:05}" for n in range(3000)]
+    fleet.origin.bodies.update(dict.fromkeys(keys[:10], b"x"))
+    put(store, keys)
+    for name, options in (("one", {}), ("s", {"shards": 6})):
+        await fleet.scan(name, keys, dry_run=True, **options)
+    put(store, keys[100:104], b"longer")
+    for key in keys[:3]:
+        del store.objects[key]
+    put(store, ["zz-not-named"])
+    found = {}
+    for name, shards in (("one", None), ("s", None), ("one", 4)):
+        state = await fleet.scans.states.get(name)
+        report = await Verifier(fleet.services, state, sample=5, seed=1, shards=shards).run()
+        looked_at = report.compared + report.counts.get("absent_at_origin", 0)
+        counts = {what: n for what, n in report.counts.items() if what in {"missing", "size"}}
+        found[name, shards] = (report.checked, counts, report.extra, report.extra_keys, looked_at)
+        assert report.ranges == {("one", None): 1, ("s", None): 6, ("one", 4): 4}[name, shards]
+    assert set(map(str, found.values())) == {str((3000, {"missing": 3}, 1, ("zz-not-named",), 5))}, found
+
+
+async def test_buckets_that_were_compared_in_ranges_are_verified_by_listing_the_source_again(
+    bytes_fleet, bytes_store
+):
+    fleet, store = bytes_fleet, bytes_store
+    keys = [f"{n:05}" for n in range(2500)]
+    put(store, keys)
+    await fleet.scan("s", inventory={"bucket": "other"}, dry_run=True, shards=3)
+    report = await Verifier(fleet.services, await fleet.scans.states.get("s")).run()
+    assert (report.checked, report.ranges, report.clean) == (2500, 3, True), report
+
+
+async def test_what_cannot_be_cut_runs_as_one_and_says_why(fleet):
+    """SeaweedFS lists by path component."""
+    await fleet.put("a.txt", b"x")
+    report = await fleet.scan("s", ["a.txt", "b.txt"], shards=4, dry_run=True)
+    shards = report["shards"]
+    assert (report["phase"], shards["total"], shards["joined"]) == ("done", 1, True)
+    assert shards["one_because"].startswith("the store lists by path component"), shards
+
+
+async def test_a_limit_counts_in_the_order_of_keys_so_such_a_scan_runs_as_one(bytes_fleet, bytes_store):
+    report = await bytes_fleet.scan("s", [f"{n}" for n in range(50)], shards=4, limit=7, dry_run=True)
+    assert report["would_fetch"] == 7
+    assert report["shards"]["one_because"] == "--limit counts over all keys in their order"
+
+
+async def test_status_names_the_ranges_and_proves_that_they_join(bytes_fleet, bytes_store, capsys):
+    fleet, store = bytes_fleet, bytes_store
+    keys = [f"{n:05}" for n in range(2500)]
+    put(store, keys)
+    report = await fleet.scan("s", keys, dry_run=True, shards=5)
+    shards = report["shards"]
+    assert (shards["total"], shards["done"], shards["running"], shards["waiting"]) == (5, 5, 0, 0)
+    assert (shards["joined"], shards["flaw"], shards["slowest"]) == (True, "", None)
+    bounds = [(one["begin"], one["end"]) for one in shards["ranges"]]
+    assert (bounds[0][0], bounds[-1][1]) == ("", None)
+    assert all(one[1] == other[0] for one, other in pairwise(bounds))
+    assert sum(one["found"] for one in shards["ranges"]) == 2500
+    show(report)
+    assert "5 ranges join without gap or overlap: 5 done, 0 running, 0 waiting" in capsys.readouterr().out
+    verdict = await look(fleet.services, await fleet.scans.states.get("s"), quiet_s=0)
+    (proof,) = [one for one in verdict.conditions if one.name == "ranges_join"]
+    assert (proof.ok, proof.evidence) == (True, "5 ranges join without gap or overlap; 5 are compared")
+
+
+async def test_a_process_that_does_not_see_the_inventory_gets_it_from_the_store(
+    bytes_fleet, bytes_store, monkeypatch, tmp_path
+):
+    fleet, store = bytes_fleet, bytes_store
+    keys = [f"{n:05}" for n in range(2500)]
+    put(store, keys)
+    real = open_inventory
+
+    async def elsewhere(client, bucket, state):
+        return await real(client, bucket, replace(state, inventory_file=str(tmp_path / "not-here.sorted")))
+
+    monkeypatch.setattr("scheduler.scan.shards.shard_run.open_inventory", elsewhere)
+    report = await fleet.scan("s", keys, dry_run=True, shards=3)
+    assert (report["phase"], report["total"]["present"], report["shards"]["total"]) == ("done", 2500, 3)
+    assert [key for key in store.objects if "/sorted/" in key] == [], "nothing is left of it"
+
+
+async def test_a_shard_is_split_at_its_checkpoint_and_nothing_is_counted_twice_or_left_out(
+    bytes_fleet, bytes_store, monkeypatch
+):
+    fleet, store = bytes_fleet, bytes_store
+    monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 200)
+    monkeypatch.setattr("scheduler.scan.shards.shard_run.LEAST_KEYS", 100)
+    keys = [f"{n:05}" for n in range(3000)]
+    put(store, keys[::3])
+    options = {"bucket": fleet.bucket, "inventory": {"manifest": fleet.manifest(keys)}, "shards": 2}
+    await fleet.scans.start("s", scan_options(fleet.settings, "s", {**options, "dry_run": True}))
+    wishes = ShardStates.wishes
+
+    async def always(self, numbers):
+        for number in numbers:
+            await self.want_split(number)
+        return await wishes(self, numbers)
+
+    monkeypatch.setattr(ShardStates, "wishes", always)
+    cut = ShardStates.cut
+
+    async def cut_and_ask(self, scan, token, shards):
+        done = await cut(self, scan, token, shards)
+        await self.want_split(0)
+        return done
+
+    monkeypatch.setattr(ShardStates, "cut", cut_and_ask)
+    assert await fleet.scans.coordinate("s")
+    report = await fleet.report("s")
+    total, shards = report["total"], report["shards"]
+    assert (report["phase"], total["found"], total["present"]) == ("done", 3000, 1000), report
+    assert report["would_fetch"] == 2000
+    assert shards["total"] >= 3, "there are more ranges than at first"
+    assert shards["joined"]
+    assert max(one["generation"] for one in shards["ranges"]) >= 1
+    assert sum(one["found"] for one in shards["ranges"]) == 3000
