@@ -244,7 +244,7 @@ class Run:
         system.free_disk()
         self._down.clear()
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._oracle.violations:
             self._revive()
             self._redis_is_well()
             self._give_back()
