@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Those of `scheduler.scan.inventory.manifest`; a command's help loads no scan.
 MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")
+#: Inventories whose argument is a name, and no file or URL.
+_NO_PLACES = frozenset({"bucket"})
 #: Seconds that a process needs before it can say that it runs scans.
 _STARTING_S = 5.0
 
@@ -134,7 +136,7 @@ def start(
         kind, separator, argument = source.partition("=")
         if not separator:
             raise CommandFailed(f"--source {source!r} is not KIND=ARG", exit_code=2)
-        options["inventory"] = {kind: _absolute(argument)}
+        options["inventory"] = {kind: argument if kind in _NO_PLACES else _absolute(argument)}
     failed = run_async(_start(settings, name, options, wait=wait, as_json=as_json))
     if failed:
         raise CommandFailed(failed)

@@ -226,3 +226,26 @@ def test_init_writes_a_configuration_that_loads_and_replaces_none(here):
 def test_init_with_a_mistake_writes_nothing(here, arguments):
     assert invoke("init", *arguments).exit_code == 2
     assert not (here / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "inventory"),
+    [("bucket=other", {"bucket": "other"}), ("sitemap=https://x/y", {"sitemap": "https://x/y"})],
+)
+def test_a_source_that_is_a_name_or_a_url_is_taken_as_it_is_and_shards_are_a_number_or_auto(
+    here, monkeypatch, source, inventory
+):
+    seen = {}
+
+    async def start(_settings, _name, given, **_):
+        seen.update(given)
+        return ""
+
+    monkeypatch.setattr("scheduler.commands.scan._start", start)
+    for said, meant in (("auto", "auto"), ("32", 32)):
+        done = invoke("scan", "start", "s", "--bucket", "b", "--source", source, "--shards", said)
+        assert done.exit_code == 0, done.output
+        assert (seen["inventory"], seen["shards"]) == (inventory, meant)
+    refused = invoke("scan", "start", "s", "--bucket", "b", "--source", source, "--shards", "0")
+    assert refused.exit_code == 2
+    assert "'0': a number from 1 on, or auto" in refused.output
