@@ -242,6 +242,7 @@ def test_a_source_that_is_a_name_or_a_url_is_taken_as_it_is_and_shards_are_a_num
         return ""
 
     monkeypatch.setattr("scheduler.commands.scan._start", start)
+    monkeypatch.setattr("scheduler.commands.scan.load", lambda _: None)
     for said, meant in (("auto", "auto"), ("32", 32)):
         done = invoke("scan", "start", "s", "--bucket", "b", "--source", source, "--shards", said)
         assert done.exit_code == 0, done.output
