@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from support.real import skip_or_fail
+from workers.collector import be_patient, spare_what_lasts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from support.store.ceph import Ceph
     from support.store.rclone_s3 import RcloneS3
     from support.store.seaweed import Seaweed
+
+
+def pytest_configure() -> None:
+    """Thousands of tests are objects that stay: the collector need not look through them again and again."""
+    be_patient()
+
+
+def pytest_collection_finish() -> None:
+    spare_what_lasts()
 
 
 @pytest.fixture(autouse=True)
