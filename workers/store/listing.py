@@ -90,6 +90,8 @@ def _columns(root: etree._Element, answer: StoreAnswer, what: str) -> list[list[
         times = [entry.findtext("{*}LastModified") or "" for entry in paths.contents(root)]
     try:
         sizes = [str(int(size)) for size in sizes]
+        if "-" in "".join(sizes):
+            raise ValueError("one is negative")
     except ValueError as error:
         raise StoreUnavailable(f"{what}: a size is no number: {error}", status=answer.status) from error
     return [keys, sizes, list(map(unquote_etag, etags)), times]

@@ -78,8 +78,15 @@ def compile_template(
         right = following if isinstance(following, bytes) else b""
         shape = part.shape or _SHAPES.get(part.meaning)
         if shape is None and isinstance(following, Field):
+            if not part.meaning and not following.meaning:
+                continue  # what is skipped twice in a row is skipped once
             shape = _before_field(following)
-            loose += following.meaning == "query"
+            if shape is None or following.meaning == "query":
+                loose += 1
+            if shape is None and loose > _BACKTRACKING_FIELDS:
+                raise ConfigError(
+                    f"log format {name!r}: variables without a text between them; nothing says where one ends"
+                )
         if shape is None:
             quoted = left.endswith(b'"') and right.startswith(b'"')
             if quoted and quotes_escaped:
