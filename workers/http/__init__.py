@@ -1,7 +1,7 @@
 """HTTP below both sides: exchanges over pooled connections, and strangers' dates.
 
 Must not know origins or the store. Read `exchange` (routes, heads of requests, the pool), then `connection`
-(one connection) and `answer` (what comes over it).
+(one connection), `answer` (what comes over it), `fields` (its headers; pure).
 """
 
-__all__ = ["answer", "connection", "dates", "exchange"]
+__all__ = ["answer", "connection", "dates", "exchange", "fields"]

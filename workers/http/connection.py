@@ -16,13 +16,13 @@ import httptools
 from aiohttp.http_exceptions import HttpProcessingError
 
 from workers.http.answer import Exchange
+from workers.http.fields import text_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Bounds of an answer's head: of one line, of their number, and of all of it.
+#: Bounds of an answer's first line, and of all of its head; those of its fields are in `fields`.
 MAX_LINE_BYTES: Final = 16 * 1024
-MAX_HEADERS: Final = 256
 MAX_HEAD_BYTES: Final = 256 * 1024
 
 #: Answers that never have a body.
@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
         if status < 200 and status != 101:
             return
         self._fields = None
-        pairs, is_ascii = _pairs(fields)
+        pairs, is_ascii = text_pairs(fields)
         self._exchange = exchange = Exchange(self, status, parser.get_http_version(), pairs)
         exchange.ascii = is_ascii
         self._keep = parser.should_keep_alive()
@@ -305,26 +305,3 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.fail(error)
         self.close()
-
-
-def _pairs(fields: list[bytes]) -> tuple[tuple[tuple[str, str], ...], bool]:
-    """Names and values in turn as pairs of text, decoded at once, and whether all of it is ASCII.
-
-    Raises:
-        ValueError: a null byte is among them, one is too long, or they are too many.
-    """
-    text = b"\n".join(fields).decode("utf-8", "surrogateescape")
-    n_fields = len(fields)
-    if n_fields > 2 * MAX_HEADERS:
-        raise ValueError("too many headers")
-    if len(text) > MAX_LINE_BYTES // 4 and any(
-        len(name) + len(value) > MAX_LINE_BYTES for name, value in zip(fields[::2], fields[1::2], strict=True)
-    ):
-        raise ValueError("a header that is too long")
-    if "\0" in text:
-        raise ValueError("a header with a null byte")
-    parts = text.split("\n")
-    # A blank behind a value does not belong to it, and a folded one has line breaks.
-    if "\t" in text or " \n" in text or text[-1:] == " " or len(parts) != n_fields:
-        parts = [field.decode("utf-8", "surrogateescape").rstrip(" \t") for field in fields]
-    return tuple(zip(parts[::2], parts[1::2], strict=True)), text.isascii()

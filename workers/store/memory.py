@@ -30,8 +30,8 @@ class Reservation:
     def shrink(self, n_bytes: int) -> None:
         """Keep only that many bytes; never grows."""
         if n_bytes < self.n_bytes:
-            self._budget._give_back(self.n_bytes - n_bytes)  # noqa: SLF001 -- one class in two parts
-            self.n_bytes = n_bytes
+            back, self.n_bytes = self.n_bytes - n_bytes, n_bytes
+            self._budget._give_back(back)  # noqa: SLF001 -- one class in two parts
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,7 +93,8 @@ class MemoryBudget:
 
     def _give_back(self, n_bytes: int) -> None:
         self.used_bytes -= n_bytes
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     def _serve(self) -> None:
         while self._waiting:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 from multidict import CIMultiDict
 
+from workers.http.fields import text_pairs
 from workers.store.model import StoreAnswer
 
 if TYPE_CHECKING:
@@ -56,12 +57,13 @@ class _Connection(asyncio.Protocol):
         self.keep = True
         self._head = False
         self._begun = False
+        #: Names and values of its headers in turn.
+        self._fields: list[bytes] = []
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._headed = False
         self._body: list[bytes] = []
-        #: Bytes of the answer so far, and those of its headers.
+        #: Bytes of the answer so far.
         self._n_bytes = 0
-        self._header_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
 
     # ------------------------------------------------------------------ asyncio
@@ -105,13 +107,12 @@ class _Connection(asyncio.Protocol):
             self.keep = False  # an answer that nobody asked for must not become the next request's
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise httptools.HttpParserError("headers too long")
-        self._headers.add(name.decode("ascii", "replace"), value.decode("utf-8", "surrogateescape"))
+        if not self._headed:  # else of a trailer, or of an answer that nobody asked for
+            self._fields += (name, value)
 
     def on_headers_complete(self) -> None:
         self._headed = True
+        self._headers = CIMultiDict(text_pairs(self._fields)[0])
         if self._head and self._parser.get_status_code() >= 200:
             # A HEAD announces a length and sends no body, which the parser cannot know.
             self._finish(keep=self._parser.should_keep_alive())
@@ -124,7 +125,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < 200:
-            self._headers, self._headed = CIMultiDict(), False  # 100 Continue and the like
+            self._fields, self._headed = [], False  # 100 Continue and the like
             return
         self._finish(keep=self._parser.should_keep_alive())
 
@@ -162,9 +163,9 @@ class _Connection(asyncio.Protocol):
         assert self.transport is not None
         self._head = head
         self._begun = False
-        self._headers, self._headed = CIMultiDict(), False
+        self._fields, self._headed = [], False
         self._body = []
-        self._n_bytes = self._header_bytes = 0
+        self._n_bytes = 0
         self.moved_at = time.monotonic()
         self.answer = loop.create_future()
         self.transport.write(data)

@@ -181,7 +181,8 @@ class Upload:
             raise RuntimeError("an upload is committed once")
         if self._size is not None and self._taken != self._size:
             raise StoreError(f"{self._what}: {self._taken} bytes came where {self._size} were promised")
-        self._refuse_key(self._taken)
+        if self._size is None:
+            self._refuse_key(self._taken)
         settling = Settling(intent=self._intent, sha256=self._sha.hexdigest())
         if self._assembly is None:
             commit = await put_whole(self._intent, self._part, settling)

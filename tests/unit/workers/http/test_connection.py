@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.http.answer import PAUSE_BYTES
-from workers.http.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINE_BYTES, Connection
+from workers.http.connection import MAX_HEAD_BYTES, MAX_LINE_BYTES, Connection
+from workers.http.fields import MAX_FIELD_BYTES, MAX_FIELDS
 
 
 class Wire:
@@ -173,8 +174,8 @@ async def test_a_broken_chunk_reaches_who_waits_for_it_at_once():
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551617\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX: " + b"a" * (MAX_LINE_BYTES + 1) + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_FIELD_BYTES + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * (MAX_FIELDS + 1) + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * (MAX_HEAD_BYTES + 1),
         b"HTTP/1.1 200 " + b"O" * (MAX_LINE_BYTES + 1) + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokay",
