@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 class Load(asyncio.Protocol):
     """One keep-alive connection that asks for one path after the other."""
 
-    def __init__(self, next_path: Callable[[], str | None], done: Callable[[float, int], None]) -> None:
+    def __init__(
+        self,
+        next_path: Callable[[], str | None],
+        done: Callable[[float, int], None],
+        headers: str = "",
+    ) -> None:
+        """`headers`: further lines of each request, each with its end."""
         self.next_path = next_path
         self.done = done
+        self.headers = headers
         self.data = bytearray()
         self.need = 0
         self.began = 0.0
@@ -35,7 +42,7 @@ class Load(asyncio.Protocol):
             self.finish()
             return
         self.began, self.first = time.perf_counter(), 0.0
-        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{self.headers}\r\n".encode())
 
     def finish(self) -> None:
         if not self.over.done():
@@ -66,7 +73,9 @@ class Load(asyncio.Protocol):
             self.over.set_exception(ConnectionError(f"{peer} closed: {bytes(self.data[:200])!r} {exc!r}"))
 
 
-async def closed_loop(port: int, paths: Iterator[str], *, connections: int, seconds: float | None) -> float:
+async def closed_loop(
+    port: int, paths: Iterator[str], *, connections: int, seconds: float | None, headers: str = ""
+) -> float:
     """Requests a second of so many connections, for `seconds` or until the paths end."""
     loop = asyncio.get_running_loop()
     until = None if seconds is None else time.perf_counter() + seconds
@@ -84,7 +93,7 @@ async def closed_loop(port: int, paths: Iterator[str], *, connections: int, seco
 
     began = time.perf_counter()
     clients = [
-        (await loop.create_connection(lambda: Load(next_path, done), "127.0.0.1", port))[1]
+        (await loop.create_connection(lambda: Load(next_path, done, headers), "127.0.0.1", port))[1]
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.over for client in clients))

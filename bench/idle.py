@@ -1,6 +1,6 @@
 """What worker processes cost that have nothing to do, and how soon an idle one takes a message.
 
-    .venv/bin/python bench/idle.py [--seconds 20] [--messages 40]
+    .venv/bin/python bench/idle.py [--seconds 20] [--rounds 1] [--messages 40]
 
 A Valkey, a SeaweedFS, and one process of each lane as `ferryman up` starts them. Nothing is moved: the
 messages name a plan that is refused, and the time is that from before their sending until no message waits.
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import redis.asyncio
 import uvloop
+from figures import note, spread
 from machine import TICKS, describe, peak_rss_mib, table, tree
 
 from scheduler.machine.processes import LaneSize, worker_children
@@ -72,25 +73,29 @@ async def main(url: str, seaweed: Seaweed, args: argparse.Namespace, folder: Pat
         }
         await asyncio.sleep(3)  # what a start leaves to be done
         trees = {lane: tree(pid) for lane, pid in masters.items()}
-        before = {pid: own_cpu_s(pid) for pids in trees.values() for pid in pids}
-        began = time.perf_counter()
-        await asyncio.sleep(args.seconds)
-        lasted = time.perf_counter() - began
-        share = {pid: (own_cpu_s(pid) - spent) / lasted * 100 for pid, spent in before.items()}
+        shares: list[dict[int, float]] = []
+        for _ in range(args.rounds):
+            before = {pid: own_cpu_s(pid) for pids in trees.values() for pid in pids}
+            began = time.perf_counter()
+            await asyncio.sleep(args.seconds)
+            lasted = time.perf_counter() - began
+            share = {pid: (own_cpu_s(pid) - spent) / lasted * 100 for pid, spent in before.items()}
+            note("idle", **{f"{lane}_percent": sum(share[pid] for pid in of[1:]) for lane, of in trees.items()})
+            shares.append(share)
         for lane in Lane:
             master, *children = trees[lane.value]
             took = await latencies_ms(url, queue, lane, args.messages)
             rows.append(
                 [
                     lane.value,
-                    f"{sum(share[pid] for pid in children):.2f} %",
-                    f"{share[master]:.2f} %",
+                    f"{spread([sum(share[pid] for pid in children) for share in shares])} %",
+                    f"{spread([share[master] for share in shares])} %",
                     f"{median(took):.1f} / {took[int(len(took) * 0.95)]:.1f} ms",
                     f"{peak_rss_mib(children):.0f} MiB",
                 ]
             )
     await queue.close()
-    print(f"{describe()}; idle for {args.seconds} s, {args.messages} messages to each\n")
+    print(f"{describe()}; idle for {args.rounds} times {args.seconds} s, {args.messages} messages to each\n")
     print(table(rows))
 
 
@@ -103,6 +108,7 @@ def own_cpu_s(pid: int) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--messages", type=int, default=40)
     with (
         running_valkey() as valkey,

@@ -1,9 +1,12 @@
 """Moving objects from an HTTP origin into the store: Ferryman's workers beside rclone, in one run.
 
-    .venv/bin/python bench/move.py [--count 5000] [--size 16384] [--processes 1] [--no-peers]
+    .venv/bin/python bench/move.py [--count 5000] [--size 16384] [--rounds 1] [--processes 1] [--no-peers]
 
-Origin: nginx. Store: SeaweedFS. Queue: Valkey. CPU is that of the client processes alone (Ferryman: all its
-processes, the dispatcher included; start-up excluded on both sides by measuring rclone on one object too).
+Origin: nginx. Store: SeaweedFS. Queue: Valkey; new ones for each round, and who is first changes with the
+round. CPU is that of the client processes alone (Ferryman: all its processes, the dispatcher included;
+start-up excluded on both sides by measuring rclone on one object too). The floor is a bare loop over the same
+libraries in one process: GET by plain aiohttp, signed create-only PUT by the store's client, no queue, no
+record, nothing followed up.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import aiohttp
 import uvloop
+from figures import note, spread
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 
 from scheduler.config.settings import Settings
@@ -39,7 +44,12 @@ from workers.store.client import ObjectStore
 from workers.store.metadata import object_meta
 from workers.telemetry import log
 
+if TYPE_CHECKING:
+    from support.store.seaweed import Seaweed
+
 BATCH = 100
+#: From here on an object is a large one: its cost is told by the megabyte.
+LARGE_BYTES = 1 << 20
 
 
 def make_files(www: Path, count: int, size: int, prefix: str = "") -> list[str]:
@@ -77,6 +87,46 @@ async def bare_puts(settings: Settings, bucket: str, count: int, size: int) -> t
         began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(32)))
         return count / (time.perf_counter() - began), (time.process_time() - before) / count * 1e6
+
+
+async def bare_moves(settings: Settings, bucket: str, keys: list[str], origin: str) -> dict[str, float]:
+    """GET and create-only PUT of each key and nothing else, in one process: the floor."""
+    plan = FetchPlan(bucket=bucket, rule="r", groups=(OriginGroup(primary=Origin(host="o")),))
+    async with ObjectStore(settings.store, settings.limits) as store, aiohttp.ClientSession() as session:
+        await store.ensure_bucket(bucket)
+        await store.guarantees(bucket)
+        waiting = iter(keys)
+
+        async def work() -> None:
+            for key in waiting:
+                meta = object_meta((), plan, key=key, url="http://o/", attempt="a", fetched_at="x")
+                async with session.get(f"{origin}/{key}") as answer:
+                    size = int(answer.headers["Content-Length"])
+                    async with store.upload(bucket, key, meta, attempt="a", size=size) as upload:
+                        async for block in answer.content.iter_any():
+                            await upload.write(block)
+                        await upload.commit()
+
+        before = time.process_time()
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(32)))
+        seconds, used = time.perf_counter() - began, time.process_time() - before
+    return {"rate": len(keys) / seconds, "cpu_us": used / len(keys) * 1e6}
+
+
+def bench_settings(root: Path, url: str, weed: Seaweed) -> Settings:
+    """Settings over the servers of one round."""
+    return Settings.model_validate(
+        {
+            "store": {
+                "endpoint": weed.endpoint,
+                "access_key_id": weed.access_key_id,
+                "secret_access_key": weed.secret_access_key,
+            },
+            "broker": {"url": url},
+            "data_dir": str(root / "data"),
+        }
+    )
 
 
 async def make_bucket(settings: Settings, bucket: str) -> None:
@@ -255,19 +305,8 @@ def peer(name: str) -> str | None:
     return str(beside) if beside.exists() else shutil.which(name)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--size", type=int, default=16 * 1024)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument(
-        "--part", type=int, default=1_000_000, help="objects of a stretch whose rate is printed"
-    )
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--juicefs", action="store_true", help="juicefs sync as well, from the local disk")
-    args = parser.parse_args()
-    uvloop.install()
-    log.configure(level="warning")
+def one_round(arguments: argparse.Namespace, number: int) -> dict[str, dict[str, Any]]:
+    """Every side once, over new servers: side -> rate, cpu_us, rss, and for Ferryman the stretches."""
     binary, sync = peer("rclone"), peer("juicefs")
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
@@ -277,60 +316,122 @@ def main() -> None:
         root = Path(name)
         www = root / "www"
         www.mkdir()
-        keys = make_files(www, args.count, args.size)
-        warm = make_files(www, args.processes * 4, 16 * 1024, prefix="warm/")
-        settings = Settings.model_validate(
-            {
-                "store": {
-                    "endpoint": weed.endpoint,
-                    "access_key_id": weed.access_key_id,
-                    "secret_access_key": weed.secret_access_key,
-                },
-                "broker": {"url": url},
-                "data_dir": str(root / "data"),
-            }
-        )
-        print(f"{args.count} objects of {args.size} bytes; {describe()}")
-        large = args.size > 1 << 20
-        unit = "CPU ms/MB" if large else "CPU µs/object"
-        rows = [["what", "objects/s", "MB/s", unit, "peak RSS MiB"]]
-
-        def row(what: str, found: dict[str, float]) -> list[str]:
-            megabytes = found["rate"] * args.size / 1e6
-            peak = f"{found['rss']:.0f}" if "rss" in found else ""
-            used = f"{found['cpu_us'] / args.size * 1e3:.2f}" if large else f"{found['cpu_us']:.0f}"
-            return [what, f"{found['rate']:.{2 if large else 0}f}", f"{megabytes:.1f}", used, peak]
-
+        keys = make_files(www, arguments.count, arguments.size)
+        warm = make_files(www, arguments.processes * 4, 16 * 1024, prefix="warm/")
+        settings = bench_settings(root, url, weed)
+        found: dict[str, dict[str, Any]] = {}
         with static_origin(www, root) as origin:
-            if args.size <= 1 << 20:
-                rate, cpu = asyncio.run(bare_puts(settings, "bench-put", min(args.count, 5000), args.size))
-                rows.append(row("bare signed PUTs", {"rate": rate, "cpu_us": cpu}))
-            ours = asyncio.run(
-                ferryman(
-                    settings,
-                    "bench-ours",
-                    keys,
-                    origin,
-                    processes=args.processes,
-                    part=args.part,
-                    warm=warm,
+            if arguments.size <= LARGE_BYTES:
+                rate, cpu = asyncio.run(
+                    bare_puts(settings, "bench-put", min(arguments.count, 5000), arguments.size)
                 )
-            )
-            rows.append(row(f"ferryman, {args.processes} process(es)", ours))
-            if binary is not None and not args.no_peers:
-                theirs = rclone(binary, settings, "bench-theirs", keys, origin, root, warm)
-                rows.append(row("rclone copy, 32 transfers", theirs))
-                ratio = {name: f"{ours[name] / theirs[name]:.2f}" for name in ("rate", "cpu_us", "rss")}
-                rows.append(["ferryman / rclone", ratio["rate"], "", ratio["cpu_us"], ratio["rss"]])
-            if sync is not None and args.juicefs:
+                found["bare signed PUTs"] = {"rate": rate, "cpu_us": cpu}
+
+            def ours() -> None:
+                found["ferryman"] = asyncio.run(
+                    ferryman(
+                        settings,
+                        "bench-ours",
+                        keys,
+                        origin,
+                        processes=arguments.processes,
+                        part=arguments.part,
+                        warm=warm,
+                    )
+                )
+
+            def theirs() -> None:
+                if binary is not None and not arguments.no_peers:
+                    found["rclone"] = rclone(binary, settings, "bench-theirs", keys, origin, root, warm)
+
+            def floor() -> None:
+                if not arguments.no_peers:
+                    found["floor"] = asyncio.run(bare_moves(settings, "bench-floor", keys, origin))
+
+            sides = [ours, theirs, floor]
+            for side in sides if number % 2 == 0 else reversed(sides):
+                side()
+            if sync is not None and arguments.juicefs:
                 asyncio.run(make_bucket(settings, "bench-juicefs"))
-                rows.append(
-                    row("juicefs sync, from disk", juicefs(sync, settings, "bench-juicefs", www, args.count))
-                )
-        print(table(rows))
-        if args.part < args.count:
-            print()
-            print(along(ours["parts"], args.count, args.part))
+                found["juicefs"] = juicefs(sync, settings, "bench-juicefs", www, arguments.count)
+    return found
+
+
+def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """One round's sides over rclone's."""
+    if "rclone" not in found:
+        return {}
+    theirs = found["rclone"]
+    return {
+        f"{prefix}{name}_ratio": found[side][value] / theirs[value]
+        for side, prefix in (("ferryman", ""), ("floor", "floor_"))
+        for value, name in (("rate", "rate"), ("cpu_us", "cpu"), ("rss", "rss"))
+        if side in found and value in found[side]
+    }
+
+
+SIDES = {
+    "bare signed PUTs": "bare signed PUTs",
+    "floor": "floor: bare GET and PUT, one process",
+    "ferryman": "ferryman",
+    "rclone": "rclone copy, 32 transfers",
+    "juicefs": "juicefs sync, from disk",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--size", type=int, default=16 * 1024)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--part", type=int, default=1_000_000, help="objects of a stretch whose rate is printed"
+    )
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--juicefs", action="store_true", help="juicefs sync as well, from the local disk")
+    arguments = parser.parse_args()
+    uvloop.install()
+    log.configure(level="warning")
+    large = arguments.size > LARGE_BYTES
+    rounds = []
+    for number in range(arguments.rounds):
+        found = one_round(arguments, number)
+        rounds.append(found)
+        sides = {f"{side}_{name}": found[side][name] for side in found for name in ("rate", "cpu_us")}
+        note(
+            "large" if large else "move",
+            **{name.replace(" ", "_"): value for name, value in sides.items()},
+            **ratios(found),
+        )
+    print(f"{arguments.count} objects of {arguments.size} bytes, {arguments.rounds} round(s); {describe()}\n")
+    unit, scale = ("CPU ms/MB", 1e3 / arguments.size) if large else ("CPU µs/object", 1.0)
+    rows = [["what", "objects/s", "MB/s", unit, "peak RSS MiB"]]
+    for side, what in SIDES.items():
+        readings = [one[side] for one in rounds if side in one]
+        if readings:
+            rates = [one["rate"] for one in readings]
+            rows.append([
+                what,
+                spread(rates, 2 if large else 0),
+                spread([rate * arguments.size / 1e6 for rate in rates], 1),
+                spread([one["cpu_us"] * scale for one in readings], 2 if large else 0),
+                spread([one["rss"] for one in readings], 0) if "rss" in readings[0] else "",
+            ])  # fmt: skip
+    told = [ratios(one) for one in rounds if ratios(one)]
+    for prefix, what in (("", "ferryman / rclone"), ("floor_", "floor / rclone")):
+        if told:
+            columns = [
+                spread([one[f"{prefix}{name}_ratio"] for one in told])
+                if f"{prefix}{name}_ratio" in told[0]
+                else ""
+                for name in ("rate", "cpu", "rss")
+            ]
+            rows.append([what, columns[0], "", columns[1], columns[2]])
+    print(table(rows))
+    if arguments.part < arguments.count:
+        print()
+        print(along(rounds[-1]["ferryman"]["parts"], arguments.count, arguments.part))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 CHUNK_BYTES = 4 << 20
 #: Bytes read at once: they stay in the processor's cache while they are gone through, and two milliseconds
 #: later the delivery of the chunk before has its turn.
-_BLOCK_BYTES = 512 << 10
+BLOCK_BYTES = 512 << 10
 #: Seconds between looks when there is nothing to read.
 POLL_S = 0.2
 #: Seconds between warnings about the same stream.
@@ -221,7 +221,7 @@ class Consumer:
     async def _read(self, stream: _Stream) -> _Chunk:
         """The blocks of one stream that are there, up to one chunk."""
         chunk = _Chunk()
-        limit = min(_BLOCK_BYTES, self._chunk_bytes)
+        limit = min(BLOCK_BYTES, self._chunk_bytes)
         for _ in range(self._chunk_bytes // limit):
             got = stream.source.poll(limit, now=time.monotonic(), final=self._once)
             self._note_gaps(stream)

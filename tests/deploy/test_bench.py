@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,19 @@ TINY = {
     "store": ("store_put.py", "--count", "40"),
     "rules": ("rules.py", "--requests", "200"),
     "control": ("control.py",),
-    "logs": ("logs.py", "--lines", "3000", "--events", "200", "--rounds", "1"),
+    "logs": (
+        "logs.py",
+        "--lines",
+        "3000",
+        "--events",
+        "200",
+        "--rounds",
+        "1",
+        "--format-lines",
+        "300",
+    ),
+    "idle": ("idle.py", "--rounds", "1", "--seconds", "1"),
+    "suite": ("suite.py", "--command", "true"),
     "gateway": ("gateway.py", "--seconds", "0.5", "--rounds", "1", "--objects", "30", "--idle", "20"),
     "back": ("way_back.py", "--puts", "20", "--rounds", "1", "--count", "100"),
     "s3": ("s3.py", "--objects", "20", "--rounds", "1", "--large-mib", "4"),
@@ -72,11 +85,27 @@ def test_a_benchmark_runs_and_prints_figures(name):
 def test_every_run_of_make_bench_is_tried_here_and_its_arguments_are_known():
     sys.path.insert(0, str(BENCH))
     try:
-        from run import RUNS
+        from run import RUNS, arguments, parsed
     finally:
         sys.path.remove(str(BENCH))
-    tried = {name.partition(" ")[0] for name in TINY} | {"flat"}  # the same script and way as move
+    # The same scripts and ways as others.
+    tried = {name.partition(" ")[0] for name in TINY} | {"flat", "scanned"}
     assert set(RUNS) == tried
-    for _, script, arguments in RUNS.values():
-        told = ran(BENCH / script, *(one for one in arguments if one != "--juicefs"), "--help")
+    for name, run in RUNS.items():
+        told = ran(BENCH / run.script, *arguments(name, parsed(["--only", name])), "--help")
         assert told.returncode == 0, told.stderr
+
+
+def test_figures_come_as_json_and_strict_ends_with_1_where_one_is_missed():
+    done = ran(
+        BENCH / "run.py", "--only", "move", "--rounds", "2", "--no-peers", "--json", "--strict", "--",
+        "--count", "40",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr[-2000:]
+    document = json.loads(done.stdout)
+    assert len(document["figures"]["move"]["ferryman_rate"]["rounds"]) == 2
+    wanted = {one["value"]: one["verdict"] for one in document["wanted"]}
+    assert wanted == {"rate_ratio": "unmeasured", "cpu_ratio": "unmeasured"}, (
+        "without rclone there is no ratio"
+    )
+    assert "objects/s" in done.stderr
