@@ -80,7 +80,9 @@ async def main(url: str, seaweed: Seaweed, args: argparse.Namespace, folder: Pat
             await asyncio.sleep(args.seconds)
             lasted = time.perf_counter() - began
             share = {pid: (own_cpu_s(pid) - spent) / lasted * 100 for pid, spent in before.items()}
-            note("idle", **{f"{lane}_percent": sum(share[pid] for pid in of[1:]) for lane, of in trees.items()})
+            note(
+                "idle", **{f"{lane}_percent": sum(share[pid] for pid in of[1:]) for lane, of in trees.items()}
+            )
             shares.append(share)
         for lane in Lane:
             master, *children = trees[lane.value]

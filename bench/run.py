@@ -74,6 +74,7 @@ RUNS: dict[str, Run] = {
     "idle": Run("Workers that have nothing to do", "idle.py", (), ("idle",)),
     "suite": Run("make test", "suite.py", (), ("suite",)),
     "flat": Run("Cost of an object along one run", "move.py", ("--no-peers",)),
+    "latency": Run("Listings with the latency of real stores", "scan.py", ("latency",), peers=True),
     "scanned": Run("Objects through a scan", "scan.py", ("move",), peers=True),
     "origin": Run("GET: the fetch layer beside plain aiohttp", "origin_get.py"),
     "store": Run("PUT: the store layer beside other clients", "store_put.py"),

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from figures import note
 from listing_server import key_of, size_of
 from machine import table
 
@@ -245,6 +246,17 @@ def lines_of(found: dict[str, list[Figures]], keys: int) -> list[list[str]]:
 HEAD = ["what", "keys", "keys/s", "reading, s", "all, s", "CPU µs/key", "peak RSS MiB"]
 
 
+def note_wanted(found: dict[str, list[Figures]]) -> None:
+    """The rows of wanted.py, round by round."""
+    for one in found["manifest in order"]:
+        note("scan manifest", keys_per_s=one["rate"], cpu_us=one["cpu_us"])
+    theirs = found.get("rclone check --size-only --fast-list", [])
+    for at, one in enumerate(found["bucket with bucket"]):
+        note("scan buckets", keys_per_s=one["rate"], cpu_us=one["cpu_us"])
+        if theirs:
+            note("scan buckets", of_rclone=one["rate"] / theirs[at]["rate"])
+
+
 def diff(arguments: argparse.Namespace) -> None:
     """Without latency: what a key costs."""
     rows = [HEAD]
@@ -283,6 +295,8 @@ def diff(arguments: argparse.Namespace) -> None:
             if "manifest shuffled" in found and keys >= WORTH_CUTTING:
                 one, two = (name for name in found if "8 shards" in name)
                 rows.append(["two processes / one", "", f"{ratio(found, two, one):.2f}", "", "", "", ""])
+            if keys == min(arguments.keys):
+                note_wanted(found)
             if "rclone check --size-only --fast-list" in found:
                 times = ratio(found, "bucket with bucket", "rclone check --size-only --fast-list")
                 rows.append(["bucket with bucket / rclone check", "", f"{times:.2f}", "", "", "", ""])

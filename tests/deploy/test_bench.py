@@ -89,7 +89,7 @@ def test_every_run_of_make_bench_is_tried_here_and_its_arguments_are_known():
     finally:
         sys.path.remove(str(BENCH))
     # The same scripts and ways as others.
-    tried = {name.partition(" ")[0] for name in TINY} | {"flat", "scanned"}
+    tried = {name.partition(" ")[0] for name in TINY} | {"flat", "scanned", "latency"}
     assert set(RUNS) == tried
     for name, run in RUNS.items():
         told = ran(BENCH / run.script, *arguments(name, parsed(["--only", name])), "--help")
