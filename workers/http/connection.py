@@ -43,6 +43,8 @@ class Connection(asyncio.Protocol):
         #: aiohttp's record of this connection, to be closed with it.
         self.record: Any = None
         self.free: Callable[[Connection], None] | None = None
+        #: Called once, when the connection has ended.
+        self.gone: Callable[[], None] | None = None
         #: Loop time of its last byte, or of its last use.
         self.moved_at = 0.0
         self.paused = False
@@ -102,6 +104,9 @@ class Connection(asyncio.Protocol):
         record, self.record = self.record, None
         if record is not None:
             record.close()
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
 
     # ------------------------------------------------------------------ asyncio
 

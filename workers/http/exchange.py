@@ -69,6 +69,7 @@ class Exchanger:
         server_hostname: what TLS names instead of the host.
         connect_s: seconds for a connection; None where the connector's caller keeps the time.
         idle_s: seconds without a byte of the answer after which it fails; None likewise.
+        limit: connections at most, used or not; 0: any number. Who finds none waits for one.
     """
 
     def __init__(
@@ -79,8 +80,14 @@ class Exchanger:
         server_hostname: str | None = None,
         connect_s: float | None = None,
         idle_s: float | None = None,
+        limit: int = 0,
     ) -> None:
         self.connector = connector
+        self._limit = limit
+        #: Connections that there are, or that are being made.
+        self._open = 0
+        #: Who waits until one is free, or may be made.
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
         # The one name of aiohttp's that is not meant for us: what its connector makes as protocols.
         assert hasattr(connector, "_factory")
@@ -160,16 +167,56 @@ class Exchanger:
         return None
 
     async def connect(self, route: _Route) -> Connection:
-        """A new connection.
+        """A new connection; where there are as many as may be, the first that comes free.
 
         Raises:
             aiohttp.ClientError, OSError: there is none.
         """
-        record = await self.connector.connect(route.request, [], self._timeout)
+        while self._limit and self._open >= self._limit:
+            # An idle one to somewhere else gives way.
+            other = next((one for one in self._routes.values() if one.idle), None)
+            if other is not None:
+                other.idle.popleft().close()
+                continue
+            await self._freed()
+            connection = self.take(route)
+            if connection is not None:
+                return connection
+        self._open += 1
+        try:
+            record = await self.connector.connect(route.request, [], self._timeout)
+        except BaseException:
+            self._closed()
+            raise
         connection = cast("Connection", record.protocol)
         connection.record = record
         connection.free = partial(self._put_back, route)
+        connection.gone = self._closed
         return connection
+
+    async def _freed(self) -> None:
+        """Wait until a connection has come back, or ended."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            else:
+                self._wake()  # it was told, and goes: somebody else may
+            raise
+
+    def _closed(self) -> None:
+        self._open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     async def ask(self, connection: Connection, request: bytes, *, is_head: bool) -> Exchange:
         """Send a request and wait for the head of its answer.
@@ -203,6 +250,7 @@ class Exchanger:
             connection.close()
             return
         route.idle.append(connection)
+        self._wake()
         if self._timer is None:
             self._look_later()
 

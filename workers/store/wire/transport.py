@@ -98,15 +98,19 @@ class Transport:
         self._wire.open()
         connector, reading = (
             aiohttp.TCPConnector(
-                limit=settings.max_connections,
+                limit=limit,
                 ssl=tls if tls is not None else True,
                 keepalive_timeout=30.0,
                 ttl_dns_cache=60,
             )
-            for _ in range(2)
+            for limit in (settings.max_connections, 0)
         )
         self._reader = Exchanger(
-            reading, {}, connect_s=settings.connect_timeout_s, idle_s=settings.read_timeout_s
+            reading,
+            {},
+            connect_s=settings.connect_timeout_s,
+            idle_s=settings.read_timeout_s,
+            limit=settings.max_connections,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

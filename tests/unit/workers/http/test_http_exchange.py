@@ -187,3 +187,46 @@ async def test_connections_that_nobody_uses_are_closed_and_a_pool_that_is_closed
         await (await pool.ask(both[1], request, is_head=False)).read()
         await pool.close()
         assert not any(connection.is_connected() for connection in both)
+
+
+async def pool_of(limit):
+    connector = GuardedConnector(Guard.of(()), configured=True, tls=True, check_names=False)
+    return Exchanger(connector, FIXED, limit=limit)
+
+
+async def test_who_finds_every_connection_in_use_gets_the_first_that_comes_free():
+    pool = await pool_of(2)
+    async with serving(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as base:
+        route, target = pool.route(f"{base}/x")
+        request = pool.render("GET", route, target, None)
+        first, second = [await pool.connect(route) for _ in range(2)]
+        waiting = [asyncio.create_task(pool.send("GET", route, target, None)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert not any(one.done() for one in waiting)
+        waiting.pop(0).cancel()  # who goes takes nothing along
+        await (await pool.ask(first, request, is_head=False)).read()
+        answers = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+        assert [await answer.read() for answer in answers] == [b"ok", b"ok"]
+        assert pool._open == 2
+        second.close()
+        first.close()
+        assert pool._open == 0
+        await pool.close()
+
+
+async def test_a_connection_that_ends_or_cannot_be_made_lets_the_next_one_be_made():
+    pool = await pool_of(1)
+    async with serving(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as base:
+        route, target = pool.route(f"{base}/x")
+        held = await pool.connect(route)
+        waiting = asyncio.create_task(pool.send("GET", route, target, None))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        held.close()
+        await (await asyncio.wait_for(waiting, 10)).read()
+        # That one is idle now, and gives way to another host.
+        for _ in range(2):
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await asyncio.wait_for(pool.send("GET", *pool.route("http://127.0.0.1:1/x"), None), 10)
+        assert pool._open == 0
+        await pool.close()

@@ -80,7 +80,9 @@ def test_hosts_beyond_a_hundred_are_called_other():
 
 
 def test_every_metric_has_our_prefix_a_unit_and_a_help_text():
-    units = ("_total", "_seconds", "_bytes", "_depth", "_keys", "_failures", "_ejected", "_workers")
+    units = (
+        "_total", "_seconds", "_bytes", "_depth", "_keys", "_failures", "_ejected", "_workers", "_shards",
+    )  # fmt: skip
     families = [
         family
         for family in text_string_to_metric_families(metrics.render().decode())
