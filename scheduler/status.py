@@ -19,7 +19,7 @@ from scheduler.back.state import BackStatus, collect_back
 from scheduler.logs.board import consumers
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
-from scheduler.scan.shards.view import with_shards
+from scheduler.scan.shards.view import ShardsView, with_shards
 from scheduler.scan.state import Account, ScanStates, account
 from workers.errors import BrokerUnavailable, FerrymanError, described
 from workers.ledger.ledger import Ledger
@@ -86,11 +86,8 @@ class ScanStatus:
     progress: Progress
     waiting: str = ""
     error: str = ""
-    #: Its ranges of keys, by what they do, and seconds of work of the slowest that is not done.
-    shards_done: int = 0
-    shards_running: int = 0
-    shards_waiting: int = 0
-    slowest_s: float = 0.0
+    #: Its ranges of keys.
+    shards: ShardsView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,10 +285,7 @@ async def _scans(services: Sources) -> dict[str, Any]:
                 progress=progress_of(state, total, keys_left=shards.keys_left),
                 waiting=state.waiting,
                 error=state.error,
-                shards_done=shards.done,
-                shards_running=shards.running,
-                shards_waiting=shards.waiting,
-                slowest_s=shards.slowest.active_s if shards.slowest is not None else 0.0,
+                shards=shards,
             )
         )
     return {"scans": tuple(found)}

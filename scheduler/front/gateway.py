@@ -27,6 +27,7 @@ from scheduler.front.miss.ruled import Ruled
 from scheduler.front.miss.source import pull_whole
 from scheduler.front.parts import Parts
 from scheduler.front.pull.herd import STALE_S
+from scheduler.front.pull.pump import FRESH_S
 from scheduler.front.pull.spool import BodyFailed
 from scheduler.front.rules_api.call import WireRequest, is_wire_request, keyring_of, read_body
 from scheduler.front.rules_api.vendor_xml import wire_api
@@ -212,10 +213,13 @@ class Gateway:
                 return
         looked_at = asyncio.get_running_loop().time()
         status = request.store_status
-        if status is not None or target.bucket_settings.hits == "off":
+        if status is not None:
             # The gateway in front has asked, a little while ago.
             looked_at -= STALE_S
-            status = status or 404
+        elif target.bucket_settings.hits == "off":
+            # It has, and does not say when: a pull looks for itself.
+            looked_at -= STALE_S + FRESH_S
+            status = 404
         else:
             status = await self._from_store(request, answer, target, ruleset)
             if status is None:

@@ -68,14 +68,16 @@ def take_over(status: Status) -> None:
             consumer.path, lag_bytes=consumer.lag_bytes, lag_s=consumer.lag_s + consumer.silent_s
         )
     for scan in status.scans:
-        metrics.scan_shards(
-            scan.name,
-            done=scan.shards_done,
-            running=scan.shards_running,
-            waiting=scan.shards_waiting,
-            slowest_s=scan.slowest_s,
-            eta_s=scan.progress.eta_s,
-        )
+        if scan.shards is not None:
+            slowest = scan.shards.slowest
+            metrics.scan_shards(
+                scan.name,
+                done=scan.shards.done,
+                running=scan.shards.running,
+                waiting=scan.shards.waiting,
+                slowest_s=slowest.active_s if slowest is not None else 0.0,
+                eta_s=scan.progress.eta_s,
+            )
         for part in fields(scan.total):
             if part.name != "bytes":
                 metrics.scan_state(scan.name, part.name, getattr(scan.total, part.name))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from scheduler.back.state import collect_back
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def ferryman(tmp_path):
     """The command line over the settings of a running gateway: its exit code and what it said."""
+    # What the gateway beside it logs meanwhile is no part of that.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
 
     async def run(front, *arguments):
         settings = front.services.settings

@@ -99,7 +99,7 @@ def test_the_record_of_the_status_has_only_names_of_the_scan_report():
     from scheduler.status import ScanStatus
 
     names = {field.name for field in dataclasses.fields(ScanStatus)}
-    assert names == {"name", "bucket", "phase", "paused", "total", "progress", "waiting", "error"}
+    assert names == {"name", "bucket", "phase", "paused", "total", "progress", "waiting", "error", "shards"}
 
 
 async def test_a_misspelt_option_is_named_and_starts_nothing(fleet, api):

@@ -129,7 +129,7 @@ def completed(line: str, tmp_path: Path) -> list[str]:
         ("ferryman ''", {*cli.COMMANDS}),
         ("ferryman scan ''", {"start", "status", "keys", "pause", "resume", "cancel", "serve"}),
         ("ferryman status --", {"--config", "--json", "--watch", "--help"}),
-        ("ferryman worker --lane ''", {"hot", "cold", "both"}),
+        ("ferryman worker --lane ''", {"hot", "cold", "both", "scan", "all"}),
         ("ferryman status --config ''", {"files"}),
     ],
 )
