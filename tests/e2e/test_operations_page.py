@@ -26,8 +26,8 @@ from support.real import skip_or_fail
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
-#: Other ways of the same step: a scan by night, and one that failed.
-ASIDE = ("--window", "failures retry")
+#: Other ways of the same step: a scan by night, by the whole fleet, and one that failed.
+ASIDE = ("--window", "--shards", "failures retry")
 TWO_WAYS = "The two ways: full switch, partial traffic"
 
 
