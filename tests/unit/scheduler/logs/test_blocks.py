@@ -99,7 +99,7 @@ def blocks_of(data: bytes, cuts):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     wanted=st.lists(st.tuples(REQUESTS, DAMAGE), min_size=1, max_size=12),
     cuts=st.lists(st.integers(0, 6000), max_size=4),
