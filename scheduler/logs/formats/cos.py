@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,22 @@ from scheduler.logs.formats.object_path import object_path
 from scheduler.logs.formats.regex_format import RegexFormat
 
 if TYPE_CHECKING:
+    import re
+
     from scheduler.logs.formats.record import LogRecord
 
-_OBJECT = re.compile(rb"(?:Get|Head|Delete)Object|-")
+#: What an event says the method was. A line that says two different things is damaged: a DELETE that is none
+#: would be a deletion.
+_METHODS = {
+    b"GetObject": {"GET"},
+    b"HeadObject": {"HEAD"},
+    b"DeleteObject": {"DELETE"},
+    b"-": {"GET", "HEAD"},
+}
 
 
 def _refine(record: LogRecord, found: re.Match[bytes]) -> LogRecord:
-    if _OBJECT.fullmatch(found["op"]) is None:
+    if record.method not in _METHODS.get(found["op"], ()):
         return replace(record, method="-")
     path = object_path(record.bucket, record.path, host=record.host, key_field=b"")
     return replace(record, path=path)

@@ -109,7 +109,8 @@ class JsonFormat:
         if not isinstance(document, dict) or not self.fits(document):
             return None
         identity = tuple(
-            str(self.get(document, field)) for field in (*_WHERE, "method", "bucket", "host", "status")
+            str(self.get(document, field))
+            for field in (*_WHERE, "query", "method", "bucket", "host", "status")
         )
         return identity, document
 

@@ -30,8 +30,9 @@ from scheduler.logs.formats.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-#: Groups that make two lines the same request: none of time, size and client.
-_IDENTITY = ("request", "method", "target", "path", "upath", "query", "bucket", "host", "status")
+#: Groups in which two lines of the same request may differ. Every other one tells requests apart, also one of
+#: a single format: what is taken for a repeat is lost, what is not costs a look.
+_OF_THE_LINE = frozenset({"time", "date", "clock", "local", "id", "referer", "agent", "tail", "scheme"})
 
 
 class RegexFormat:
@@ -61,7 +62,7 @@ class RegexFormat:
         self._match = compiled.fullmatch if anchored else compiled.search
         self._refine = refine
         have = set(compiled.groupindex)
-        self._identity = tuple(group for group in _IDENTITY if group in have)
+        self._identity = tuple(group for group in compiled.groupindex if group not in _OF_THE_LINE)
         self._have = have
 
     def needle(self, statuses: tuple[int, ...]) -> Needle:
