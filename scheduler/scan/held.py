@@ -7,10 +7,12 @@ overtaken changes nothing any more. What a run does is `run`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,8 @@ from redis.exceptions import RedisError
 
 from scheduler.scan.limits import heed_absent, heed_failures
 from scheduler.scan.state import LEASE_MS, account
-from workers.errors import FerrymanError
+from workers.background import end
+from workers.errors import BrokerUnavailable, FerrymanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +48,7 @@ class LeaseLost(FerrymanError):
     """Another coordinator has taken over; this one must not write any more."""
 
 
-class HeldRun:
+class HeldRun(ABC):
     """One run, and the lease on it."""
 
     def __init__(
@@ -60,6 +63,33 @@ class HeldRun:
         self._accrued_at = clock()
         self._accounted_at = float("-inf")
         self._account_s = 0.0
+
+    async def run(self) -> bool:
+        """Run until done, failed or stopped; False when somebody else holds the lease."""
+        name = self.state.name
+        if not await self._states.acquire(name, self._token):
+            return False
+        keeper = asyncio.create_task(self._keep_lease())
+        try:
+            await self._to_its_end()
+        except (RedisError, BrokerUnavailable) as error:
+            # The record cannot be written either: whoever is next goes on from the checkpoint.
+            log.warning("scan_interrupted", scan=name, error=str(error))
+        except LeaseLost as error:
+            log.warning("scan_lease_lost", scan=name, error=str(error))
+        finally:
+            await end(keeper)
+            with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
+                await self._states.release(name, self._token)
+        return True
+
+    @abstractmethod
+    async def _to_its_end(self) -> None:
+        """What the run does under its lease; it records how it ended.
+
+        Raises:
+            RedisError, BrokerUnavailable, LeaseLost: nothing can be recorded.
+        """
 
     async def _finish(self, phase: Phase, *, error: str = "") -> None:
         await self._put(replace(self.state, phase=phase, error=error, finished_at=time.time(), waiting=""))

@@ -8,7 +8,6 @@ the queue may lack of the last window, under the same numbers, and goes on behin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from scheduler.scan.inventory_run import NotToBeContinued
 from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
 from scheduler.scan.shards.cutting import CutRun
 from scheduler.scan.state import not_to_be_continued
-from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, described
 
 if TYPE_CHECKING:
@@ -44,25 +42,6 @@ log = structlog.get_logger(__name__)
 
 class Coordinator(CutRun):
     """Runs one scan to its end, from the beginning or from its checkpoint."""
-
-    async def run(self) -> bool:
-        """Run until done, failed or cancelled; False when another coordinator holds the lease."""
-        name = self.state.name
-        if not await self._states.acquire(name, self._token):
-            return False
-        keeper = asyncio.create_task(self._keep_lease())
-        try:
-            await self._to_its_end()
-        except (RedisError, BrokerUnavailable) as error:
-            # The record cannot be written either: the next coordinator goes on from the checkpoint.
-            log.warning("scan_interrupted", scan=name, error=str(error))
-        except LeaseLost as error:
-            log.warning("scan_lease_lost", scan=name, error=str(error))
-        finally:
-            await end(keeper)
-            with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
-                await self._states.release(name, self._token)
-        return True
 
     async def _to_its_end(self) -> None:
         name = self.state.name

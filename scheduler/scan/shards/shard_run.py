@@ -28,7 +28,6 @@ from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import BLOCK_LINES, MOST_WAITING
 from scheduler.scan.ranges import split
 from scheduler.scan.shards.source import RangedBucket
-from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError, described
 from workers.ledger.names import ScanNames
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from scheduler.scan.inventory.entry import Entry
     from scheduler.scan.shard import Shard
     from scheduler.scan.shards.records import ShardStates
-    from scheduler.scan.state import Phase, ScanState
+    from scheduler.scan.state import ScanState
 
 #: Keys that each half of a split has at least.
 LEAST_KEYS = 2_000
@@ -69,25 +68,6 @@ class ShardRun(ComparingRun):
         assert self.state.shard is not None
         return self.state.shard
 
-    async def run(self) -> bool:
-        """Run until done, failed or stopped; False when somebody else runs it."""
-        name = self.state.name
-        if not await self._states.acquire(name, self._token):
-            return False
-        keeper = asyncio.create_task(self._keep_lease())
-        try:
-            await self._to_its_end()
-        except (RedisError, BrokerUnavailable) as error:
-            # The record cannot be written either: whoever is next goes on from the checkpoint.
-            log.warning("shard_interrupted", shard=name, error=str(error))
-        except (LeaseLost, ShardStopped) as error:
-            log.info("shard_stopped", shard=name, reason=type(error).__name__)
-        finally:
-            await end(keeper)
-            with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
-                await self._states.release(name, self._token)
-        return True
-
     async def _to_its_end(self) -> None:
         name = self.state.name
         # What was known when the message was read may be older than the lease.
@@ -110,19 +90,18 @@ class ShardRun(ComparingRun):
             if found.checkpoint is None or not found.checkpoint.compared:
                 async with self._reading():
                     await self._compare()
-            await self._end("done")
+            await self._finish("done")
             await self._shards.forget_windows([self._shard.number])
-        except (RedisError, BrokerUnavailable, LeaseLost, ShardStopped):
+        except ShardStopped:
+            log.info("shard_stopped", shard=name)
+        except (RedisError, BrokerUnavailable, LeaseLost):
             raise
         except (FerrymanError, OSError) as error:
             log.error("shard_failed", shard=name, error=str(error))  # noqa: TRY400  # the message says it all
-            await self._end("failed", error=str(error))
+            await self._finish("failed", error=str(error))
         except Exception as error:
             log.exception("shard_failed_unexpectedly", shard=name)
-            await self._end("failed", error=f"internal error: {described(error)}")
-
-    async def _end(self, phase: Phase, *, error: str = "") -> None:
-        await self._put(replace(self.state, phase=phase, error=error, finished_at=time.time(), waiting=""))
+            await self._finish("failed", error=f"internal error: {described(error)}")
 
     # ------------------------------------------------------------------ what is told
 
