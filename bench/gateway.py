@@ -15,10 +15,8 @@ import argparse
 import asyncio
 import contextlib
 import json
-import multiprocessing
 import os
 import resource
-import socket
 import sys
 import tempfile
 import time
@@ -28,150 +26,26 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import uvicorn
 import uvloop
 from figures import note
-from http_load import closed_loop, cycle, open_loop
 from machine import cpu_s, static_origin
+from sides.children import child, free_port, front_process, quiet_log, wait_for
+from sides.floors import bare_proxy, bare_tee
+from sides.http_load import closed_loop, cycle, open_loop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from scheduler.front.server import serve_gateway
-from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
 from support.gateway import gateway_settings
 from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
-
     from scheduler.config.settings import Settings
     from support.store.seaweed import Seaweed
 
 SIZE = 16 * 1024
 BUCKET = "bench"
-_SPAWN = multiprocessing.get_context("spawn")
-
-
-# ------------------------------------------------------------ servers in processes of their own
-
-
-def quiet_log() -> None:
-    import logging
-
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-
-
-def front_process(raw: dict[str, Any], port: int, pipe: Connection) -> None:
-    quiet_log()
-    from scheduler.config.settings import Settings
-
-    async def main() -> None:
-        async with open_services(Settings.model_validate(raw)) as services:
-            await make_ready(services, who="bench")
-            # Several processes share the port.
-            sock = socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True)
-            sock.setblocking(False)
-            pipe.send(os.getpid())
-            await serve_gateway(services, [sock], asyncio.Event())
-
-    uvloop.run(main())
-
-
-def _bare_proxy(store: str, port: int, pipe: Connection) -> None:
-    """A raw ASGI application on uvicorn that passes an unsigned GET on: no rules, no ranges, no replay."""
-    session: aiohttp.ClientSession | None = None
-
-    async def app(scope: Any, _receive: Any, send: Any) -> None:
-        nonlocal session
-        if session is None:
-            session = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=256))
-        async with session.get(f"{store}{scope['path']}") as response:
-            headers = [
-                (name.lower(), value)
-                for name, value in response.raw_headers
-                if name.lower() in {b"content-type", b"content-length", b"etag", b"last-modified"}
-            ]
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            async for chunk in response.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    pipe.send(os.getpid())
-    uvicorn.run(
-        app, host="127.0.0.1", port=port, access_log=False, log_level="error", loop="uvloop", lifespan="off"
-    )
-
-
-def _bare_tee(raw: dict[str, Any], origin: str, port: int, asks: bool, pipe: Connection) -> None:
-    """The floor of a miss: the exchanges that it needs, over the same libraries, and nothing else.
-
-    The store is asked (with `asks`), the origin read, the object stored, the client answered.
-    """
-    quiet_log()
-    from scheduler.config.settings import Settings
-    from workers.store.client import ObjectStore
-
-    settings = Settings.model_validate(raw)
-    store: ObjectStore | None = None
-    session: aiohttp.ClientSession | None = None
-
-    async def app(scope: Any, _receive: Any, send: Any) -> None:
-        nonlocal session, store
-        if session is None or store is None:
-            session = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=256))
-            store = await ObjectStore(settings.store, settings.limits).__aenter__()
-        key = scope["path"].removeprefix(f"/{BUCKET}/")
-        if asks and await store.head(BUCKET, key) is not None:
-            raise SystemExit(f"{key} is there already")
-        async with session.get(f"{origin}/{key}") as response:
-            body = await response.read()
-        await store.put_small(BUCKET, key, body, content_type="application/octet-stream")
-        length = str(len(body)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
-        await send({"type": "http.response.body", "body": body})
-
-    pipe.send(os.getpid())
-    uvicorn.run(
-        app, host="127.0.0.1", port=port, access_log=False, log_level="error", loop="uvloop", lifespan="off"
-    )
-
-
-@contextlib.contextmanager
-def child(target: Callable[..., None], *arguments: Any) -> Iterator[int]:
-    """A process that has said its id; killed at the end."""
-    mine, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=target, args=(*arguments, theirs), daemon=True)
-    process.start()
-    try:
-        if not mine.poll(30):
-            raise SystemExit(f"{target.__name__} did not start")
-        yield mine.recv()
-    finally:
-        process.kill()
-        process.join()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-def wait_for(port: int) -> None:
-    until = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
 
 
 # ------------------------------------------------------------ the parts
@@ -252,7 +126,7 @@ class Bench:
         raw = self.settings()
         with (
             child(front_process, raw, one),
-            child(_bare_proxy, self.seaweed.endpoint, proxy),
+            child(bare_proxy, self.seaweed.endpoint, proxy),
             child(front_process, raw, two),
             child(front_process, raw, two),
         ):
@@ -290,8 +164,8 @@ class Bench:
         costs_ms: dict[str, list[float]] = {name: [] for name in rates}
         with (
             child(front_process, raw, ports["front"]) as front,
-            child(_bare_tee, raw, self.origin, ports["floor"], True) as floor,
-            child(_bare_tee, raw, self.origin, ports["floor told"], False) as floor_told,
+            child(bare_tee, raw, BUCKET, self.origin, ports["floor"], True) as floor,
+            child(bare_tee, raw, BUCKET, self.origin, ports["floor told"], False) as floor_told,
         ):
             sides = {
                 "miss": (ports["front"], front, ""),

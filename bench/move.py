@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import aiohttp
 import uvloop
 from figures import note, spread
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
+from sides.floors import bare_moves, bare_puts
+from sides.peers import juicefs, peer, rclone
 
 from scheduler.config.settings import Settings
 from scheduler.machine.processes import LaneSize, worker_children
@@ -41,7 +40,6 @@ from workers.ledger.ledger import Ledger
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.queue.queue import JobQueue
 from workers.store.client import ObjectStore
-from workers.store.metadata import object_meta
 from workers.telemetry import log
 
 if TYPE_CHECKING:
@@ -67,54 +65,7 @@ def make_files(www: Path, count: int, size: int, prefix: str = "") -> list[str]:
     return keys
 
 
-async def bare_puts(settings: Settings, bucket: str, count: int, size: int) -> tuple[float, float]:
-    """Objects/s and CPU µs of bare create-only PUTs from memory: what the store itself takes."""
-    body = os.urandom(size)
-    plan = FetchPlan(bucket=bucket, rule="r", groups=(OriginGroup(primary=Origin(host="o")),))
-    async with ObjectStore(settings.store, settings.limits) as store:
-        await store.ensure_bucket(bucket)
-        await store.guarantees(bucket)
-        numbers = iter(range(count))
-
-        async def work() -> None:
-            for number in numbers:
-                meta = object_meta((), plan, key=str(number), url="http://o/", attempt="a", fetched_at="x")
-                async with store.upload(bucket, f"put/{number}", meta, attempt="a", size=size) as upload:
-                    await upload.write(body)
-                    await upload.commit()
-
-        before = time.process_time()
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(32)))
-        return count / (time.perf_counter() - began), (time.process_time() - before) / count * 1e6
-
-
-async def bare_moves(settings: Settings, bucket: str, keys: list[str], origin: str) -> dict[str, float]:
-    """GET and create-only PUT of each key and nothing else, in one process: the floor."""
-    plan = FetchPlan(bucket=bucket, rule="r", groups=(OriginGroup(primary=Origin(host="o")),))
-    async with ObjectStore(settings.store, settings.limits) as store, aiohttp.ClientSession() as session:
-        await store.ensure_bucket(bucket)
-        await store.guarantees(bucket)
-        waiting = iter(keys)
-
-        async def work() -> None:
-            for key in waiting:
-                meta = object_meta((), plan, key=key, url="http://o/", attempt="a", fetched_at="x")
-                async with session.get(f"{origin}/{key}") as answer:
-                    size = int(answer.headers["Content-Length"])
-                    async with store.upload(bucket, key, meta, attempt="a", size=size) as upload:
-                        async for block in answer.content.iter_any():
-                            await upload.write(block)
-                        await upload.commit()
-
-        before = time.process_time()
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(32)))
-        seconds, used = time.perf_counter() - began, time.process_time() - before
-    return {"rate": len(keys) / seconds, "cpu_us": used / len(keys) * 1e6}
-
-
-def bench_settings(root: Path, url: str, weed: Seaweed) -> Settings:
+def bench_settings(root: Path, url: str, weed: Seaweed, buckets: dict[str, Any] | None = None) -> Settings:
     """Settings over the servers of one round."""
     return Settings.model_validate(
         {
@@ -125,6 +76,7 @@ def bench_settings(root: Path, url: str, weed: Seaweed) -> Settings:
             },
             "broker": {"url": url},
             "data_dir": str(root / "data"),
+            "buckets": buckets or {},
         }
     )
 
@@ -213,80 +165,6 @@ async def wave(
         raise SystemExit(f"{name}: not everything was stored: {totals}")
 
 
-def rclone(
-    binary: str, settings: Settings, bucket: str, keys: list[str], origin: str, root: Path, warm: list[str]
-) -> dict[str, float]:
-    """`rclone copy` of the same keys from the same origin; its start-up is measured on one small object."""
-    store = settings.store
-    secret = store.secret_access_key.get_secret_value() if store.secret_access_key else ""
-    config = root / "rclone.conf"
-    config.write_text(
-        f"[o]\ntype = http\nurl = {origin}/\n[s]\ntype = s3\nprovider = SeaweedFS\n"
-        f"access_key_id = {store.access_key_id}\nsecret_access_key = {secret}\nendpoint = {store.endpoint}\n"
-        "region = us-east-1\nforce_path_style = true\nno_check_bucket = true\n"
-    )
-    files = root / "files.txt"
-    command = [
-        binary, "--config", str(config), "copy", "o:", f"s:{bucket}", "--files-from-raw", str(files),
-        "--no-traverse", "--transfers", "32", "--checkers", "32", "--retries", "1", "--s3-no-head",
-    ]  # fmt: skip
-    results = []
-    for part in (warm[:1], keys):
-        files.write_text("\n".join(part) + "\n")
-        results.append(run(command))
-    return without_start(*results, count=len(keys))
-
-
-def juicefs(binary: str, settings: Settings, bucket: str, www: Path, count: int) -> dict[str, float]:
-    """`juicefs sync` of the same files from the local disk: it has no HTTP source, so it saves every GET."""
-    store = settings.store
-    secret = store.secret_access_key.get_secret_value() if store.secret_access_key else ""
-    where = (
-        f"minio://{store.access_key_id}:{secret}@{(store.endpoint or '').removeprefix('http://')}/{bucket}"
-    )
-    results = []
-    for source, target in ((www / "warm", "warm"), (www, "all")):
-        command = [
-            binary, "sync", "--threads", "32", "--list-threads", "4", "--no-https", "--quiet",
-            "--exclude", "warm/**", f"file://{source}/", f"{where}/{target}/",
-        ]  # fmt: skip
-        results.append(run(command))
-    return without_start(*results, count=count)
-
-
-def run(command: list[str]) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak RSS in MiB of a peer.
-
-    The peak is read while it runs: what `wait4` tells begins with the size of this process.
-    """
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0.0
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
-        peak = max(peak, peak_rss_mib([process.pid]))
-        time.sleep(0.02)
-    seconds = time.perf_counter() - began
-    process.returncode = status
-    if status != 0:
-        raise SystemExit(f"{command[0]} ended with {status}")
-    return seconds, usage.ru_utime + usage.ru_stime, peak
-
-
-def without_start(
-    idle: tuple[float, float, float], whole: tuple[float, float, float], *, count: int
-) -> dict[str, float]:
-    """What a peer's run took beyond its run on next to nothing."""
-    return {
-        "rate": count / (whole[0] - idle[0]),
-        "cpu_us": (whole[1] - idle[1]) / count * 1e6,
-        "rss": whole[2],
-        "seconds": whole[0] - idle[0],
-    }
-
-
 def along(parts: list[tuple[float, float]], count: int, part: int) -> str:
     """Rate and cost of each stretch, and the slope of the cost by least squares."""
     rows = [["objects", "objects/s", "CPU µs/object (workers)"]]
@@ -297,12 +175,6 @@ def along(parts: list[tuple[float, float]], count: int, part: int) -> str:
     mean = statistics.mean(used for _, used in parts)
     grown = slope * (len(parts) - 1) / mean * 100
     return f"{table(rows)}\n\nCost from the first stretch to the last: {grown:+.1f} % (slope of all)"
-
-
-def peer(name: str) -> str | None:
-    """A peer's binary: beside this Python, or on PATH."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
 
 
 def one_round(arguments: argparse.Namespace, number: int) -> dict[str, dict[str, Any]]:

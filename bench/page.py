@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import uvloop
-from http_load import open_loop
 from machine import TICKS, free_port
+from sides.http_load import open_loop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

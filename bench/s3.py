@@ -22,7 +22,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from gateway import BUCKET, SIZE, Bench, child, free_port, front_process, quiet_log, wait_for
+from gateway import BUCKET, SIZE, Bench
+from sides.children import child, free_port, front_process, quiet_log, wait_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

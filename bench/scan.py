@@ -18,16 +18,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import uvloop
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
-from move import ferryman, make_files
-from scan_diff import diff, diff_here, find_rclone, latency, list_here, serve_here
+from move import bench_settings, ferryman, make_files
+from scan_diff import diff, diff_here, latency, list_here, serve_here
+from sides.peers import peer, rclone
 
-from scheduler.config.settings import Settings
 from scheduler.machine.processes import LaneSize, worker_children
 from scheduler.machine.startup import make_ready
 from scheduler.machine.supervise import Supervisor
@@ -37,6 +38,9 @@ from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 from workers.plan import Lane
 from workers.telemetry import log
+
+if TYPE_CHECKING:
+    from scheduler.config.settings import Settings
 
 # ---------------------------------------------------------------------------- move
 
@@ -81,18 +85,7 @@ def move(arguments: argparse.Namespace) -> None:
         warm = make_files(www, 4, 16 * 1024, prefix="warm/")
         keys = make_files(www, arguments.count, arguments.size)
         with static_origin(www, root) as origin:
-            settings = Settings.model_validate(
-                {
-                    "store": {
-                        "endpoint": weed.endpoint,
-                        "access_key_id": weed.access_key_id,
-                        "secret_access_key": weed.secret_access_key,
-                    },
-                    "broker": {"url": url},
-                    "data_dir": str(root / "data"),
-                    "buckets": {"bench-scan": {"rules": [{"origins": [origin]}]}},
-                }
-            )
+            settings = bench_settings(root, url, weed, {"bench-scan": {"rules": [{"origins": [origin]}]}})
             rows = [["what", "objects/s", "CPU µs/object", "peak RSS MiB"]]
 
             def add(what: str, found: dict[str, float]) -> float:
@@ -111,10 +104,8 @@ def move(arguments: argparse.Namespace) -> None:
             )
             pure.append(add("queue and worker alone, again", again))
             rows.append(["scan / mean of the others", f"{scanned / (sum(pure) / 2):.2f}", "", ""])
-            binary = find_rclone()
+            binary = peer("rclone")
             if binary is not None and not arguments.no_peers:
-                from move import rclone
-
                 theirs = add(
                     "rclone copy, 32 transfers",
                     rclone(binary, settings, "bench-theirs", keys, origin, root, warm),

@@ -1,7 +1,7 @@
 """`bench/scan.py diff` and `latency`: comparing listings that are made while they are read.
 
 Each run of Ferryman is a fresh process, so that its peak memory is its own; the coordinator, its checkpoints
-and the Valkey behind them are real. The listing server (bench/listing_server.py) is a process of its own.
+and the Valkey behind them are real. The listing server (`sides.listing_server`) is a process of its own.
 Beside it, in the same run and from the same server, `rclone check` and `rclone size`.
 """
 
@@ -13,7 +13,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from figures import note
-from listing_server import key_of, size_of
 from machine import table
+from sides.listing_server import key_of, size_of
+from sides.peers import peer
 
 from scheduler.config.settings import Settings
 from scheduler.runtime import open_services
@@ -57,7 +57,7 @@ def write_manifest(path: Path, keys: int, *, shuffled: bool) -> None:
 
 @contextlib.contextmanager
 def listing(keys: int, delay_ms: float = 0.0) -> Iterator[str]:
-    server = Path(__file__).with_name("listing_server.py")
+    server = Path(__file__).with_name("sides") / "listing_server.py"
     command = [sys.executable, str(server), str(keys), str(delay_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -179,11 +179,6 @@ def in_fresh_process(what: str, *, beside: int = 0, **order: Any) -> Figures:
     return found
 
 
-def find_rclone() -> str | None:
-    beside = Path(sys.executable).parent / "rclone"
-    return str(beside) if beside.exists() else shutil.which("rclone")
-
-
 def rclone(binary: str, endpoint: str, keys: int, root: Path, *command: str) -> Figures:
     """A command of rclone on the same listings."""
     config = root / "rclone.conf"
@@ -260,7 +255,7 @@ def note_wanted(found: dict[str, list[Figures]]) -> None:
 def diff(arguments: argparse.Namespace) -> None:
     """Without latency: what a key costs."""
     rows = [HEAD]
-    binary = None if arguments.no_peers else find_rclone()
+    binary = None if arguments.no_peers else peer("rclone")
     for keys in arguments.keys:
         with tempfile.TemporaryDirectory(prefix="bench-") as name, listing(keys) as store:
             root = Path(name)
@@ -306,7 +301,7 @@ def diff(arguments: argparse.Namespace) -> None:
 def latency(arguments: argparse.Namespace) -> None:
     """With a page's latency as real stores have it, on both sides."""
     keys, delay = arguments.keys, arguments.delay_ms
-    binary = None if arguments.no_peers else find_rclone()
+    binary = None if arguments.no_peers else peer("rclone")
     with tempfile.TemporaryDirectory(prefix="bench-") as name, listing(keys, delay) as store:
         order = {"keys": keys, "store": store, "compare": ["size"]}
         two: dict[str, Any] = {"inventory": {"bucket": "other"}, **order}

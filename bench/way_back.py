@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import uvicorn
 import uvloop
-from gateway import child, free_port, front_process, wait_for
 from machine import cpu_s, describe, table
 from move import wave
+from sides.children import child, free_port, front_process, wait_for
+from sides.floors import bare_put_proxy
 
 from scheduler.machine.processes import LaneSize, worker_children
 from scheduler.machine.supervise import Supervisor
@@ -37,20 +37,15 @@ from support.back import back_rule, origin_sections
 from support.gateway import gateway_settings
 from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
-from workers.broker.clients import connect
 from workers.ledger.back import WRITTEN
 from workers.ledger.ledger import Ledger
 from workers.plan import FetchPlan, Lane, Origin, OriginGroup
 from workers.queue.queue import JobQueue
-from workers.settings import BrokerSettings, LimitSettings, StoreSettings, reveal_json
+from workers.settings import LimitSettings, StoreSettings, reveal_json
 from workers.store.client import ObjectStore
 from workers.telemetry import log
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
-    from redis.asyncio import Redis
-
     from scheduler.config.settings import Settings
     from support.store.seaweed import Seaweed
 
@@ -91,35 +86,6 @@ class Side(NamedTuple):
     port: int
     pid: int
     bucket: str
-
-
-def bare_proxy(raw: dict[str, Any], url: str, notes: bool, port: int, pipe: Connection) -> None:
-    """The floor of a PUT: handed on over the same libraries, with `notes` beside a round trip to Redis."""
-    store: ObjectStore | None = None
-    redis: Redis | None = None
-    settings = StoreSettings.model_validate(raw)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal store, redis
-        if store is None or redis is None:
-            redis = connect(BrokerSettings(url=url))
-            store = await ObjectStore(settings, LimitSettings()).__aenter__()
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message["body"], message["more_body"]
-        _, bucket, key = scope["path"].split("/", 2)
-        noting = asyncio.ensure_future(redis.set(f"{bucket}/{key}", "1", px=60_000)) if notes else None
-        await store.put_small(bucket, key, body, content_type="text/plain")
-        if noting is not None:
-            await noting
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    pipe.send(os.getpid())
-    uvicorn.run(
-        app, host="127.0.0.1", port=port, access_log=False, log_level="error", loop="uvloop", lifespan="off"
-    )
 
 
 async def puts(sides: list[Side], args: argparse.Namespace, clients: int) -> list[list[str]]:
@@ -246,8 +212,8 @@ def main() -> None:
         store, alone, beside = json.loads(reveal_json(settings.store)), free_port(), free_port()
         with (
             child(front_process, json.loads(reveal_json(settings)), port) as front,
-            child(bare_proxy, store, url, False, alone) as bare,
-            child(bare_proxy, store, url, True, beside) as noting,
+            child(bare_put_proxy, store, url, False, alone) as bare,
+            child(bare_put_proxy, store, url, True, beside) as noting,
         ):
             for one in (port, alone, beside):
                 wait_for(one)

@@ -1,6 +1,6 @@
 """A synthetic S3 bucket for benchmarks: ListObjectsV2 over keys that are made while they are listed.
 
-    python bench/listing_server.py COUNT [DELAY_MS]        prints the port it got
+    python bench/sides/listing_server.py COUNT [DELAY_MS]        prints the port it got
 
 Every bucket has the same keys. `prefix`, `start-after`, `delimiter=/` and `max-keys` are obeyed, every
 signature is taken for good, and each page is answered DELAY_MS after it was asked for, however many are.

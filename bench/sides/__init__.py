@@ -1,0 +1,1 @@
+"""What scripts measure beside Ferryman: servers in processes of their own, floors, peers, and load."""
