@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 #: The schemes that name sentinels, and the one by which the servers are then reached.
 _SENTINEL: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
@@ -56,7 +56,7 @@ def check_broker_url(url: str) -> None:
         _check_sentinels(url)
         return
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         whole = bool(parts.path if scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
         whole = False
@@ -75,7 +75,7 @@ def check_broker_url(url: str) -> None:
 
 def _check_sentinels(url: str) -> None:
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         hosts = [_HOST_AND_PORT.fullmatch(one) for one in _netloc_hosts(parts.netloc)]
     except ValueError:
         hosts = [None]
@@ -91,13 +91,26 @@ def _check_sentinels(url: str) -> None:
         raise ValueError(msg)
 
 
+def _split(url: str) -> SplitResult:
+    """Its parts; a list of hosts, which some Pythons take for a bad IPv6 address, is kept as it is.
+
+    Raises:
+        ValueError: a host in brackets is none.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SENTINEL:
+        return urlsplit(url)
+    hosts = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return urlsplit(f"{scheme}://sentinels{rest[len(hosts) :]}")._replace(netloc=hosts)
+
+
 def _netloc_hosts(netloc: str) -> list[str]:
     return netloc.rpartition("@")[2].split(",")
 
 
 def sentinels_of(url: str) -> Sentinels | None:
     """Whom to ask for the server; None where the URL names it itself. The URL is a checked one."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in _SENTINEL:
         return None
     hosts = []
@@ -115,7 +128,7 @@ def server_url(url: str, database: int | None = None) -> str:
 
     `database`: another one than the URL's own.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme in _SENTINEL:
         user, at, _ = parts.netloc.rpartition("@")
         number = database_of(url) if database is None else database
@@ -132,7 +145,7 @@ def server_url(url: str, database: int | None = None) -> str:
 
 def database_of(url: str) -> int:
     """The number of the queue's database."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme in _SENTINEL:
         path = _PATH_TO_MASTER.fullmatch(parts.path)
         return int(path[2] or 0) if path is not None else 0
@@ -144,7 +157,7 @@ def database_of(url: str) -> int:
 
 def place_of(url: str) -> str:
     """Where it is, for people: no user, no password."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if (sentinels := sentinels_of(url)) is not None:
         return f"{sentinels.master} of sentinels {','.join(_netloc_hosts(parts.netloc))}"
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or _SERVER_PORT}"
@@ -152,7 +165,7 @@ def place_of(url: str) -> str:
 
 def identity_of(url: str) -> tuple[str, ...]:
     """The same for two processes that use the same one, whatever their credentials."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if (sentinels := sentinels_of(url)) is not None:
         # A process may be told of fewer sentinels than another; the name is what they share.
         return sentinels.master, "", f"/{database_of(url)}"
