@@ -6,4 +6,4 @@ pure), `recording`, `leases`. `queue` has the structures in Redis, `broker` dram
 an idle worker waits, `strays` messages that got lost between both.
 """
 
-__all__ = ["broker", "leases", "queue"]
+__all__ = ["broker", "leases", "queue", "waiting"]

@@ -24,6 +24,7 @@ from scheduler.scan.shards.shard_run import ShardRun
 from scheduler.scan.state import ScanStates
 from workers.background import end
 from workers.queue.broker import make_broker
+from workers.queue.waiting import make_patient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ _ACTOR: Final = "compare_shard"
 _VERSION: Final = 1
 #: Shards that a process runs at once: most of the time each waits for a page of a listing.
 THREADS: Final = 16
-#: Milliseconds that an idle thread sleeps between looks.
+#: Milliseconds between looks of a consumer that may take no more, and of threads that are about to end.
 _IDLE_MS: Final = 500
 _SIGN_EVERY_S: Final = 4.0
 #: Seconds that a process which ends waits for its shards to stop at their next step.
@@ -82,6 +83,7 @@ class ShardLane:
         worker = dramatiq.Worker(
             broker, queues={SCAN_LANE}, worker_threads=self._threads, worker_timeout=_IDLE_MS
         )
+        waiting = make_patient(worker)
         # What one process has fetched, another cannot take.
         worker.queue_prefetch = self._threads
         # A thread for each comparison, or a few would hold up all others.
@@ -94,6 +96,7 @@ class ShardLane:
         finally:
             self._stopping = True
             await end(signs, *self._running)
+            waiting.hurry()
             await asyncio.to_thread(worker.stop, int(_STOP_S * 1000))
             broker.close()
 
