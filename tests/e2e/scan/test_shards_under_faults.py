@@ -78,18 +78,21 @@ async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
     monkeypatch.setattr("scheduler.scan.shards.shard_run.LEAST_KEYS", 100)
     monkeypatch.setattr("scheduler.scan.shards.cutting._SPLIT_AFTER_S", 0.0)
     monkeypatch.setattr("scheduler.scan.shards.cutting._AGAIN_S", 0.2)
-    keys = [f"{'abc'[n % 3]}/{n:05}" for n in range(2_400)]
+    # What the run itself writes is in the same double as the source, and below `.ferryman/`.
+    keys = [f"k/{'abc'[n % 3]}/{n:05}" for n in range(2_400)]
     if source == "bucket":
-        # The same double holds both buckets: what the scan is about must be below a prefix of each.
         inventory = {"bucket": "other"}
         put(store, keys)
         missing: set[str] = set()
     else:
-        inventory = {"manifest": fleet.manifest([*keys, "tab\there"])}
+        inventory = {"manifest": fleet.manifest([*keys, "k/tab\there"])}
         put(store, keys[: len(keys) // 2])
         missing = set(keys[len(keys) // 2 :])
     losing = Losing(7, monkeypatch)
-    options = {"bucket": fleet.bucket, "inventory": inventory, "shards": 5, "exclude": ["00$"], "compare": ()}
+    options = {
+        "bucket": fleet.bucket, "inventory": inventory, "prefix": "k/", "shards": 5, "exclude": ["00$"],
+        "compare": (),
+    }  # fmt: skip
     state = await fleet.scans.start("s", scan_options(fleet.settings, "s", options))
     losing.armed = True
 
@@ -125,15 +128,15 @@ async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         losing.armed = False
-    assert losing.lost > 5
+    assert losing.lost > 0
     _, shards = await shards_of(fleet)
     assert flaw([one.shard.range for one in shards], Collation.BYTES) == ""
     report = await fleet.report("s")
     total, excluded = report["total"], [key for key in keys if key.endswith("00")]
     refused = source == "manifest"
     expected_present = len(set(keys) - missing - set(excluded))
-    assert (total["found"], total["excluded"]) == (len(keys) + refused, len(excluded)), total
-    assert (total["present"], total["failed"]) == (expected_present, refused), total
+    assert (total["found"], total["excluded"]) == (len(keys) + refused, len(excluded)), f"{total}"
+    assert (total["present"], total["failed"]) == (expected_present, refused), f"{total}"
     wanted = missing - set(excluded)
     assert total["pending"] == len(wanted)
     batches = await sent_batches(fleet)
