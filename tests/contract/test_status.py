@@ -95,7 +95,8 @@ async def test_everything_is_read_at_once(services):
     await services.ledger.outcomes.count("site", {("images", "stored"): 5, ("images", "bytes"): 1000})
     failure = Failure(bucket="site", key="x", reason="origin_timeout", message="m", rule="images")
     await services.ledger.failures.add([failure])
-    await services.ledger.minutes.write("front", "f1", int(time.time()) // 60 - 3, {"hit": 1})
+    written = int(time.time()) // 60
+    await services.ledger.minutes.write("front", "f1", written - 3, {"hit": 1})
     state = ScanState(
         name="s", run="r1", options=ScanOptions(bucket="site", inventory={"manifest": "urls.csv"})
     )
@@ -122,7 +123,7 @@ async def test_everything_is_read_at_once(services):
     assert 0.015 < found.origins[0].p50_s < 0.03
     assert (found.consumers[0].lag_bytes, found.consumers[0].misses) == (77, 9)
     assert found.scans[0].name == "s"
-    assert found.watchers[0].silent_minutes == 3
+    assert 3 <= found.watchers[0].silent_minutes <= 3 + int(time.time()) // 60 - written
     orjson.dumps(to_json(found))
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(screen(found))
