@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import redis.asyncio
 import uvloop
 from figures import note, spread
-from machine import TICKS, describe, peak_rss_mib, table, tree
+from machine import describe, own_cpu_s, peak_rss_mib, table, tree
 
 from scheduler.machine.processes import LaneSize, worker_children
 from scheduler.machine.supervise import Supervisor
@@ -99,12 +99,6 @@ async def main(url: str, seaweed: Seaweed, args: argparse.Namespace, folder: Pat
     await queue.close()
     print(f"{describe()}; idle for {args.rounds} times {args.seconds} s, {args.messages} messages to each\n")
     print(table(rows))
-
-
-def own_cpu_s(pid: int) -> float:
-    """Of one process, without its children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 if __name__ == "__main__":

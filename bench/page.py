@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import uvloop
-from machine import TICKS, free_port
+from machine import free_port, own_cpu_s
 from sides.http_load import open_loop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -147,11 +147,6 @@ async def fill(services: Services, failures: int) -> None:
         )  # fmt: skip
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 @contextlib.asynccontextmanager
 async def open_pages(admin: int, count: int) -> Any:
     """So many live streams of the first screen; yields a list that counts their drawings."""
@@ -254,9 +249,9 @@ async def left_open(
         for name, count in (("none", 0), ("open", arguments.pages)):
             async with open_pages(admin, count) as drawn:
                 await asyncio.sleep(3)
-                began, before = time.perf_counter(), cpu_s(pid)
+                began, before = time.perf_counter(), own_cpu_s(pid)
                 await asyncio.sleep(arguments.seconds)
-                shares[name].append((cpu_s(pid) - before) / (time.perf_counter() - began))
+                shares[name].append((own_cpu_s(pid) - before) / (time.perf_counter() - began))
                 firsts[name] += await open_loop(gateway, hits, rate=arguments.rate)
                 drawings += drawn[0]
     changing.cancel()

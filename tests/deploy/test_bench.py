@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_a_benchmark_runs_and_prints_figures(name):
     done = ran(BENCH / script, *arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     assert any(sign.isdigit() for sign in done.stdout)
+
+
+def test_processor_time_of_another_process_is_seen_below_a_tick_of_the_kernel():
+    ask = "import machine, os, time; print(machine.own_cpu_s(os.getppid()))"
+    before = time.process_time()
+    seen = float(ran("-c", ask).stdout)
+    after = time.process_time()
+    assert before <= seen <= after
 
 
 def test_every_run_of_make_bench_is_tried_here_and_its_arguments_are_known():
