@@ -164,7 +164,7 @@ async def _get(
             length = int(_header(response, "content-length") or 0)
             headers.append((b"content-range", raw(content_range)))
         parts.stats.answered("hit", target.bucket)
-        await answer.stream(response.status, headers, response.chunks(), length=length)
+        await answer.pour(response.status, headers, response, length=length)
         return None
 
 

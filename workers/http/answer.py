@@ -86,6 +86,11 @@ class Exchange:
         return self._ended
 
     @property
+    def at_end(self) -> bool:
+        """Whether all of the body was read: `read` would give nothing more, and raise nothing."""
+        return self._ended and not self._chunks
+
+    @property
     def transport(self) -> asyncio.Transport | None:
         """What it comes over, while it does."""
         return self._connection.transport if self._connection is not None else None

@@ -25,7 +25,7 @@ from yarl import URL
 from workers.http.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from workers.http.answer import Exchange
 
@@ -282,17 +282,25 @@ class Exchanger:
 
 def _render(host: str, fixed: Mapping[str, str], headers: Sequence[tuple[str, str]] | None) -> bytes:
     """The head after its request line: `Host`, fixed headers, those of this request in their place."""
+    headers = headers or ()
+    complete = not fixed and ("host", host) in headers  # there is nothing that they could replace
+    merged: Collection[tuple[str, str]] = headers if complete else _merged(host, fixed, headers)
+    if _BREAKS_A_HEAD.search("".join([f"{name}{value}" for name, value in merged])):
+        raise ValueError("a line break in a header")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in merged])
+    return f"{lines}\r\n".encode("utf-8", "ignore")
+
+
+def _merged(
+    host: str, fixed: Mapping[str, str], headers: Sequence[tuple[str, str]]
+) -> Collection[tuple[str, str]]:
     merged = CIMultiDict({"Host": host, **fixed})
     replaced: set[str] = set()
-    for name, value in headers or ():
+    for name, value in headers:
         lower = name.lower()
         if lower in replaced:
             merged.add(name, value)
         else:
             replaced.add(lower)
             merged[name] = value
-    for pair in merged.items():
-        if _BREAKS_A_HEAD.search(pair[0]) or _BREAKS_A_HEAD.search(pair[1]):
-            raise ValueError("a line break in a header")
-    lines = "".join([f"{name}: {value}\r\n" for name, value in merged.items()])
-    return f"{lines}\r\n".encode("utf-8", "ignore")
+    return merged.items()

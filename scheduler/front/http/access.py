@@ -68,6 +68,10 @@ def client_facts(scope: Mapping[str, Any], trusted: TrustedProxies) -> ClientFac
     """
     peer = scope.get("client")
     address = str(peer[0]) if peer else ""
+    scheme: Scheme = "https" if scope.get("scheme") == "https" else "http"
+    if address not in trusted:
+        said_host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        return ClientFacts(scheme=scheme, address=address, host=said_host.decode("latin-1"), trusted=False)
     headers: dict[bytes, bytes] = {}
     forwarded_for: list[bytes] = []
     for name, value in scope["headers"]:
@@ -76,9 +80,6 @@ def client_facts(scope: Mapping[str, Any], trusted: TrustedProxies) -> ClientFac
         elif name in {b"host", b"x-forwarded-proto", b"x-forwarded-host"}:
             headers.setdefault(name, value)
     host = headers.get(b"host", b"").decode("latin-1")
-    scheme: Scheme = "https" if scope.get("scheme") == "https" else "http"
-    if address not in trusted:
-        return ClientFacts(scheme=scheme, address=address, host=host, trusted=False)
     said = _last(headers.get(b"x-forwarded-proto", b"")).lower()
     if said in {"http", "https"}:
         scheme = "https" if said == "https" else "http"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from scheduler.front.http import s3_error
 
@@ -35,6 +35,35 @@ class ClientStalled(ClientLost):
 
 class Interrupted(Exception):
     """The source ended before the answer did, and the connection was cut; the cause was dealt with."""
+
+
+class Source(Protocol):
+    """A body that is read piece by piece."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all of it was read, and nothing can go wrong with it any more; False where unknown."""
+
+    async def read_some(self) -> bytes:
+        """The next bytes; empty at the end."""
+
+
+class _Iterated:
+    """What an iterator gives, as a source. A generator costs a multiple of what a plain source does."""
+
+    __slots__ = ("_chunks",)
+
+    #: Only the iterator's end tells.
+    at_end = False
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def read_some(self) -> bytes:
+        async for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""
 
 
 class Answer:
@@ -118,9 +147,13 @@ class Answer:
     async def stream(
         self, status: int, headers: RawHeaders, chunks: AsyncIterator[bytes], *, length: int | None
     ) -> None:
+        """As `pour`, of what an iterator gives."""
+        await self.pour(status, headers, _Iterated(chunks), length=length)
+
+    async def pour(self, status: int, headers: RawHeaders, source: Source, *, length: int | None) -> None:
         """Send a body as it comes; without `length` it is chunked.
 
-        Whatever `chunks` raises passes through after the connection was cut: the client never takes what it
+        Whatever `source` raises passes through after the connection was cut: the client never takes what it
         has for the whole (A12). A body that is shorter or longer than `length` is cut too.
 
         Raises:
@@ -132,11 +165,14 @@ class Answer:
         await self._start(status, head)
         left = length
         try:
-            async for chunk in chunks:
+            while chunk := await source.read_some():
                 if left is not None:
                     left -= len(chunk)
                     if left < 0:
                         raise BodyLengthWrong
+                if source.at_end and not left:
+                    await self._body(chunk, more=False)
+                    return
                 await self._body(chunk, more=True)
             if left:
                 raise BodyLengthWrong

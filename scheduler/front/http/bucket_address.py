@@ -99,6 +99,7 @@ def host_name(header: str) -> str:
     return _bare(header)
 
 
+@lru_cache(maxsize=_REMEMBERED_HOSTS)
 def _bare(header: str) -> str:
     host = header.strip().lower()
     if host.startswith("["):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         HTTPResponseStartEvent,
     )
 
+#: Headers that say how the body ends, or the connection.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 #: What may not stand in the names of a head, and in its values.
 _BAD_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -89,16 +91,17 @@ class Cycle(RequestResponseCycle):
         lines = [STATUS_LINE[status]]
         for given, value in headers:
             name = given.lower()
-            if name == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"transfer-encoding" and value.lower() == b"chunked":
-                self.expected_content_length = 0
-                self.chunked_encoding = True
-            elif name == b"connection" and b"close" in [one.strip() for one in value.lower().split(b",")]:
-                self.keep_alive = False
-                closes = True
-            lines.append(b"%b: %b\r\n" % (name, value))
+            if name in _FRAMING:
+                if name == b"content-length" and self.chunked_encoding is None:
+                    self.expected_content_length = int(value)
+                    self.chunked_encoding = False
+                elif name == b"transfer-encoding" and value.lower() == b"chunked":
+                    self.expected_content_length = 0
+                    self.chunked_encoding = True
+                elif name == b"connection" and b"close" in [one.strip() for one in value.lower().split(b",")]:
+                    self.keep_alive = False
+                    closes = True
+            lines += (name, b": ", value, b"\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in {204, 304}:
             if self.scope["http_version"] == "1.0":
                 self.chunked_encoding = False

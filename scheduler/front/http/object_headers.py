@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scheduler.front.http.conditional import Validators
@@ -64,7 +65,7 @@ def from_store(info: ObjectInfo) -> RawHeaders:
     if info.etag:
         headers[b"etag"] = b'"%s"' % info.etag.encode("latin-1", "replace")
     if info.last_modified:
-        headers[b"last-modified"] = formatdate(info.last_modified, usegmt=True).encode("ascii")
+        headers[b"last-modified"] = _http_date(info.last_modified)
     coding = headers.get(b"content-encoding")
     if coding is not None and b"aws-chunked" in coding.lower():
         headers[b"content-encoding"] = content_encoding(coding.decode("latin-1")).encode("latin-1")
@@ -80,6 +81,12 @@ def from_store(info: ObjectInfo) -> RawHeaders:
         if not name.startswith("x-amz-meta-ferryman-"):
             headers[name.lower().encode("latin-1")] = raw(value)
     return sendable(headers.items())
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: float) -> bytes:
+    """Remembered, as those that are read are: objects of one deployment share theirs."""
+    return formatdate(seconds, usegmt=True).encode("ascii")
 
 
 def store_validators(headers: RawHeaders) -> Validators:
@@ -167,8 +174,12 @@ def origin_validators(headers: Iterable[tuple[str, str]]) -> Validators:
 
 def sendable(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Without what HTTP/1.1 cannot carry: an odd header of an origin never breaks the answer."""
+    pairs = [(name, value.strip(b" \t")) for name, value in headers]
+    names = b"".join([name or b" " for name, _ in pairs])
+    if not pairs or (_TOKEN.fullmatch(names) and not _UNSENDABLE.search(b"".join([one for _, one in pairs]))):
+        return pairs
     return [
-        (name, value.strip(b" \t"))
-        for name, value in headers
+        (name, value)
+        for name, value in pairs
         if _TOKEN.fullmatch(name) is not None and _UNSENDABLE.search(value) is None
     ]

@@ -108,7 +108,7 @@ async def _send_body(
     seat.take()
     miss.origin_served()
     try:
-        await miss.answer.stream(status, headers, reader.chunks(), length=length)
+        await miss.answer.pour(status, headers, reader, length=length)
     finally:
         reader.close()
     return True

@@ -43,7 +43,7 @@ async def pull_whole(parts: Parts, request: Request, ruled: Ruled, *, looked_at:
             seat.take()
             try:
                 with contextlib.suppress(BodyFailed):  # the copy then says what the store has
-                    async for _ in reader.chunks():
+                    while await reader.read_some():
                         pass
             finally:
                 reader.close()

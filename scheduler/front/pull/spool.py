@@ -12,12 +12,8 @@ import os
 import tempfile
 from bisect import bisect_right
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 log = structlog.get_logger()
 
@@ -103,7 +99,7 @@ class _File:
 
 
 class Reader:
-    """One reader's place. Use it as an (async) iterator of chunks, and `close()` it."""
+    """One reader's place: `read_some` until nothing comes, then `close` it."""
 
     __slots__ = ("_body", "position", "stop")
 
@@ -113,21 +109,28 @@ class Reader:
         #: Where to end; None reads to the end of the body.
         self.stop = stop
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes from the reader's place on, as they come.
+    @property
+    def at_end(self) -> bool:
+        """Whether `read_some` would give nothing more, and raise nothing."""
+        if self.stop is not None and self.position >= self.stop:
+            return True
+        return self._body.finished and self.position >= self._body.readable
+
+    async def read_some(self) -> bytes:
+        """The next bytes from the reader's place on; empty at the end.
 
         Raises:
             BodyFailed: the writer failed; what was given so far is a beginning only.
         """
-        while self.stop is None or self.position < self.stop:
-            chunk = await self._body.read(self.position)
-            if not chunk:
-                return
-            if self.stop is not None and self.position + len(chunk) > self.stop:
-                chunk = chunk[: self.stop - self.position]
-            self.position += len(chunk)
-            self._body.moved()
-            yield chunk
+        position, stop = self.position, self.stop
+        if stop is not None and position >= stop:
+            return b""
+        chunk = await self._body.read(position)
+        if stop is not None and position + len(chunk) > stop:
+            chunk = chunk[: stop - position]
+        self.position = position + len(chunk)
+        self._body.moved()
+        return chunk
 
     @property
     def failure(self) -> BaseException | None:
@@ -150,7 +153,8 @@ class Body:
         self._on_disk = 0  # bytes taken from the disk's allowance
         self._in_memory = 0  # bytes taken from the memory's allowance, or beyond it
         self._readers: set[Reader] = set()
-        self._news = asyncio.Event()
+        #: Readers that wait for more.
+        self._waiting: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
         self._closed = False
         self._discarded = False
@@ -314,7 +318,9 @@ class Body:
                 return b""
             if self.failure is not None:
                 raise BodyFailed(self.failure)
-            await self._news.wait()
+            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(news)
+            await news
         if position >= self._memory_base:
             index = bisect_right(self._starts, position) - 1
             chunk = self._chunks[index]
@@ -342,5 +348,7 @@ class Body:
         self._file = None
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        waiting, self._waiting = self._waiting, []
+        for news in waiting:
+            if not news.done():  # else that reader has gone
+                news.set_result(None)

@@ -195,7 +195,7 @@ class Tee:
             async with self._store.upload(
                 fill.bucket, fill.key, meta, attempt=fill.attempt, size=length
             ) as upload:
-                async for chunk in reader.chunks():
+                while chunk := await reader.read_some():
                     if limit is not None and reader.position > limit:
                         self._stats.outcome(fill.bucket, fill.plan.rule, "skipped")
                         log.info("too_large", bucket=fill.bucket, key=fill.key, limit_bytes=limit)

@@ -58,6 +58,12 @@ _KEY: Final = frozenset({"KeyTooLongError", "KeyTooLong", "InvalidObjectName", "
 #: Both vendors' word for "somebody's object is there" on a forbid-overwrite header.
 EXISTS_CODES: Final = frozenset({"FileAlreadyExists", "ObjectAlreadyExists", "PreconditionFailed"})
 
+#: Names as stores spell them, met before: of user metadata, without the prefix, and those of which nothing is
+#: kept; so many of each at most.
+_SHORT: Final[dict[str, str]] = {}
+_DULL: Final[set[str]] = set()
+_MOST_NAMES: Final = 1000
+
 #: XML may not name entities or load anything.
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
 
@@ -133,9 +139,15 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
     system: list[tuple[str, str]] = []
     meta: dict[str, str] = {}
     for name, value in headers:
+        short = _SHORT.get(name)
+        if short is not None:
+            meta[short] = value
+            continue
+        if name in _DULL:
+            continue
         lower = name.lower()
         if lower.startswith(META_PREFIX):
-            meta[lower[len(META_PREFIX) :]] = value
+            meta[_shortened(name)] = value
         elif lower in SYSTEM_HEADERS:
             system.append((name, value))
         elif lower == "content-length":
@@ -146,6 +158,8 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
             modified = http_date(value)
         elif lower == "content-range":
             total = _bytes(value.rpartition("/")[2])
+        elif len(_DULL) < _MOST_NAMES:
+            _DULL.add(name)
     return ObjectInfo(
         key=key,
         size=size if total is None else total,
@@ -154,6 +168,14 @@ def object_info(key: str, headers: Iterable[tuple[str, str]]) -> ObjectInfo:
         headers=tuple(system),
         user_meta=meta,
     )
+
+
+def _shortened(name: str) -> str:
+    """The name of user metadata without its prefix."""
+    short = name.lower()[len(META_PREFIX) :]
+    if len(_SHORT) < _MOST_NAMES:
+        _SHORT[name] = short
+    return short
 
 
 def _bytes(text: str) -> int | None:

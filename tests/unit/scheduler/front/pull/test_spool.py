@@ -20,10 +20,13 @@ def spool(tmp_path):
 
 
 async def read_all(reader):
+    found = bytearray()
     try:
-        return b"".join([chunk async for chunk in reader.chunks()])
+        while chunk := await reader.read_some():
+            found += chunk
     finally:
         reader.close()
+    return bytes(found)
 
 
 async def test_readers_who_come_at_any_time_get_every_byte_from_the_first(spool):
@@ -59,11 +62,37 @@ async def test_a_failed_body_is_never_taken_for_a_whole_one(spool):
     reader = body.reader()
     await body.write(b"abc")
     body.fail(ValueError("cut"))
-    chunks = reader.chunks()
-    assert await anext(chunks) == b"abc"
+    assert await reader.read_some() == b"abc"
+    assert not reader.at_end
     with pytest.raises(BodyFailed) as caught:
-        await anext(chunks)
+        await reader.read_some()
     assert isinstance(caught.value.cause, ValueError)
+
+
+async def test_the_end_is_there_only_when_the_writer_has_said_so(spool):
+    body = spool.body()
+    reader, part = body.reader(), body.reader(1, 2)
+    await body.write(b"abc")
+    assert await reader.read_some() == b"abc"
+    assert await part.read_some() == b"b"
+    assert not reader.at_end  # a digest may still be wrong
+    assert part.at_end
+    body.finish()
+    assert reader.at_end
+    assert await reader.read_some() == await part.read_some() == b""
+
+
+async def test_a_reader_that_was_cancelled_while_it_waited_is_not_waited_for(spool):
+    body = spool.body()
+    gone, reader = body.reader(), body.reader()
+    waiting = asyncio.create_task(gone.read_some())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    stays = asyncio.create_task(reader.read_some())
+    await asyncio.sleep(0)
+    await body.write(b"abc")
+    assert await stays == b"abc"
 
 
 async def test_the_end_is_held_back_until_it_is_known_to_be_good_a13(spool):
@@ -71,7 +100,7 @@ async def test_the_end_is_held_back_until_it_is_known_to_be_good_a13(spool):
     body.hold_back_bytes = 8
     reader = body.reader()
     await body.write(b"0123456789")
-    assert await anext(reader.chunks()) == b"01"
+    assert await reader.read_some() == b"01"
     body.finish()
     assert await read_all(reader) == b"23456789"
 

@@ -155,7 +155,7 @@ async def _read(fill: Fill) -> bytes:
     opened.body.arrived()
     got = bytearray()
     try:
-        async for chunk in reader.chunks():
+        while chunk := await reader.read_some():
             got += chunk
     finally:
         reader.close()
