@@ -118,7 +118,8 @@ class Names:
     async def forget_others(self) -> None:
         """Remove what earlier runs of this scan have named; a store that refuses it is said."""
         name = self._state.name
-        ours = re.compile(re.escape(f"{_PREFIX}{name}-") + r"[0-9a-f]{12}/.*")
+        # Those of a verification that was broken off are below the run that it looked at.
+        ours = re.compile(re.escape(f"{_PREFIX}{name}-") + r"[0-9a-f]{12}(?:\.v[0-9a-f]{12})?/.*")
         mine = self._place("")[:-1]
         store = self._services.store
         try:
@@ -128,6 +129,17 @@ class Names:
                         await store.delete(self._bucket, one.key)
         except StoreError as error:
             log.warning("scan_names_not_forgotten", scan=name, error=str(error))
+
+    async def forget(self) -> None:
+        """Remove all that this run has named; a store that refuses it is said."""
+        await self._ledger.forget(self._state.run)
+        store, place = self._services.store, f"{_PREFIX}{self._state.run}/"
+        try:
+            async for page in store.list(self._bucket, place):
+                for one in page.objects:
+                    await store.delete(self._bucket, one.key)
+        except StoreError as error:
+            log.warning("scan_names_not_forgotten", scan=self._state.name, error=str(error))
 
     # ------------------------------------------------------------------ reading
 

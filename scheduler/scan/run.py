@@ -25,7 +25,7 @@ from scheduler.scan.held import LeaseLost, ScanCancelled
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory_run import NotToBeContinued
 from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
-from scheduler.scan.shards.cutting import CutRun
+from scheduler.scan.shards.cut_scan import CutRun
 from scheduler.scan.state import not_to_be_continued
 from workers.errors import BrokerUnavailable, FerrymanError, described
 

@@ -28,7 +28,16 @@ from scheduler.scan.run import Coordinator
 from scheduler.scan.shards.lane import THREADS, ShardLane
 from scheduler.scan.shards.leftovers import serve_leftovers
 from scheduler.scan.shards.view import with_shards
-from scheduler.scan.state import ScanOptions, ScanState, ScanStates, account, not_to_be_continued
+from scheduler.scan.state import (
+    VERIFICATIONS,
+    ScanOptions,
+    ScanState,
+    ScanStates,
+    account,
+    not_to_be_continued,
+)
+from scheduler.scan.verify.cut_verify import CutVerification, coordinated_here
+from scheduler.scan.verify.verify import RUNS
 from workers.background import end
 from workers.errors import BrokerUnavailable, ConfigError
 from workers.windows import parse_window
@@ -135,7 +144,9 @@ class ScanService:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self.states = ScanStates(services.redis, namespace=services.settings.broker.namespace)
+        namespace = services.settings.broker.namespace
+        self.states = ScanStates(services.redis, namespace=namespace)
+        self.verifications = ScanStates(services.redis, namespace=namespace, records=VERIFICATIONS)
         self._running: dict[str, asyncio.Task[bool]] = {}
         #: While this process works off shards.
         self._lane: ShardLane | None = None
@@ -289,13 +300,14 @@ class ScanService:
                     if not only_shards:
                         await self.states.serve(here)
                     active = [state for state in await self.states.all() if state.phase in ACTIVE]
-                    if any(state.options.shards != 1 for state in active):
+                    verified = [one for one in await self.verifications.all() if one.phase in ACTIVE]
+                    if verified or any(state.options.shards != 1 for state in active):
                         if self._lane is None:
                             await lane.enter_async_context(self._working(threads))
                     elif self._lane is not None:
                         await lane.aclose()
                     if not only_shards:
-                        self._take_up(active)
+                        self._take_up([*active, *verified])
                 except (RedisError, OSError) as error:
                     log.warning("scans_not_looked_for", error=str(error))
                 with contextlib.suppress(TimeoutError):
@@ -307,12 +319,19 @@ class ScanService:
         self._running = {name: task for name, task in self._running.items() if not task.done()}
         for state in active:
             if state.name not in self._running:
-                self._running[state.name] = asyncio.create_task(self.coordinate(state.name))
+                work = self._verify(state) if state.verification is not None else self.coordinate(state.name)
+                self._running[state.name] = asyncio.create_task(work)
+
+    async def _verify(self, state: ScanState) -> bool:
+        """Go on with a verification here; False where somebody else does, or this machine cannot."""
+        if not await asyncio.to_thread(coordinated_here, state):
+            return False
+        return await CutVerification(self._services, self.verifications, state, clock=time.monotonic).run()
 
     @contextlib.asynccontextmanager
     async def _working(self, threads: int = THREADS) -> AsyncIterator[None]:
         """Work off shards here, of whichever scan."""
-        self._lane = ShardLane(self._services, self._directory, threads=threads)
+        self._lane = ShardLane(self._services, self._directory, runs=RUNS, threads=threads)
         try:
             async with self._lane.working():
                 yield

@@ -7,6 +7,7 @@ are not here but in `workers.ledger.outcomes`: the two together make the account
 Key schema (ledger database)::
 
     ns:scans               hash    scan name -> JSON ScanState; those of shards are `scan.shards.records`'
+    ns:verifications       hash    `verify:<scan>` -> JSON ScanState of its verification on the fleet
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
@@ -24,6 +25,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from scheduler.scan.shard import Shard  # noqa: TC001  # pydantic reads the annotations
+from scheduler.scan.verified import Verification, Verified  # noqa: TC001
 from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from workers.ledger.outcomes import Outcomes
 
 LEASE_MS = 15_000
+#: The hash of the records of verifications.
+VERIFICATIONS = "verifications"
 #: Share of keys that may be absent, unless `max_absent` says otherwise; more is no clean-up but a mistake.
 MAX_ABSENT = 0.9
 #: Seconds after which a process that said it runs scans is not counted on any more.
@@ -192,6 +196,9 @@ class ScanState:
     source_listed: bool = False
     #: Of a shard: which.
     shard: Shard | None = None
+    #: Of a verification: what was asked for, and what is found so far (of a shard: in its range).
+    verification: Verification | None = None
+    verified: Verified | None = None
 
 
 _STATE: TypeAdapter[ScanState] = TypeAdapter(ScanState)

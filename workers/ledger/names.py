@@ -109,6 +109,12 @@ class ScanNames:
             pipe.delete(self._block(run, number))
             await pipe.execute()
 
+    async def forget(self, run: str) -> None:
+        """Drop every line of a run."""
+        blocks = await self.blocks(run)
+        gone = [self._block(run, number) for number in range(blocks.gone + 1, blocks.closed + 1)]
+        await self._redis.delete(names_key(self._ns, run), blocks_key(self._ns, run), *gone)
+
     async def left(self, run: str) -> tuple[Blocks, list[str]]:
         """What is still here, with the blocks that were put away when it was read."""
         async with self._redis.pipeline(transaction=True) as pipe:

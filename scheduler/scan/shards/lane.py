@@ -20,16 +20,17 @@ from redis.exceptions import RedisError
 
 from scheduler.scan.progress import ACTIVE
 from scheduler.scan.shards.records import ShardStates, say_working
-from scheduler.scan.shards.shard_run import ShardRun
 from scheduler.scan.state import ScanStates
 from workers.background import end
 from workers.queue.broker import make_broker
 from workers.queue.waiting import make_patient
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from scheduler.runtime import Services
+    from scheduler.scan.shards.range_run import RangeRun
     from scheduler.scan.state import ScanState
     from workers.queue.queue import JobQueue
 
@@ -48,21 +49,30 @@ _STOP_S: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
-async def queue_shard(queue: JobQueue, scan: ScanState, number: int) -> None:
-    """Put the message of a shard on the lane.
+async def queue_shard(queue: JobQueue, scan: ScanState, number: int, *, records: str = "scans") -> None:
+    """Put the message of a shard on the lane; `records` is the hash that the run's record stands in.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    message = {"v": _VERSION, "scan": scan.name, "run": scan.run, "shard": number}
+    message = {"v": _VERSION, "scan": scan.name, "run": scan.run, "shard": number, "records": records}
     await queue.enqueue_order(SCAN_LANE, _ACTOR, message)
 
 
 class ShardLane:
     """Works the lane off in this process, on the event loop that it is started on."""
 
-    def __init__(self, services: Services, directory: Path, *, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        services: Services,
+        directory: Path,
+        *,
+        runs: Mapping[str, type[RangeRun]],
+        threads: int = THREADS,
+    ) -> None:
+        """`runs`: what runs a shard, by the hash that the record of its run stands in."""
         self._services = services
+        self._runs = runs
         self._directory = directory
         self._threads = threads
         self._here = f"{socket.gethostname()}:{os.getpid()}"
@@ -121,13 +131,20 @@ class ShardLane:
             return
         services, run = self._services, str(message["run"])
         namespace = services.settings.broker.namespace
-        scan = await ScanStates(services.redis, namespace=namespace).get(str(message["scan"]))
+        records = str(message.get("records", "scans"))
+        kind = self._runs.get(records)
+        if kind is None:
+            log.warning("shard_message_not_read", records=records)
+            return
+        scan = await ScanStates(services.redis, namespace=namespace, records=records).get(
+            str(message["scan"])
+        )
         if scan is None or scan.run != run or scan.phase not in ACTIVE:
             return
         states = ShardStates(services.redis, namespace=namespace, run=run)
         shard = await states.get(states.name(int(message["shard"])))
         if shard is not None and shard.phase not in {"done", "failed"}:
-            await ShardRun(services, states, shard, directory=self._directory).run()
+            await kind(services, states, shard, directory=self._directory).run()
 
     async def _give_signs(self, broker_id: str) -> None:
         """Say that this process lives, to dramatiq as well, which itself says so only when it fetches."""

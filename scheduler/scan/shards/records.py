@@ -70,10 +70,11 @@ class Told(NamedTuple):
 class ShardStates(ScanStates):
     """The records of one run's shards."""
 
-    def __init__(self, redis: Redis, *, namespace: str, run: str) -> None:
+    def __init__(self, redis: Redis, *, namespace: str, run: str, of: str = "scans") -> None:
+        """`of`: the hash that the record of the run itself stands in."""
         super().__init__(redis, namespace=namespace, records=f"scan:{run}:shard-records")
         self._run = run
-        self._scans = f"{namespace}:scans"
+        self._scans = f"{namespace}:{of}"
         self._control = f"{namespace}:scan:{run}:shards"
         self._stop = f"{namespace}:scan:{run}:stop"
         self._cut = redis.register_script(_CUT)
@@ -85,9 +86,13 @@ class ShardStates(ScanStates):
         return f"{self._run}/{number}"
 
     async def cut(self, scan: ScanState, token: str, shards: Sequence[ScanState]) -> bool:
-        """Write the scan's record and those of all its shards; nothing (False) without the scan's lease."""
+        """Write the scan's record and those of all its shards, in place of any there were.
+
+        Nothing is written (False) without the scan's lease.
+        """
         keys = [self._scans, f"{self._ns}:scan-lease:{scan.name}", self._records, self._control]
-        args: list[str | bytes | int] = [token, scan.name, dump(scan), len(shards) - 1]
+        last = max(shard.shard.number for shard in shards if shard.shard is not None)
+        args: list[str | bytes | int] = [token, scan.name, dump(scan), last]
         for shard in shards:
             args += [shard.name, dump(shard)]
         return bool(await self._cut(keys, args))
@@ -154,6 +159,10 @@ class ShardStates(ScanStates):
             return set()
         found = await self._redis.mget([f"{self._ns}:scan-lease:{self.name(number)}" for number in numbers])
         return {number for number, token in zip(numbers, found, strict=True) if token}
+
+    async def forget(self) -> None:
+        """Drop everything of a run that is over and of which nobody asks any more."""
+        await self._redis.delete(self._records, self._control, self._stop)
 
     async def forget_windows(self, numbers: Iterable[int]) -> None:
         """Drop what stands beside the records of shards that are done, or of a run that is over."""

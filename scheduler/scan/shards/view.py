@@ -13,7 +13,7 @@ from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.progress import ACTIVE
 from scheduler.scan.ranges import flaw
 from scheduler.scan.shard import WHOLE
-from scheduler.scan.shards.cutting import summed
+from scheduler.scan.shards.cut_scan import summed
 from scheduler.scan.shards.records import ShardStates
 
 if TYPE_CHECKING:

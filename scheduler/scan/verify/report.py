@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Findings that are kept by name; beyond them only the counts grow.
 MAX_FINDINGS = 1_000
-#: Keys that only the bucket has and that are kept by name.
-MAX_EXTRA = 20
 #: Findings that are no fault of the move.
 HARMLESS = frozenset({"drift", "absent_at_origin"})
 #: What to do about a finding; NAME is the scan's.

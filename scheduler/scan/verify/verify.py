@@ -1,275 +1,173 @@
 """Verifying a scan's work: every key by what the listing says, and a sample (or all) byte by byte.
 
-Owns the comparison of origin and store after the move. Nothing is changed.
+Owns whether a verification runs in one range here or in many on the fleet, and the wait for the fleet: the
+record of one that was broken off is gone on with. Nothing is changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import tempfile
 import time
+import uuid
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from redis.exceptions import RedisError
 
-from scheduler.scan.compare.compare import Groups
-from scheduler.scan.compare.merge import OutOfOrder
-from scheduler.scan.compare.reading import inventory_of
-from scheduler.scan.compare.sorted_file import NotThisFile, read_header
-from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.limits import ENOUGH_SETTLED, empty_is_meant, max_absent_of, nearly_all_absent
-from scheduler.scan.names import Names
-from scheduler.scan.state import Account, account
-from scheduler.scan.verify.at_origin import origin_digest, origin_has
-from scheduler.scan.verify.bound import upper_bound
-from scheduler.scan.verify.in_ranges import InRanges
-from scheduler.scan.verify.report import VerifyReport, keep_report
-from workers.errors import ConfigError, TransferError
-from workers.ledger.names import of_line
-from workers.store.metadata import is_mirrored
+from scheduler.scan.held import TICK_S
+from scheduler.scan.progress import ACTIVE
+from scheduler.scan.shards.cutting import why_one
+from scheduler.scan.shards.lane import ShardLane
+from scheduler.scan.shards.shard_run import ShardRun
+from scheduler.scan.state import VERIFICATIONS, ScanStates
+from scheduler.scan.verified import Verification, Verified
+from scheduler.scan.verify.cut_verify import CutVerification, name_of, new_verification
+from scheduler.scan.verify.its_inventory import inventory_path
+from scheduler.scan.verify.one_range import OneRange, blank_report, nobody_looks, seed_of
+from scheduler.scan.verify.report import last_report
+from scheduler.scan.verify.shard import VerifyShard
+from workers.background import end
+from workers.errors import ConfigError, FerrymanError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
     from typing import Unpack
 
     from scheduler.runtime import Services
-    from scheduler.scan.inventory.entry import Entry
+    from scheduler.scan.shards.range_run import RangeRun
     from scheduler.scan.state import ScanState
-    from scheduler.scan.verify.in_ranges import How
+    from scheduler.scan.verify.one_range import How
+    from scheduler.scan.verify.report import VerifyReport
 
-#: Objects compared byte by byte at the same time.
-CONCURRENCY = 8
+#: What runs a shard, by the hash that the record of its run stands in.
+RUNS: Final[dict[str, type[RangeRun]]] = {"scans": ShardRun, VERIFICATIONS: VerifyShard}
+#: Seconds after which nobody goes on with a verification that was broken off: it would speak of another time.
+_STALE_S: Final = 86_400.0
 
 log = structlog.get_logger(__name__)
 
 
-class Verifier(InRanges):
+class VerificationFailed(FerrymanError):
+    """There is no verdict."""
+
+
+class Verifier:
     """One verification of one scan."""
 
     def __init__(self, services: Services, state: ScanState, **how: Unpack[How]) -> None:
-        """`how` as `InRanges` takes it."""
-        super().__init__(services, state, **how)
-        self._max_absent = max_absent_of(services.settings, state)
-        #: Why nothing more is asked of the origin.
-        self._stopped = ""
-        #: Missing in the store, and at every origin.
-        self._gone: list[Entry] = []
-        #: In the store, and at no origin any more.
-        self._left_behind = 0
+        """`how` as `How` says."""
+        self._services = services
+        self._state = state
+        self._how = how
+        self._states = ScanStates(
+            services.redis, namespace=services.settings.broker.namespace, records=VERIFICATIONS
+        )
 
     async def run(self) -> VerifyReport:
         """Compare, and keep the report in the ledger.
 
         Raises:
             ConfigError: the scan has no inventory here that can be read (it did not get that far, ran on
-                another machine, on another store, or with another version).
+                another machine, on another store, or with another version), or another verification of it
+                is under way.
             StoreError: the listing failed: no verdict.
+            VerificationFailed: the same, of a verification on the fleet.
         """
-        path = await asyncio.to_thread(self._inventory)
-        # Every finding has its line here, whatever their number; unlinked, so that nothing is left behind.
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as self._findings:
-            return await self._run(path)
+        state, how = self._state, self._how
+        shards = how.get("shards")
+        if (shards if shards is not None else max(1, state.shards)) == 1:
+            return await OneRange(self._services, state, how).run()
+        await asyncio.to_thread(inventory_path, self._services, state)
+        guarantees = await self._services.store.guarantees(state.options.bucket)
+        why = why_one(replace(state, options=replace(state.options, limit=None)), guarantees)
+        if why:
+            return await OneRange(self._services, state, how, one_because=why).run()
+        return await self._on_fleet(await self._requested())
 
-    async def _run(self, path: Path) -> VerifyReport:
-        services, state = self._services, self._state
-        waivers = await services.ledger.failures.waivers(state.options.bucket)
-        self._excused = frozenset(waiver.key for waiver in waivers)
-        judged = Collation((await services.store.guarantees(state.options.bucket)).collation)
-        try:
-            try:
-                chosen = await self._listed(path, judged)
-            except OutOfOrder as error:
-                if error.side != "listing":
-                    raise
-                log.warning("listing_sorted_here", scan=state.name, reason=str(error))
-                chosen = await self._listed(path, Collation.NONE)
-        except NotThisFile as error:
-            raise self._not_this_file(error) from error
-        await self._absent(chosen.missing)
-        if self._full or self._sample:
-            await self._by_bytes([lot.entry for lot in chosen.kept])
-        unreadable = self._counts.get("unreadable", 0)
-        bad = self._counts.get("bytes", 0) + unreadable
-        looked_at = self.report.compared + unreadable
-        self.report = replace(
-            self.report,
-            finished_at=time.time(),
-            counts=self._counts,
-            problems=tuple(sorted(self._problems, key=lambda one: (one.key, one.finding))),
-            bad_per_million=upper_bound(looked_at, bad) * 1e6 if looked_at and not self._full else None,
-            unproved=tuple(self._unproved()),
-        )
-        self._findings.seek(0)
-        await Names(services, state).put_findings(map(of_line, self._findings))
-        await keep_report(services, self.report)
-        return self.report
-
-    def _inventory(self) -> Path:
-        """The sorted inventory. Blocking.
+    async def _requested(self) -> ScanState:
+        """The record of a verification that is asked for so, and runs or was broken off; or a new one.
 
         Raises:
-            ConfigError: as `run`.
+            ConfigError: another one runs.
         """
-        state = self._state
-        path = self._directory / f"{state.run}.sorted" if state.source_listed else Path(state.inventory_file)
-        again = f"scan again from here: ferryman scan start {state.name} … --wait"
-        if not state.inventory_complete:
-            msg = f"scan {state.name} is {state.phase}, and its inventory was not read to its end; scan first"
-            raise ConfigError(msg)
-        if not (state.source_listed or path.is_file()):
-            msg = (
-                f"scan {state.name}: its inventory {state.inventory_file} is not on this machine: "
-                f"verify where the scan was run, or {again}"
-            )
-            raise ConfigError(msg)
-        if state.store and state.store != self.report.store:
-            msg = (
-                f"scan {state.name} was run on the store {state.store}, and the store is {self.report.store} "
-                f"now: {again}"
-            )
-            raise ConfigError(msg)
-        if state.source_listed:
-            return path  # there is none: the source is listed once more
-        try:
-            header = read_header(path)
-        except NotThisFile as error:
-            raise self._not_this_file(error) from error
-        if header.of != inventory_of(state):
-            msg = f"scan {state.name}: {path} holds the inventory of another run: {again}"
-            raise ConfigError(msg)
-        return path
-
-    def _not_this_file(self, error: NotThisFile) -> ConfigError:
-        name = self._state.name
-        return ConfigError(f"scan {name}: {error}: scan again from here: ferryman scan start {name} … --wait")
-
-    def _unproved(self) -> Iterator[str]:
-        report, share = self.report, self._max_absent
-        gone = len(self._gone)
-        if report.checked == 0 and not empty_is_meant(self._services.settings, self._state):
-            yield (
-                "no key was checked: the inventory has none. If that is meant: ferryman scan start "
-                f"{self._state.name} --allow-empty …, or scans.{self._state.name}.allow_empty: true"
-            )
-        if report.mode != "listing" and report.checked and not report.compared:
-            yield "no object was compared byte by byte"
-        how = f"more than {share:.0%} (scans.{self._state.name}.max_absent; 1 allows it)"
-        if self._stopped:
-            yield self._stopped
-        elif nearly_all_absent(gone, report.checked, share):
-            yield f"{gone} of {report.checked} keys are neither in the store nor at the origin, {how}"
-        looked_at = report.compared + self._left_behind
-        if nearly_all_absent(self._left_behind, looked_at, share):
-            yield f"{self._left_behind} of {looked_at} objects are not at the origin to be compared, {how}"
-
-    async def _absent(self, missing: list[Entry]) -> None:
-        """Missing keys: those that no origin has and that the scan had not moved are no fault of it."""
-        name, share = self._state.name, self._max_absent
-        most = nearly_all_absent(len(missing), self.report.checked, share)
-        asked = 0
-
-        async def ask(entry: Entry) -> None:
-            nonlocal asked
-            asked += 1
-            try:
-                there = await origin_has(self._services, self._state.options.bucket, entry.key)
-            except TransferError as error:
-                self._found(entry.key, "missing", f"and the origin: {error}")
-                return
-            if there:
-                self._found(entry.key, "missing", "")
-                return
-            self._gone.append(entry)
-            if most and asked >= ENOUGH_SETTLED and nearly_all_absent(len(self._gone), asked, share):
-                self._stopped = (
-                    f"stopped: {len(missing)} of {self.report.checked} keys are not in the store, and of the "
-                    f"first {asked} the origin has all but {asked - len(self._gone)} not either, more than "
-                    f"{share:.0%} (scans.{name}.max_absent; 1 allows it)"
-                )
-
-        await self._each(missing, ask)
-        await self._judge_gone()
-
-    async def _judge_gone(self) -> None:
-        """Tell what the origin never had from what was moved and is lost.
-
-        The account knows how many keys of each group were absent, not which. Where more are gone than it has
-        absent ones, some of them it calls stored: then none of the group's passes for harmless.
-        """
-        state, failures = self._state, self._services.ledger.failures
-        rows = await account(state, self._services.ledger.outcomes)
-        named = await failures.versions(state.options.bucket, [entry.key for entry in self._gone])
-        groups = Groups(state.groups)
-        by_group: dict[str, list[str]] = {}
-        for entry in self._gone:
-            if entry.key in named:
-                self._found(entry.key, "absent_at_origin", "")
-            else:
-                by_group.setdefault(groups.of(entry.key), []).append(entry.key)
-        for group, keys in by_group.items():
-            row = rows.get(group, Account())
-            known = row.absent + row.skipped + row.pending
-            harmless = len(keys) <= known or state.options.limit is not None
-            for key in keys:
-                if harmless:
-                    self._found(key, "absent_at_origin", "")
-                    continue
-                detail = (
-                    f"nor at the origin any more; of {group} {len(keys)} are gone, {known} were never moved"
-                )
-                self._found(key, "missing", detail)
-
-    async def _by_bytes(self, entries: list[Entry]) -> None:
-        await self._each(entries, lambda entry: self._compare(entry.key))
-
-    async def _each(self, entries: list[Entry], step: Callable[[Entry], Awaitable[None]]) -> None:
-        """Take the step for every entry, a few at a time."""
-        waiting = iter(entries)
-
-        async def work() -> None:
-            for entry in waiting:
-                if self._stopped:
-                    return
-                await step(entry)
-                self._progress(self.report)
-
-        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
-
-    async def _compare(self, key: str) -> None:
-        bucket = self._state.options.bucket
-        try:
-            async with await self._services.store.get(bucket, key) as answer:
-                if answer.status != 200 or answer.info is None:
-                    self._found(key, "unreadable", f"the store answers {answer.status}")
-                    return
-                mine = hashlib.sha256()
-                size = 0
-                async for chunk in answer.chunks():
-                    mine.update(chunk)
-                    size += len(chunk)
-                stored = answer.info
-            theirs = await origin_digest(self._services, bucket, key)
-        except TransferError as error:
-            self._found(key, "unreadable", str(error))
-            return
-        if theirs is None:
-            self._left_behind += 1
-            self._found(key, "absent_at_origin", "in the store, and not to be compared with anything")
-            return
-        self.report = replace(
-            self.report, compared=self.report.compared + 1, compared_bytes=self.report.compared_bytes + size
+        state, how, states = self._state, self._how, self._states
+        shards = how.get("shards")
+        shards = max(1, state.shards) if shards is None else shards
+        asked = Verification(
+            scan=state.name,
+            of=state.run,
+            sample=how.get("sample"),
+            full=how.get("full", False),
+            seed=seed_of(how),
         )
-        digest, headers = theirs
-        if digest == mine.hexdigest():
-            return
-        # Other bytes: the origin changed since, if its validators are not those that were stored.
-        meta = stored.user_meta
-        was = (meta.get("ferryman-source-etag", ""), meta.get("ferryman-source-last-modified", ""))
-        now = (headers.get("etag", ""), headers.get("last-modified", ""))
-        changed = any(old and new and old != new for old, new in zip(was, now, strict=True))
-        by = "written by Ferryman" if is_mirrored(stored) else "written by somebody else"
-        detail = f"SHA-256 {mine.hexdigest()} in the store, {by}; {digest} at the origin"
-        self._found(key, "drift" if changed else "bytes", detail)
+        name = name_of(state.name)
+        old = await states.get(name)
+        if old is not None and old.phase in ACTIVE and old.verification is not None:
+            known = old.verification
+            same = (known.of, known.sample, known.full) == (asked.of, asked.sample, asked.full)
+            same = same and old.options.shards == shards and how.get("seed") in {None, known.seed}
+            if same and time.time() - old.updated_at < _STALE_S:
+                log.info("verification_goes_on", scan=state.name, began_at=old.started_at)
+                return old
+        new = new_verification(state, f"{state.run}.v{uuid.uuid4().hex[:12]}", asked, shards)
+        if not await states.put_held(new, ""):
+            msg = (
+                f"scan {state.name} is being verified in another way by {await states.coordinator(name)}: "
+                "let that end first"
+            )
+            raise ConfigError(msg)
+        await states.forget_run(name)
+        if old is not None:
+            await CutVerification(self._services, states, old, clock=time.monotonic).forget()
+        return new
+
+    async def _on_fleet(self, state: ScanState) -> VerifyReport:
+        """Coordinate it here unless somebody does, work shards off, and wait for the end."""
+        services, progress = self._services, self._how.get("progress", nobody_looks)
+        directory = services.settings.data_dir / "scans"
+        blank = blank_report(services, self._state, self._how, started_at=state.started_at)
+        async with ShardLane(services, directory, runs=RUNS).working():
+            here = asyncio.create_task(self._coordinate(state))
+            try:
+                while True:
+                    ended, _ = await asyncio.wait({here}, timeout=TICK_S)
+                    now = await self._now(state)
+                    if now is None:
+                        continue
+                    found = now.verified or Verified()
+                    progress(replace(blank, checked=found.checked, compared=found.compared))
+                    if now.phase not in ACTIVE:
+                        break
+                    if ended:
+                        here.result()
+                        here = asyncio.create_task(self._coordinate(state))  # it, or another's, may have died
+            finally:
+                await end(here)
+        if now.phase != "done":
+            raise VerificationFailed(now.error or f"the verification of {self._state.name} was {now.phase}")
+        report = await last_report(services, self._state.name)
+        assert report is not None
+        return report
+
+    async def _coordinate(self, state: ScanState) -> None:
+        try:
+            run = CutVerification(self._services, self._states, state, clock=time.monotonic)
+            if not await run.run():
+                await asyncio.sleep(TICK_S)
+        except (RedisError, OSError) as error:
+            log.warning("verification_interrupted", scan=self._state.name, error=str(error))
+            await asyncio.sleep(TICK_S)
+
+    async def _now(self, state: ScanState) -> ScanState | None:
+        """The record as it stands; None: Redis does not answer.
+
+        Raises:
+            ConfigError: another verification took its place.
+        """
+        try:
+            now = await self._states.get(state.name)
+        except (RedisError, OSError):
+            return None
+        if now is None or now.run != state.run:
+            raise ConfigError(f"another verification of {self._state.name} has begun meanwhile")
+        return now

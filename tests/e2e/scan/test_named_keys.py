@@ -194,7 +194,7 @@ async def test_what_a_listing_of_another_order_made_of_the_names_is_taken_back(f
 
 async def test_findings_of_a_verification_are_all_named_and_the_next_one_replaces_them(fleet, monkeypatch):
     monkeypatch.setattr("scheduler.scan.names.BLOCK_LINES", 40)
-    monkeypatch.setattr("scheduler.scan.verify.in_ranges.MAX_FINDINGS", 10)
+    monkeypatch.setattr("scheduler.scan.verify.one_range.MAX_FINDINGS", 10)
     keys = [f"k/{n:03}" for n in range(100)]
     fleet.origin.bodies.update(dict.fromkeys(keys, b"x"))
     await fleet.scan("s", keys)

@@ -147,7 +147,7 @@ async def test_a_process_that_does_not_see_the_inventory_gets_it_from_the_store(
     async def elsewhere(client, bucket, state):
         return await real(client, bucket, replace(state, inventory_file=str(tmp_path / "not-here.sorted")))
 
-    monkeypatch.setattr("scheduler.scan.shards.shard_run.open_inventory", elsewhere)
+    monkeypatch.setattr("scheduler.scan.shards.range_run.open_inventory", elsewhere)
     report = await fleet.scan("s", keys, dry_run=True, shards=3)
     assert (report["phase"], report["total"]["present"], report["shards"]["total"]) == ("done", 2500, 3)
     assert [key for key in store.objects if "/sorted/" in key] == [], "nothing is left of it"
@@ -158,7 +158,7 @@ async def test_a_shard_is_split_at_its_checkpoint_and_nothing_is_counted_twice_o
 ):
     fleet, store = bytes_fleet, bytes_store
     monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 200)
-    monkeypatch.setattr("scheduler.scan.shards.shard_run.LEAST_KEYS", 100)
+    monkeypatch.setattr("scheduler.scan.shards.range_run.LEAST_KEYS", 100)
     keys = [f"{n:05}" for n in range(3000)]
     put(store, keys[::3])
     options = {"bucket": fleet.bucket, "inventory": {"manifest": fleet.manifest(keys)}, "shards": 2}

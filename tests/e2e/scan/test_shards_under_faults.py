@@ -75,7 +75,7 @@ async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
     fleet, store = bytes_fleet, bytes_store
     monkeypatch.setattr("scheduler.scan.sending.COLD_DEPTH", 100_000)
     monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 60)
-    monkeypatch.setattr("scheduler.scan.shards.shard_run.LEAST_KEYS", 100)
+    monkeypatch.setattr("scheduler.scan.shards.range_run.LEAST_KEYS", 100)
     monkeypatch.setattr("scheduler.scan.shards.cutting._SPLIT_AFTER_S", 0.0)
     monkeypatch.setattr("scheduler.scan.shards.cutting._AGAIN_S", 0.2)
     # What the run itself writes is in the same double as the source, and below `.ferryman/`.
