@@ -37,7 +37,7 @@ _SHOWN = 20
     "--shards",
     type=SHARDS,
     metavar="N|auto",
-    help="Look at so many ranges of keys side by side; default: as many as the scan was cut into.",
+    help="Look at so many ranges of keys side by side, on the fleet; default: as the scan was cut.",
 )
 @config_option
 @json_option

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import TypeAdapter
 
-from scheduler.scan.shard import Shard  # noqa: TC001  # pydantic reads the annotations
-from scheduler.scan.verified import Verification, Verified  # noqa: TC001
+from scheduler.scan.shard import Shard, Verification, Verified  # noqa: TC001  # pydantic reads them
 from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
 

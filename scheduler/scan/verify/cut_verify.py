@@ -24,10 +24,9 @@ from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import max_absent_of
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import cut
-from scheduler.scan.shard import Shard
+from scheduler.scan.shard import Shard, Verified, together
 from scheduler.scan.shards.cutting import Cutting, ShardFailed
 from scheduler.scan.state import VERIFICATIONS, ScanStates
-from scheduler.scan.verified import Verified, together
 from scheduler.scan.verify.drawn import DrawnKeys
 from scheduler.scan.verify.its_inventory import inventory_path, not_this_file
 from scheduler.scan.verify.judging import Judged, blamed, enough, unproved
@@ -41,9 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, TextIO
 
-    from scheduler.scan.shard import KeyRange
+    from scheduler.scan.shard import KeyRange, Step, Verification
     from scheduler.scan.state import ScanState
-    from scheduler.scan.verified import Step, Verification
     from scheduler.scan.verify.one_range import How
 
 #: Seconds that shards have to stop when nothing more is asked.

@@ -24,9 +24,8 @@ from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import max_absent_of
 from scheduler.scan.names import Names
-from scheduler.scan.shard import WHOLE
+from scheduler.scan.shard import MAX_EXTRA, WHOLE
 from scheduler.scan.shards.source import RangedBucket
-from scheduler.scan.verified import MAX_EXTRA
 from scheduler.scan.verify.bound import upper_bound
 from scheduler.scan.verify.its_inventory import inventory_path, not_this_file
 from scheduler.scan.verify.judging import Judged, blamed, enough, unproved

@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from scheduler.scan.held import TICK_S
 from scheduler.scan.progress import ACTIVE
+from scheduler.scan.shard import Verification, Verified
 from scheduler.scan.shards.cutting import why_one
 from scheduler.scan.shards.lane import ShardLane
 from scheduler.scan.shards.shard_run import ShardRun
 from scheduler.scan.state import VERIFICATIONS, ScanStates
-from scheduler.scan.verified import Verification, Verified
 from scheduler.scan.verify.cut_verify import CutVerification, name_of, new_verification
 from scheduler.scan.verify.its_inventory import inventory_path
 from scheduler.scan.verify.one_range import OneRange, blank_report, nobody_looks, seed_of
@@ -82,9 +82,9 @@ class Verifier:
         why = why_one(replace(state, options=replace(state.options, limit=None)), guarantees)
         if why:
             return await OneRange(self._services, state, how, one_because=why).run()
-        return await self._on_fleet(await self._requested())
+        return await self._on_fleet(await self.requested())
 
-    async def _requested(self) -> ScanState:
+    async def requested(self) -> ScanState:
         """The record of a verification that is asked for so, and runs or was broken off; or a new one.
 
         Raises:

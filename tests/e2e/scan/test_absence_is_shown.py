@@ -133,7 +133,7 @@ async def test_a_verification_in_which_nearly_everything_is_absent_asks_the_orig
     keys = [f"k/{n:03}" for n in range(300)]
     await fleet.scan("s", keys)
     fleet.origin.asked.clear()
-    monkeypatch.setattr("scheduler.scan.verify.verify.ENOUGH_SETTLED", 120)
+    monkeypatch.setattr("scheduler.scan.verify.judging.ENOUGH_SETTLED", 120)
     report = await verified(fleet)
     assert not report.clean
     assert "stopped: 300 of 300 keys are not in the store" in report.unproved[0]

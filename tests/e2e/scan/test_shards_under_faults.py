@@ -19,10 +19,15 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.names import Names
+from scheduler.scan.names import FINDINGS, Names
+from scheduler.scan.progress import ACTIVE
 from scheduler.scan.ranges import flaw
 from scheduler.scan.service import scan_options
-from scheduler.scan.shards.lane import queue_shard
+from scheduler.scan.shards.lane import ShardLane, queue_shard
+from scheduler.scan.state import VERIFICATIONS, ScanStates
+from scheduler.scan.verify.cut_verify import CutVerification
+from scheduler.scan.verify.report import last_report
+from scheduler.scan.verify.verify import RUNS, Verifier
 from support.scan.shards import put, shards_of
 from workers.plan import decode_batch
 
@@ -68,6 +73,42 @@ async def sent_batches(fleet):
     return found
 
 
+async def disturbed(fleet, losing, state, work, *, records="scans", ended):
+    """Do the work over and over while messages come twice and leases run out, until it has ended."""
+
+    async def again():
+        while True:
+            with contextlib.suppress(RedisConnectionError):
+                await work()
+            await asyncio.sleep(0.02)
+
+    async def disturb():
+        redis, namespace = fleet.services.redis, fleet.settings.broker.namespace
+        while True:
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(Exception):
+                leases = [name async for name in redis.scan_iter(match=f"{namespace}:scan-lease:*")]
+                if leases and losing.draw.random() < 0.3:
+                    await redis.delete(losing.draw.choice(leases))
+                await queue_shard(fleet.services.queue, state, losing.draw.randrange(8), records=records)
+
+    losing.armed = True
+    running = [asyncio.create_task(again()), asyncio.create_task(disturb())]
+    try:
+        async with asyncio.timeout(200):
+            while True:
+                await asyncio.sleep(0.1)
+                with contextlib.suppress(RedisConnectionError):
+                    if await ended():
+                        break
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        losing.armed = False
+    assert losing.lost > 0
+
+
 @pytest.mark.parametrize("source", ["manifest", "bucket"])
 async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
     bytes_fleet, bytes_store, monkeypatch, source
@@ -94,41 +135,13 @@ async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
         "compare": (),
     }  # fmt: skip
     state = await fleet.scans.start("s", scan_options(fleet.settings, "s", options))
-    losing.armed = True
 
-    async def coordinate():
-        while True:
-            with contextlib.suppress(RedisConnectionError):
-                await fleet.scans.coordinate("s")
-            await asyncio.sleep(0.02)
+    async def ended():
+        now = await fleet.scans.states.get("s")
+        assert now is None or now.phase != "failed", now.error
+        return now is not None and now.checkpoint is not None and now.checkpoint.compared
 
-    async def disturb():
-        """Messages come twice, and leases run out under whoever holds them."""
-        redis, namespace = fleet.services.redis, fleet.settings.broker.namespace
-        while True:
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(Exception):
-                leases = [name async for name in redis.scan_iter(match=f"{namespace}:scan-lease:*")]
-                if leases and losing.draw.random() < 0.3:
-                    await redis.delete(losing.draw.choice(leases))
-                await queue_shard(fleet.services.queue, state, losing.draw.randrange(8))
-
-    running = [asyncio.create_task(coordinate()), asyncio.create_task(disturb())]
-    try:
-        async with asyncio.timeout(200):
-            while True:
-                await asyncio.sleep(0.1)
-                with contextlib.suppress(RedisConnectionError):
-                    now = await fleet.scans.states.get("s")
-                    if now is not None and now.checkpoint is not None and now.checkpoint.compared:
-                        break
-                    assert now is None or now.phase != "failed", now.error
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        losing.armed = False
-    assert losing.lost > 0
+    await disturbed(fleet, losing, state, lambda: fleet.scans.coordinate("s"), ended=ended)
     _, shards = await shards_of(fleet)
     assert flaw([one.shard.range for one in shards], Collation.BYTES) == ""
     report = await fleet.report("s")
@@ -146,3 +159,71 @@ async def test_every_key_is_counted_once_and_sent_in_one_batch_whatever_is_lost(
     state = await fleet.scans.states.get("s")
     named = Counter([one.key async for one in Names(fleet.services, state).read(["excluded"])])
     assert named == dict.fromkeys(excluded, 1)
+
+
+@pytest.mark.parametrize("source", ["manifest", "bucket"])
+async def test_every_finding_of_a_verification_is_counted_and_named_once_whatever_is_lost(
+    bytes_fleet, bytes_store, monkeypatch, source
+):
+    fleet, store = bytes_fleet, bytes_store
+    monkeypatch.setattr("scheduler.scan.verify.shard.PART_KEYS", 60)
+    monkeypatch.setattr("scheduler.scan.verify.shard.LOOKS", 30)
+    monkeypatch.setattr("scheduler.scan.shards.range_run.LEAST_KEYS", 100)
+    monkeypatch.setattr("scheduler.scan.shards.cutting._SPLIT_AFTER_S", 0.0)
+    monkeypatch.setattr("scheduler.scan.shards.cutting._AGAIN_S", 0.2)
+    keys = [f"k/{'abc'[n % 3]}/{n:05}" for n in range(900)]
+    put(store, keys, b"xx")
+    fleet.origin.bodies.update(dict.fromkeys(keys, b"xx"))
+    if source == "bucket":
+        # What is verified lists itself: nothing is missing, and no size is another one.
+        inventory, lost, nowhere, longer = {"bucket": "other"}, [], [], []
+        fleet.origin.bodies.update(dict.fromkeys(keys[300:340], b"yy"))
+        other_bytes = keys[300:340]
+    else:
+        path = fleet.tmp_path / "sizes.csv"
+        path.write_text("key,size\n" + "".join(f"{key},2\n" for key in keys))
+        inventory, lost, nowhere, longer = {"manifest": str(path)}, keys[5:35], keys[600:625], keys[100:130]
+        other_bytes = keys[400:420]
+    for key in nowhere:
+        del store.objects[key], fleet.origin.bodies[key]
+    await fleet.scan("s", inventory=inventory, prefix="k/", dry_run=True, shards=3, compare=())
+    put(store, longer, b"xxx")
+    put(store, other_bytes if source == "manifest" else [], b"yy")
+    for key in lost:
+        del store.objects[key]
+    scan = await fleet.scans.states.get("s")
+    losing = Losing(7, monkeypatch)
+    verifier = Verifier(fleet.services, scan, full=True, shards=5)
+    state = await verifier.requested()
+    records = ScanStates(
+        fleet.services.redis, namespace=fleet.settings.broker.namespace, records=VERIFICATIONS
+    )
+
+    async def work():
+        now = await records.get(state.name)
+        if now is not None and now.phase in ACTIVE:
+            await CutVerification(fleet.services, records, now, clock=asyncio.get_running_loop().time).run()
+
+    async def ended():
+        now = await records.get(state.name)
+        assert now is None or now.phase != "failed", now.error
+        return now is not None and now.phase == "done"
+
+    lane = ShardLane(fleet.services, fleet.settings.data_dir / "scans", runs=RUNS)
+    async with lane.working():
+        await disturbed(fleet, losing, state, work, records=VERIFICATIONS, ended=ended)
+    report = await last_report(fleet.services, "s")
+    expected = {
+        "missing": lost,
+        "size": longer,
+        "bytes": [*longer, *other_bytes],
+        "absent_at_origin": nowhere,
+    }
+    found = defaultdict(list)
+    async for one in Names(fleet.services, scan).read(FINDINGS):
+        found[one.term].append(one.key)
+    assert {term: sorted(names) for term, names in found.items()} == {
+        term: sorted(names) for term, names in expected.items() if names
+    }
+    assert report.counts == {term: len(names) for term, names in expected.items() if names}
+    assert (report.checked, report.compared) == (len(keys), len(keys) - len(lost) - len(nowhere))
