@@ -125,8 +125,8 @@ class Bench:
         one, proxy, two = free_port(), free_port(), free_port()
         raw = self.settings()
         with (
-            child(front_process, raw, one),
-            child(bare_proxy, self.seaweed.endpoint, proxy),
+            child(front_process, raw, one) as front,
+            child(bare_proxy, self.seaweed.endpoint, proxy) as bare_front,
             child(front_process, raw, two),
             child(front_process, raw, two),
         ):
@@ -134,20 +134,42 @@ class Bench:
                 wait_for(port)
             await self.publish()
             paths = [f"/{BUCKET}/{key}" for key in self.fill_origin(100)]
-            await closed_loop(one, iter(paths), connections=8, seconds=None)
+            await closed_loop(one, iter(paths), connections=8)
             await _until_served(proxy, paths)
-            rates: dict[str, list[float]] = {"bare": [], "gateway": [], "two": []}
-            for _ in range(self.arguments.rounds):
-                for name, port in (("bare", proxy), ("gateway", one), ("two", two)):
-                    rates[name].append(
-                        await closed_loop(port, cycle(paths), connections=32, seconds=self.arguments.seconds)
-                    )
-            for bare, gateway in zip(rates["bare"], rates["gateway"], strict=True):
-                note("hit", of_bare=gateway / bare, rate=gateway, bare_rate=bare)
+            sides = {"bare": (proxy, [bare_front]), "gateway": (one, [front]), "two": (two, [])}
+            rates: dict[str, list[float]] = {name: [] for name in sides}
+            costs_ms: dict[str, list[float]] = {name: [] for name in sides}
+
+            async def hit(name: str, seconds: float) -> None:
+                port, pids = sides[name]
+                before = cpu_s(pids)
+                load = await closed_loop(port, cycle(paths), connections=32, seconds=seconds)
+                rates[name].append(load.rate)
+                costs_ms[name].append((cpu_s(pids) - before) / load.count * 1e3)
+
+            for name in sides:
+                await hit(name, 0.5)  # warm: connected, the bucket known
+                rates[name].clear()
+                costs_ms[name].clear()
+            for number in range(self.arguments.rounds):
+                for name in sides if number % 2 == 0 else reversed(sides):
+                    await hit(name, self.arguments.seconds)
+                note(
+                    "hit",
+                    of_bare=rates["gateway"][-1] / rates["bare"][-1],
+                    rate=rates["gateway"][-1],
+                    bare_rate=rates["bare"][-1],
+                    front_cpu_ms=costs_ms["gateway"][-1],
+                    bare_cpu_ms=costs_ms["bare"][-1],
+                )
         bare, gateway, both = (median(rates[name]) for name in ("bare", "gateway", "two"))
         ratio = median(g / b for g, b in zip(rates["gateway"], rates["bare"], strict=True))
         self.row(
-            "hit, 16 KiB", f"{gateway:.0f}/s, bare proxy {bare:.0f}/s: {ratio:.0%}", ">= 85 %", ratio >= 0.85
+            "hit, 16 KiB",
+            f"{gateway:.0f}/s, bare proxy {bare:.0f}/s: {ratio:.0%}, {median(costs_ms['gateway']):.2f} and "
+            f"{median(costs_ms['bare']):.2f} ms CPU",
+            ">= 85 %",
+            ratio >= 0.85,
         )
         more = median(t / g for t, g in zip(rates["two"], rates["gateway"], strict=True))
         self.row("two front processes, hits", f"{both:.0f}/s: {more:.2f} x one", "> 1 x", more > 1)
@@ -164,8 +186,8 @@ class Bench:
         costs_ms: dict[str, list[float]] = {name: [] for name in rates}
         with (
             child(front_process, raw, ports["front"]) as front,
-            child(bare_tee, raw, BUCKET, self.origin, ports["floor"], True) as floor,
-            child(bare_tee, raw, BUCKET, self.origin, ports["floor told"], False) as floor_told,
+            child(bare_tee, raw, BUCKET, self.origin, ports["floor"], True, False) as floor,
+            child(bare_tee, raw, BUCKET, self.origin, ports["floor told"], False, False) as floor_told,
         ):
             sides = {
                 "miss": (ports["front"], front, ""),
@@ -194,9 +216,9 @@ class Bench:
                     port, pid, headers = sides[name]
                     paths = iter([f"/{BUCKET}/{key}" for key in self.fill_origin(objects)])
                     before = cpu_s([pid])
-                    rate = await closed_loop(port, paths, connections=32, seconds=None, headers=headers)
-                    rates[name].append(rate)
-                    costs_ms[name].append((cpu_s([pid]) - before) / objects * 1e3)
+                    load = await closed_loop(port, paths, connections=32, headers=headers)
+                    rates[name].append(load.rate)
+                    costs_ms[name].append((cpu_s([pid]) - before) / load.count * 1e3)
 
                 for name in sides:
                     await miss(name, min(count, 100))  # warm: connected, the bucket known
@@ -233,30 +255,45 @@ class Bench:
         return median(rates["miss"])
 
     async def first_bytes(self, saturation: float) -> None:
-        port, raw = free_port(), self.settings()
-        rate = saturation * 0.3
-        own: list[float] = []
-        ours: list[float] = []
-        origin_port = int(self.origin.rpartition(":")[2])
-        with child(front_process, raw, port):
-            wait_for(port)
-            warm = [f"/{BUCKET}/{key}" for key in self.fill_origin(50)]
-            await closed_loop(port, iter(warm), connections=8, seconds=None)
-            for _ in range(self.arguments.rounds):
-                keys = self.fill_origin(int(rate * self.arguments.seconds))
-                mine = await open_loop(port, [f"/{BUCKET}/{key}" for key in keys], rate=rate)
-                theirs = await open_loop(origin_port, [f"/{key}" for key in keys], rate=rate)
-                p50, p99 = (
-                    (quantiles(mine, n=100)[at] - quantiles(theirs, n=100)[at]) * 1e3 for at in (49, 98)
+        """First bytes of misses beside the origin's, and those of a floor that answers before it stores."""
+        ports = {"front": free_port(), "floor": free_port(), "origin": int(self.origin.rpartition(":")[2])}
+        raw, rate = self.settings(), saturation * 0.3
+        firsts: dict[str, list[float]] = {name: [] for name in ports}
+        with (
+            child(front_process, raw, ports["front"]),
+            child(bare_tee, raw, BUCKET, self.origin, ports["floor"], True, True),
+        ):
+
+            def paths(name: str, count: int) -> list[str]:
+                keys = self.fill_origin(count)
+                return [f"/{key}" if name == "origin" else f"/{BUCKET}/{key}" for key in keys]
+
+            for name, port in ports.items():
+                wait_for(port)
+                await closed_loop(port, iter(paths(name, 50)), connections=8)
+            for number in range(self.arguments.rounds):
+                of_round = {}
+                for name in ports if number % 2 == 0 else reversed(ports):
+                    asked = paths(name, max(2, int(rate * self.arguments.seconds)))
+                    of_round[name] = await open_loop(ports[name], asked, rate=rate)
+                    firsts[name] += of_round[name]
+                note(
+                    "first byte",
+                    **{
+                        f"{before}{name}_added_ms": (
+                            quantiles(of_round[side], n=100)[at] - quantiles(of_round["origin"], n=100)[at]
+                        )
+                        * 1e3
+                        for side, before in (("front", ""), ("floor", "floor_"))
+                        for name, at in (("p50", 49), ("p99", 98))
+                    },
                 )
-                note("first byte", p50_added_ms=p50, p99_added_ms=p99)
-                ours += mine
-                own += theirs
         for name, at, more in (("p50", 49, 0.002), ("p99", 98, 0.006)):
-            here, there = quantiles(ours, n=100)[at], quantiles(own, n=100)[at]
+            here, bare, there = (quantiles(firsts[side], n=100)[at] for side in ("front", "floor", "origin"))
             self.row(
                 f"first byte of a miss, {name}",
-                f"{here * 1e3:.1f} ms, origin {there * 1e3:.1f} ms, open loop {rate:.0f}/s",
+                f"{here * 1e3:.1f} ms, floor {bare * 1e3:.1f} ms, origin {there * 1e3:.1f} ms, "
+                f"open loop {rate:.0f}/s",
                 f"origin + {more * 1e3:.0f} ms",
                 here <= there + more,
             )
@@ -270,7 +307,7 @@ class Bench:
             wait_for(port)
             key = self.fill_origin(1)[0]
             request = f"GET /{BUCKET}/{key} HTTP/1.1\r\nHost: h\r\nRange: bytes=0-0\r\n\r\n".encode()
-            await closed_loop(port, iter([f"/{BUCKET}/{key}"] * 50), connections=2, seconds=None)
+            await closed_loop(port, iter([f"/{BUCKET}/{key}"] * 50), connections=2)
             before = _rss_mib(pid)
             writers = []
             began = time.monotonic()

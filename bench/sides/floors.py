@@ -49,10 +49,13 @@ def bare_proxy(store: str, port: int, pipe: Connection) -> None:
     _serve(app, port, pipe)
 
 
-def bare_tee(raw: dict[str, Any], bucket: str, origin: str, port: int, asks: bool, pipe: Connection) -> None:
+def bare_tee(
+    raw: dict[str, Any], bucket: str, origin: str, port: int, asks: bool, at_once: bool, pipe: Connection
+) -> None:
     """The floor of a miss: the exchanges that it needs, over the same libraries, and nothing else.
 
-    The store is asked (with `asks`), the origin read, the object stored, the client answered.
+    The store is asked (with `asks`), the origin read, the object stored, the client answered; with `at_once`
+    the client is answered before the object is stored.
     """
     quiet_log()
     settings = Settings.model_validate(raw)
@@ -69,10 +72,19 @@ def bare_tee(raw: dict[str, Any], bucket: str, origin: str, port: int, asks: boo
             raise SystemExit(f"{key} is there already")
         async with session.get(f"{origin}/{key}") as response:
             body = await response.read()
-        await store.put_small(bucket, key, body, content_type="application/octet-stream")
         length = str(len(body)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
-        await send({"type": "http.response.body", "body": body})
+
+        async def answer() -> None:
+            await send(
+                {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+            )
+            await send({"type": "http.response.body", "body": body})
+
+        if at_once:
+            await answer()
+        await store.put_small(bucket, key, body, content_type="application/octet-stream")
+        if not at_once:
+            await answer()
 
     _serve(app, port, pipe)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,17 +74,27 @@ class Load(asyncio.Protocol):
             self.over.set_exception(ConnectionError(f"{peer} closed: {bytes(self.data[:200])!r} {exc!r}"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a load came to: never none, so that figures can be divided by it."""
+
+    count: int
+    rate: float
+
+
 async def closed_loop(
-    port: int, paths: Iterator[str], *, connections: int, seconds: float | None, headers: str = ""
-) -> float:
-    """Requests a second of so many connections, for `seconds` or until the paths end."""
+    port: int, paths: Iterator[str], *, connections: int, seconds: float | None = None, headers: str = ""
+) -> Answered:
+    """So many connections, for `seconds` (and at least one request) or until the paths end."""
     loop = asyncio.get_running_loop()
     until = None if seconds is None else time.perf_counter() + seconds
-    count = 0
+    asked = count = 0
 
     def next_path() -> str | None:
-        if until is not None and time.perf_counter() > until:
+        nonlocal asked
+        if until is not None and asked and time.perf_counter() > until:
             return None
+        asked += 1
         return next(paths, None)
 
     def done(_first: float, status: int) -> None:
@@ -97,7 +108,9 @@ async def closed_loop(
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.over for client in clients))
-    return count / (time.perf_counter() - began)
+    if not count:
+        raise SystemExit("a load without a request: give it objects")
+    return Answered(count=count, rate=count / (time.perf_counter() - began))
 
 
 async def open_loop(port: int, paths: list[str], *, rate: float) -> list[float]:
