@@ -184,14 +184,15 @@ class ScanService:
                     return await self._again(old)
                 log.warning("scan_begins_anew", scan=name, reason=not_to_be_continued(old, self._store))
             run = f"{name}-{uuid.uuid4().hex[:12]}"
+            state = ScanState(name=name, run=run, options=options, requested_at=time.time())
+            await self.states.forget_run(name)
+            await self.states.put(state)
             if old is not None:
+                # Only now: a Redis that refuses the new record leaves the old one, and that has its account.
                 outcomes = self._services.ledger.outcomes
                 await outcomes.forget_scan(old.run)
                 # What the queue still has of it belongs to no account any more.
                 await outcomes.stop_scan(old.run, "cancel")
-            state = ScanState(name=name, run=run, options=options, requested_at=time.time())
-            await self.states.forget_run(name)
-            await self.states.put(state)
         except (RedisError, OSError) as error:
             msg = f"ledger: {error}"
             raise BrokerUnavailable(msg) from error
@@ -246,6 +247,10 @@ class ScanService:
         state, shards = await with_shards(self._services.redis, namespace, state)
         rows = await account(state, self._services.ledger.outcomes)
         total = rows.pop("")
+        if total.pending and state.phase not in ACTIVE:
+            newer = await self.states.get(state.name)
+            if newer is not None and newer.run != state.run:
+                return await self.report(newer)  # begun while this one was read: its account went with it
         progress = progress_of(state, total, keys_left=shards.keys_left)
         return {
             "name": state.name,
