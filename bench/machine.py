@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.config.ports import free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,18 +28,13 @@ http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000;
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @contextlib.contextmanager
 def static_origin(www: Path, root: Path) -> Iterator[str]:
     """nginx over a directory; yields its URL."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists():
         raise SystemExit("this benchmark needs nginx as its origin: apt-get install nginx-light")
-    port = free_port()
+    (port,) = free_ports(1)
     conf = root / "nginx.conf"
     conf.write_text(NGINX.format(root=root, www=www, port=port))
     process = subprocess.Popen([nginx, "-c", str(conf), "-e", str(root / "error.log")])

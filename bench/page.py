@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import uvloop
-from machine import free_port, own_cpu_s
+from machine import own_cpu_s
 from sides.http_load import open_loop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from scheduler.config.ports import free_ports
 from scheduler.runtime import open_services
 from scheduler.scan.state import ScanOptions, ScanState, ScanStates
 from support.gateway import gateway_settings
@@ -204,7 +205,7 @@ async def measure(arguments: argparse.Namespace, root: Path) -> int:
             },
             "admin": {"token": TOKEN},
         }  # fmt: skip
-        gateway, admin = free_port(), free_port()
+        gateway, admin = free_ports(2)
         with running_front(raw, gateway, admin) as pid:
             async with (
                 open_services(known) as services,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvloop
 
+from scheduler.config.ports import free_ports
 from scheduler.config.settings import Settings
 from scheduler.front.server import serve_gateway
 from scheduler.machine.startup import make_ready
@@ -61,9 +62,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[int]:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def wait_for(port: int) -> None:

@@ -1,7 +1,7 @@
 """The data directory: who holds it, and the small private files in it.
 
-Owns the lock (one `ferryman up` a directory), files that only their owner may read (0600), generated secrets,
-and remembered ports. The kernel frees the lock when its holder ends in whatever way: none can be stale.
+Owns the lock (one `ferryman up` a directory), files that only their owner may read (0600), generated secrets.
+The kernel frees the lock when its holder ends in whatever way: none can be stale.
 """
 
 from __future__ import annotations
@@ -10,19 +10,16 @@ import fcntl
 import json
 import os
 import secrets
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from typing import Self
 
 LOCK_FILE = "lock"
-PORTS_FILE = "ports.json"
 TOKEN_FILE = "admin-token"  # noqa: S105 -- a file's name
 
 
@@ -140,35 +137,3 @@ def admin_token(data_dir: Path) -> str:
         token = secrets.token_urlsafe(32)
         write_private(path, token + "\n")
     return token
-
-
-def choose_ports(data_dir: Path, names: Iterable[str]) -> dict[str, int]:
-    """A free loopback port for each name: last time's where it is still free. Remembered at once."""
-    path = data_dir / PORTS_FILE
-    remembered = read_json(path)
-    chosen = _free_ports(names, remembered)
-    if {**remembered, **chosen} != remembered:
-        write_private(path, json.dumps({**remembered, **chosen}, indent=2) + "\n")
-    return chosen
-
-
-def _free_ports(names: Iterable[str], remembered: Mapping[str, Any]) -> dict[str, int]:
-    chosen: dict[str, int] = {}
-    held: list[socket.socket] = []
-    try:
-        for name in names:
-            old = remembered.get(name)
-            for port in (old if isinstance(old, int) and 0 < old < 65536 else 0, 0):
-                sock = socket.socket()
-                held.append(sock)  # all stay open until all are chosen, so that no two are equal
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    sock.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                chosen[name] = sock.getsockname()[1]
-                break
-    finally:
-        for sock in held:
-            sock.close()
-    return chosen

@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from scheduler.config.data_dir import (
-    PORTS_FILE,
-    choose_ports,
     holder,
     make_private_dir,
     read_json,
     write_private,
 )
+from scheduler.config.ports import PORTS_FILE, choose_ports
 from scheduler.config.settings import AccessKey
 from scheduler.machine.supervise import Child
 from workers.errors import ConfigError

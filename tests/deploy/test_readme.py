@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.ports import free_ports
 from support.installation import PATIENCE_S, ferryman, plain_environment, running_origin
-from support.processes import die_with_parent, free_ports
+from support.processes import die_with_parent
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.ports import free_ports
 from support.installation import PATIENCE_S, fetch, plain_environment, running_origin, until
-from support.processes import die_with_parent, free_ports
+from support.processes import die_with_parent
 from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.ports import free_ports
 from scheduler.dispatch.sink import DrySink
 from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
@@ -31,7 +32,6 @@ from scheduler.logs.formats.catalog import format_by_name
 from scheduler.logs.sources import SyslogStream
 from support.consume import until
 from support.log_filters import filter_of
-from support.processes import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

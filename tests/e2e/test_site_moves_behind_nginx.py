@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.ports import free_ports
 from support.installation import (
     PATIENCE_S,
     Up,
@@ -31,7 +32,7 @@ from support.installation import (
     running_origin,
     until,
 )
-from support.processes import die_with_parent, free_ports
+from support.processes import die_with_parent
 from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -14,6 +14,7 @@ import time
 import boto3
 import pytest
 
+from scheduler.config.ports import free_ports
 from support.installation import (
     PATIENCE_S,
     alive,
@@ -263,9 +264,7 @@ def test_a_bucket_that_a_hangup_or_rules_apply_brings_is_served_without_a_restar
 
 def test_an_origin_that_is_the_gateway_itself_is_refused_and_not_asked(tmp_path, origin):
     config = tmp_path / "my.yaml"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     config.write_text(
         f"buckets: {{loop: {{rules: [{{prefix: 'x', origins: ['http://127.0.0.1:{port}/site/']}}]}}}}"
     )

@@ -89,7 +89,7 @@ async def test_killed_again_and_again_over_rotations_no_miss_is_lost(tmp_path, c
 
 
 async def test_a_redis_that_is_away_makes_it_wait_and_loses_nothing(tmp_path, valkey_url):
-    from support.processes import free_ports
+    from scheduler.config.ports import free_ports
     from support.valkey import running_valkey
 
     port = free_ports(1)[0]

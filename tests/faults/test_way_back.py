@@ -15,11 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.server import ThreadedMotoServer
 
+from scheduler.config.ports import free_ports
 from support.back import ORIGIN_KEY, back_rule, draining
 from support.gateway import running_gateway, until
 from support.installation import descendants, running_up_with
 from support.installation import until as until_so
-from support.processes import free_ports
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 

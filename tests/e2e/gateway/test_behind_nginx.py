@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from scheduler.config.ports import free_ports
 from support.gateway import until
-from support.processes import free_ports
 from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

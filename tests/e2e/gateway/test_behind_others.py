@@ -20,8 +20,8 @@ import boto3
 import pytest
 from yarl import URL
 
+from scheduler.config.ports import free_ports
 from support.gateway import until
-from support.processes import free_ports
 from support.real import skip_or_fail
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import yaml
 
-from support.processes import free_ports
+from scheduler.config.ports import free_ports
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -16,8 +16,8 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
+from scheduler.config.ports import free_ports
 from support.gateway import until
-from support.processes import free_ports
 from support.real import skip_or_fail
 from support.store.s3_calls import KEY_ID, SECRET
 

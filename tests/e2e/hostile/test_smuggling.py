@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scheduler.config.ports import free_ports
 from scheduler.config.settings import Settings
 from support.origin.wire_server import running_wire_server
-from support.processes import free_ports
 from support.real import skip_or_fail
 
 if TYPE_CHECKING:

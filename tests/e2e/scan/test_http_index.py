@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from scheduler.config.ports import free_ports
 from scheduler.scan.inventory.manifest import ManifestBroken
 from scheduler.scan.inventory.opening import open_source
 from scheduler.scan.inventory.walk import Walk
 from support.installation import running_origin
-from support.processes import free_ports
 from support.real import skip_or_fail
 from support.scan.free_control import FreeControl
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from support.processes import free_ports
+from scheduler.config.ports import free_ports
 from support.valkey import running_valkey
 from workers.errors import BudgetExhausted, OriginUnreachable
 from workers.origin.control.control import OriginControl

@@ -1,10 +1,9 @@
 """Redirects, the address guard, loops and leaks, against real sockets."""
 
-import socket
-
 import pytest
 from pydantic import SecretStr
 
+from scheduler.config.ports import free_ports
 from support.origin.chaos import ChaosOrigin
 from support.origin.fetching import QUICK, FakeResolver, plan_for, rig
 from workers.errors import (
@@ -360,9 +359,7 @@ async def test_the_508_of_our_own_gateway_is_a_loop(chaos, headers, body):
 async def test_a_name_without_an_address_and_a_closed_port_are_unreachable():
     async with rig(resolver=FakeResolver({"gone.example": [["127.0.0.1"]]})) as one:
         assert isinstance(await failing(one, named("none.example")), OriginUnreachable)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         last = await failing(one, named(f"127.0.0.1:{port}", trusted_hosts=True))
         assert isinstance(last, OriginUnreachable)
 

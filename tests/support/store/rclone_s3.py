@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.processes import free_ports, running
+from scheduler.config.ports import free_ports
+from support.processes import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.processes import ServerDidNotStart, free_ports, running
+from scheduler.config.ports import free_ports
+from support.processes import ServerDidNotStart, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

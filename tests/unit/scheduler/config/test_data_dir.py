@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,9 +11,7 @@ import pytest
 from scheduler.config.data_dir import (
     DataDirLock,
     admin_token,
-    choose_ports,
     holder,
-    read_json,
     write_private,
 )
 from workers.errors import ConfigError
@@ -84,27 +81,3 @@ def test_the_admin_token_is_made_once_and_kept_private(tmp_path):
     assert len(token) >= 40
     assert admin_token(tmp_path) == token
     assert (tmp_path / "admin-token").stat().st_mode & 0o777 == 0o600
-
-
-def test_ports_are_remembered_while_they_are_free(tmp_path):
-    first = choose_ports(tmp_path, ["a", "b", "c"])
-    assert len(set(first.values())) == 3
-    assert choose_ports(tmp_path, ["a", "b", "c"]) == first
-
-
-def test_a_remembered_port_that_is_taken_is_replaced_and_the_others_stay(tmp_path):
-    first = choose_ports(tmp_path, ["a", "b"])
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", first["a"]))
-        taken.listen()
-        second = choose_ports(tmp_path, ["a", "b"])
-    assert second["a"] != first["a"]
-    assert second["b"] == first["b"]
-    assert read_json(tmp_path / "ports.json") == second
-
-
-@pytest.mark.parametrize("text", ["{", "[]"])
-def test_a_broken_file_is_told_with_its_remedy(tmp_path, text):
-    (tmp_path / "ports.json").write_text(text)
-    with pytest.raises(ConfigError, match="delete it"):
-        choose_ports(tmp_path, ["a"])
