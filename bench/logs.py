@@ -38,12 +38,13 @@ from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.consumer import BLOCK_BYTES, Consumer, InputSpec
 from scheduler.logs.filters import make_filter
 from scheduler.logs.formats.catalog import FORMATS, format_by_name
-from scheduler.logs.formats.prefilter import candidates, count_lines, literal_needle
+from scheduler.logs.formats.prefilter import candidates, count_lines, lines_with, literal_needle
 from scheduler.logs.place import Place
 from scheduler.logs.reading import FileReader
 from support.intake import intake_services, queued_keys
 from support.log_lines import WRITERS, Wanted, target_of
 from support.valkey import running_valkey
+from workers.collector import spare_what_lasts
 
 AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
@@ -104,13 +105,13 @@ async def consume(url: str, log: Path, directory: Path, window_s: float) -> tupl
 def floor(log: Path) -> float:
     """Seconds of reading the log in blocks and looking for statuses and deletions, without what follows."""
     line_format = FORMATS["nginx"]
-    needles = (line_format.needle((404,)), literal_needle(line_format.delete_needle))
+    needle, gone = line_format.needle((404,)), line_format.delete_needle
     reader = FileReader(log)
     began = time.perf_counter()
     while (piece := reader.read(BLOCK_BYTES)) is not None:
         count_lines(piece.data)
-        for needle in needles:
-            deque(candidates(piece.data, needle), maxlen=0)
+        deque(candidates(piece.data, needle), maxlen=0)
+        deque(lines_with(piece.data, gone, literal_needle(gone)), maxlen=0)
     took = time.perf_counter() - began
     reader.close()
     return took
@@ -211,6 +212,7 @@ def main() -> None:
         misses, distinct = write_log(log, options.lines)
         size = log.stat().st_size
         print(f"log: {options.lines:,} lines, {size / 1e6:.0f} MB, {misses:,} misses, {distinct:,} keys")
+        spare_what_lasts()  # as `ferryman consume` does
         rates, floors, memory = [], [], [resident_mib()]
         for _ in range(options.rounds):
             took, totals, queued = asyncio.run(consume(url, log, directory, options.window))

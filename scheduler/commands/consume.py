@@ -161,6 +161,7 @@ async def _consume(
     from scheduler.logs.open import checkpoint_path, default_name, instance_name
     from scheduler.rules.in_force.apply import apply_file_rules
     from scheduler.runtime import open_services
+    from workers.collector import spare_what_lasts
     from workers.telemetry import metrics
 
     name = options["name"] or default_name(specs)
@@ -182,6 +183,7 @@ async def _consume(
             consumer = Consumer(specs, sink=sink, checkpoint=checkpoint, once=once, strict=once, packed=once)
             board = Board(services.ledger, consumer, instance=instance_name(name))
             writing = asyncio.create_task(board.run())
+            spare_what_lasts()
 
             def tell_lag() -> None:
                 for file in consumer.status()["files"]:

@@ -53,6 +53,8 @@ _MINIO_WRITES = frozenset({
     "PostPolicyBucket",
 })  # fmt: skip
 _SEAWEED_WRITES = frozenset({"REST.PUT.OBJECT", "REST.COPY.OBJECT", "REST.POST.UPLOAD"})
+#: What a time may be.
+_NUMBERS = (int, float)
 #: CloudEvents attributes that are required (1.0).
 _CLOUD_REQUIRED = ("id", "source", "type")
 
@@ -166,17 +168,24 @@ def _native(document: Mapping[str, Any], context: Context) -> Taken:
     at = get("at", 0.0)
     if type(at) is str:
         at = parse_time(at)
-    for name, value, wanted in (
-        ("method", method, str), ("status", status, int), ("at", at, (int, float)),
-        ("id", get("id", ""), str), ("query", get("query", ""), str), ("host", get("host", ""), str),
-        ("referer", get("referer", ""), str), ("user_agent", get("user_agent", ""), str),
-    ):  # fmt: skip
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            return Refused(reason="bad_field", detail=f"`{name}`: found {_kind(value)} {str(value)[:60]!r}")
+    event_id, query, host = get("id", ""), get("query", ""), get("host", "")
+    referer, agent = get("referer", ""), get("user_agent", "")
+    # In one test, because floods are made of these as well.
+    if not (
+        type(method) is type(event_id) is type(query) is type(host) is type(referer) is type(agent) is str
+        and type(status) is int
+        and type(at) in _NUMBERS
+    ):
+        named = {
+            "method": method, "status": status, "at": at, "id": event_id, "query": query, "host": host,
+            "referer": referer, "user_agent": agent,
+        }  # fmt: skip
+        return _bad_field(named)
     scheme = get("scheme")
     if scheme is not None and (not isinstance(scheme, str) or scheme_of(scheme) is None):
         return Refused(reason="bad_field", detail=f"`scheme`: http or https, found {str(scheme)[:60]!r}")
-    headers = _headers(get("headers"))
+    given = get("headers")
+    headers = () if given is None else _headers(given)
     if headers is None:
         return Refused(reason="bad_field", detail="`headers`: an object of strings, or a list of pairs")
     method = method.upper()
@@ -187,23 +196,28 @@ def _native(document: Mapping[str, Any], context: Context) -> Taken:
     return MissEvent(
         bucket=bucket,
         key=checked,
-        id=get("id", ""),
+        id=event_id,
         at=float(at),
         method=method,
         status=status,
         scheme=scheme_of(scheme) if scheme else None,
-        query=get("query", "").removeprefix("?"),
+        query=query.removeprefix("?"),
         headers=headers,
-        referer=get("referer", ""),
-        user_agent=get("user_agent", ""),
-        host=get("host", "").lower(),
+        referer=referer,
+        user_agent=agent,
+        host=host.lower(),
     )
+
+
+def _bad_field(named: Mapping[str, Any]) -> Refused:
+    """The first field that is not of its type."""
+    types: dict[str, tuple[type, ...]] = {"status": (int,), "at": _NUMBERS}
+    name, value = next((n, v) for n, v in named.items() if type(v) not in types.get(n, (str,)))
+    return Refused(reason="bad_field", detail=f"`{name}`: found {_kind(value)} {str(value)[:60]!r}")
 
 
 def _headers(value: Any) -> tuple[tuple[str, str], ...] | None:
     """Headers of an event as pairs; None when they are of no form that we read."""
-    if value is None:
-        return ()
     pairs: list[tuple[str, str]] = []
     entries = value.items() if isinstance(value, dict) else value if isinstance(value, list) else None
     if entries is None:

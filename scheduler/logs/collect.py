@@ -11,10 +11,11 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scheduler.logs.formats.prefilter import candidates, count_lines, literal_needle
+from scheduler.logs.formats.prefilter import candidates, count_lines, lines_with, literal_needle
 from scheduler.logs.syslog import has_header, strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored, Refused
+from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -40,10 +41,15 @@ class Recent:
     """
 
     def __init__(self, window_s: float = 4.0) -> None:
+        self._window_s = window_s
         self._half_s = window_s / 2
         self._young: set[Hashable] = set()
         self._old: set[Hashable] = set()
         self._turned = float("-inf")
+
+    def emptied(self) -> Recent:
+        """One that has seen nothing."""
+        return Recent(self._window_s)
 
     def turn(self, now: float) -> None:
         """Let entries age; call once a block."""
@@ -112,18 +118,72 @@ class Collector:
     def __init__(
         self, line_format: LineFormat, miss_filter: MissFilter, *, tally: Tally, recent: Recent
     ) -> None:
-        self.format = line_format
         self._filter = miss_filter
-        self._needle = line_format.needle(tuple(sorted(miss_filter.statuses)))
-        self._delete_needle = literal_needle(line_format.delete_needle)
         self._tally = tally
         self._recent = recent
+        #: The columns that lines have now name no miss: nothing is read until others are named.
+        self._unreadable = False
+        self._take_up(line_format)
+
+    def _take_up(self, line_format: LineFormat) -> None:
+        self.format = line_format
+        self._needle = line_format.needle(tuple(sorted(self._filter.statuses)))
+        self._delete_needle = literal_needle(line_format.delete_needle)
+        self._heading_needle = literal_needle(line_format.heading)
 
     def read(self, block: bytes, *, now: float) -> Harvest:
         """The distinct misses and deletions of whole lines, in order; `now`: monotonic clock, seconds."""
+        self._recent.turn(now)
+        heading = self.format.heading
+        headings = list(lines_with(block, heading, self._heading_needle)) if heading else []
+        if not headings:
+            return self._read(block)
+        parts: list[Harvest] = []
+        at = 0
+        for line in headings:
+            whole = line + b"\n"
+            to = 0 if not parts and block.startswith(whole) else block.index(b"\n" + whole, at) + 1
+            if to > at:
+                parts.append(self._read(block[at:to]))
+            self.follow(line)
+            at = to
+        parts.append(self._read(block[at:]))
+        return Harvest(
+            events=[one for part in parts for one in part.events],
+            deletions=[one for part in parts for one in part.deletions],
+            lines=sum(part.lines for part in parts),
+            misses=sum(part.misses for part in parts),
+            repeats=sum(part.repeats for part in parts),
+            refused=sum(part.refused for part in parts),
+        )
+
+    def follow(self, line: bytes) -> bool:
+        """Read what comes by the columns that `line` names; whether it is a line that names columns.
+
+        By columns in which no miss can be found nothing is read: every line is counted as broken until other
+        columns are named, because a line that is read by the wrong ones may look like one of other requests.
+        """
+        bare = strip_header(line)
+        try:
+            found = self.format.headed(bare)
+        except ConfigError as error:
+            self._unreadable = True
+            self._tally.samples.append(Sample(reason=str(error), line=_show(bare)))
+            return True
+        if found is None:
+            return False
+        self._unreadable = False
+        if found is not self.format:
+            self._take_up(found)
+            self._recent = self._recent.emptied()  # a request is another by other columns
+        return True
+
+    def _read(self, block: bytes) -> Harvest:
+        """Lines of one kind of columns."""
         tally = self._tally
         recent = self._recent
-        recent.turn(now)
+        if self._unreadable:
+            return self._pass_over(block)
         match = self.format.match
         record_of = self.format.record
         judge = self._filter.judge
@@ -159,7 +219,7 @@ class Collector:
             elif isinstance(taken, Ignored):
                 tally.ignored[taken.reason] += 1
         if self._filter.deletes:
-            for line in candidates(block, self._delete_needle):
+            for line in lines_with(block, self.format.delete_needle, self._delete_needle):
                 found = match(strip_header(line) if headed else line) or self._behind_header(line)
                 record = None if found is None else record_of(found[1])
                 if record is None or record.method != "DELETE":
@@ -183,6 +243,13 @@ class Collector:
             repeats=repeats,
             refused=refused,
         )
+
+    def _pass_over(self, block: bytes) -> Harvest:
+        lines = block.split(b"\n")[:-1]
+        self._tally.lines += len(lines)
+        self._tally.bytes += len(block)
+        self._tally.broken += sum(not self.format.is_comment(strip_header(line)) for line in lines)
+        return Harvest(events=[], deletions=[], lines=len(lines), misses=0, repeats=0, refused=0)
 
     def _behind_header(self, line: bytes) -> tuple[Hashable, Any] | None:
         """A line that is not of the format as it stands may have a syslog header that the first has not."""

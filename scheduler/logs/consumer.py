@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Bytes delivered at once: enough for deduplication to pay, and few to be read again after a crash.
-CHUNK_BYTES = 4 << 20
+#: Bytes delivered at once: enough for deduplication and for round trips to Redis to pay, and few to be read
+#: again after a crash.
+CHUNK_BYTES = 8 << 20
 #: Bytes read at once: they stay in the processor's cache while they are gone through, and two milliseconds
 #: later the delivery of the chunk before has its turn.
 BLOCK_BYTES = 512 << 10
@@ -131,19 +132,20 @@ class Consumer:
         self._once = once
         self._strict = strict
         self._chunk_bytes = chunk_bytes
-        self._recent = Recent(dedupe_window_s)
+        self._window_s = dedupe_window_s
+        #: By what tells a request: those of another place or format are others.
+        self._recent: dict[tuple[int, int], tuple[LineFormat, Recent]] = {}
         self._streams: list[_Stream] = []
         self._sets: list[tuple[InputSpec, FileSet]] = []
         self._pending: _Delivery | None = None
         self._saver = Saver(checkpoint)
         self.totals: Counter[str] = Counter()
         claimed: set[Path] = set()
-        now = time.monotonic()
         for spec in specs:
             if spec.path == "-":
-                self._add(spec, StdinStream(), now)
+                self._add(spec, StdinStream())
             elif is_socket(spec.path):
-                self._add(spec, SyslogStream(spec.path), now)
+                self._add(spec, SyslogStream(spec.path))
             else:
                 files = FileSet(
                     spec.path,
@@ -154,13 +156,8 @@ class Consumer:
                     claimed=claimed,
                 )
                 self._sets.append((spec, files))
-                for stream in files.look(now):
-                    self._add(spec, stream, now)
-
-    @property
-    def sources(self) -> list[Source]:
-        """Every stream that is read now."""
-        return [stream.source for stream in self._streams]
+                for stream in files.look(time.monotonic()):
+                    self._add(spec, stream)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set, or, with `once`, until the end of every input.
@@ -196,7 +193,7 @@ class Consumer:
         now = time.monotonic()
         for spec, files in self._sets:
             for found in files.look(now):
-                self._add(spec, found, now)
+                self._add(spec, found)
         busy = False
         for stream in self._streams:
             if stream.collector is None and isinstance(stream.source, FileStream):
@@ -274,8 +271,7 @@ class Consumer:
             not isinstance(stream.source, StdinStream) or stream.source.finished for stream in self._streams
         )
 
-    def _add(self, spec: InputSpec, source: Source, now: float) -> None:
-        del now
+    def _add(self, spec: InputSpec, source: Source) -> None:
         self._streams.append(_Stream(source=source, spec=spec, caught_up_at=time.time()))
         if isinstance(source, FileStream):
             self._checkpoint.put(source.path, source.tail.marks)
@@ -301,7 +297,12 @@ class Consumer:
             )  # fmt: skip
         else:
             self._probe(stream, line_format, head)
-        stream.collector = Collector(line_format, stream.spec.filter, tally=stream.tally, recent=self._recent)
+        place = (id(stream.spec.filter), id(line_format))
+        _, recent = self._recent.setdefault(place, (line_format, Recent(self._window_s)))
+        collector = Collector(line_format, stream.spec.filter, tally=stream.tally, recent=recent)
+        if line_format.heading and isinstance(source, FileStream):
+            any(map(collector.follow, source.tail.lines_before(line_format.heading)))  # up to the first
+        stream.collector = collector
         return True
 
     def _unknown(self, stream: _Stream, head: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from scheduler.logs.identity import HEAD_BYTES, TAIL_BYTES, Mark, digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 #: Longest line that is read; a longer one is passed over and counted.
@@ -21,6 +22,12 @@ MAX_LINE_BYTES = 4 << 20
 #: How gzip files and each of their members begin, and what tells zlib so.
 _MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = zlib.MAX_WBITS | 16
+#: Bytes before the end of a block in which its last line end is looked for first.
+_PEEKED_BYTES: Final = 4096
+#: How far back the line is looked for that names the columns, and how much of it is read.
+_LOOKED_BACK_BYTES: Final = 1 << 30
+_LOOKED_BACK_AT_ONCE_BYTES: Final = 1 << 20
+_HEADING_BYTES: Final = 16 << 10
 #: Packed bytes that are taken at a time.
 _PACKED_BYTES: Final = 1 << 16
 
@@ -45,6 +52,9 @@ class Reader(Protocol):
 
     def mark(self) -> Mark:
         """Where the next piece starts."""
+
+    def lines_before(self, literal: bytes) -> Iterator[bytes]:
+        """Lines with `literal` among those that were read, the last one first."""
 
     def size(self) -> int:
         """Bytes there are, as far as known."""
@@ -93,6 +103,22 @@ class FileReader:
             size=self.size(),
         )
 
+    def lines_before(self, literal: bytes) -> Iterator[bytes]:
+        """Lines with `literal` among those before the offset, the last one first, each from its start."""
+        at = self.offset
+        bound = max(0, at - _LOOKED_BACK_BYTES)
+        while at > bound:
+            start = max(bound, at - _LOOKED_BACK_AT_ONCE_BYTES)
+            data = os.pread(self._fd, at - start + len(literal) - 1, start)
+            found = data.rfind(literal)
+            while found >= 0:
+                begin = max(0, start + found - HEAD_BYTES)
+                before = os.pread(self._fd, start + found - begin, begin)
+                first = begin + before.rfind(b"\n") + 1
+                yield os.pread(self._fd, _HEADING_BYTES, first).split(b"\n", 1)[0]
+                found = data.rfind(literal, 0, found)
+            at = start
+
     def intact(self) -> bool:
         """Whether the bytes before the offset are still those that were read (no truncation since)."""
         if self.size() < self.offset:
@@ -125,7 +151,7 @@ class FileReader:
         self._tail = os.pread(self._fd, before, offset - before)
 
     def read(self, limit_bytes: int, *, final: bool = False) -> Piece | None:
-        data = os.pread(self._fd, limit_bytes, self.offset)
+        data = self._block(limit_bytes)
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) == limit_bytes:
             data = os.pread(self._fd, MAX_LINE_BYTES, self.offset)
@@ -133,11 +159,25 @@ class FileReader:
             if end == 0 and len(data) == MAX_LINE_BYTES:
                 return self._pass_over()
         if end:
-            used = data[:end]
+            used = data if end == len(data) else data[:end]
             return self._took(used, used)
         if final and data:
             return self._took(data, data + b"\n")
         return None
+
+    def _block(self, limit_bytes: int) -> bytes:
+        """The next bytes, at most `limit_bytes`: up to a line's end where that can be looked up first.
+
+        Cutting a block that was read copies it, and a copy's pages are touched for the first time: that is
+        more than twice what reading it costs.
+        """
+        ahead = limit_bytes - _PEEKED_BYTES
+        found = os.pread(self._fd, _PEEKED_BYTES, self.offset + ahead).rfind(b"\n") if ahead > 0 else -1
+        if found >= 0:
+            data = os.pread(self._fd, ahead + found + 1, self.offset)
+            if data.endswith(b"\n"):  # else the file is being rewritten
+                return data
+        return os.pread(self._fd, limit_bytes, self.offset)
 
     def _took(self, consumed: bytes, lines: bytes) -> Piece:
         if len(self._head) < HEAD_BYTES:
@@ -253,6 +293,16 @@ class GzipReader:
     @property
     def ended(self) -> bool:
         return self._ended and not self._rest
+
+    def lines_before(self, literal: bytes) -> Iterator[bytes]:
+        """As `FileReader.lines_before`; the file is unpacked once more."""
+        found: list[bytes] = []
+        again = GzipReader(self.path)
+        while again.offset < self.offset and (piece := again.read(_LOOKED_BACK_AT_ONCE_BYTES)) is not None:
+            data = piece.data[: len(piece.data) - max(0, again.offset - self.offset)]
+            found += [line for line in data.split(b"\n") if literal in line] if literal in data else []
+        again.close()
+        return reversed(found)
 
     def size(self) -> int:
         return self.offset + len(self._rest)

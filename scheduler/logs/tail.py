@@ -20,7 +20,7 @@ from scheduler.logs.reading import FileReader, GzipReader, Piece, is_gzip
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
@@ -133,6 +133,11 @@ class Tail:
                 if data:
                     return data
         return b""
+
+    def lines_before(self, literal: bytes) -> Iterator[bytes]:
+        """Lines with `literal` before the next one of what is read first, the last one first."""
+        for one in self._all()[:1]:
+            yield from one.reader.lines_before(literal)
 
     def poll(self, limit_bytes: int, *, now: float, final: bool = False) -> Chunk | None:
         """The next whole lines of this path's files, oldest file first, or None.

@@ -131,6 +131,20 @@ async def test_every_framing_reaches_the_queue(client, services, content, conten
     assert await queued_keys(services.queue) == ["a", "b"]
 
 
+async def test_lines_sent_as_text_are_read_by_the_columns_named_before_them(client, services):
+    lines = (
+        b"#Fields: cs-uri-query\tcs-uri-stem\tsc-status\n-\t/site/a\t404\n"
+        b"#Fields: cs-uri-stem\tcs-uri-query\tsc-status\n/site/b\t-\t404\n"
+    )
+    answer = await post(client, lines, "text/plain")
+    assert answer.status_code == 202, answer.text
+    assert await queued_keys(services.queue) == ["a", "b"]
+    for useless in (b"#Fields: cs-uri-stem cs-uri-query\n", b'"time_micros","cs_object"\n'):
+        answer = await post(client, useless + b"/site/c\t404\n", "text/plain")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "bad_columns"
+
+
 async def test_a_cloud_event_in_binary_mode_is_taken_once(client, services):
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/gw", "ce-type": "miss"}
     for expected in (1, 0):

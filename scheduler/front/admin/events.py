@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from scheduler.intake.accept import LISTED, Account, Intake
 from scheduler.intake.body import BadBody, Row, Splitter, Unpacker, kind_of
+from scheduler.intake.columns import behind
 from scheduler.intake.records import Context, take, take_line, with_cloud_id
 from scheduler.logs.filters import MissFilter
 from scheduler.logs.formats.catalog import format_by_name
@@ -90,17 +91,27 @@ class _MissEvents:
         try:
             async for data in request.stream():
                 for piece in unpacker.feed(data):
-                    await self._take(splitter.feed(piece), context, account, headers if binary else None)
+                    rows = splitter.feed(piece)
+                    context = await self._take(rows, context, account, headers if binary else None)
         except ClientDisconnect as error:
             raise BadBody("disconnected", "the sender left before the end") from error
         unpacker.end()
         await self._take(splitter.end(), context, account, headers if binary else None)
 
-    async def _take(self, rows: list[Row], context: Context, account: Account, cloud: Any) -> None:
+    async def _take(self, rows: list[Row], context: Context, account: Account, cloud: Any) -> Context:
+        """Take the records in; what the request says about those that follow."""
         if not rows:
-            return
-        found = [(row.number, _taken(row, context, cloud)) for row in rows]
+            return context
+        found: list[tuple[int, list[Taken]]] = []
+        for row in rows:
+            if row.raw:
+                try:
+                    context = behind(row.raw, context)
+                except ConfigError as error:
+                    raise BadBody("bad_columns", f"line {row.number}: {error}") from error
+            found.append((row.number, _taken(row, context, cloud)))
         await self._intake.take(found, account, patience_s=PATIENCE_S if account.received else 0.0)
+        return context
 
     def _context(self, request: Request) -> Context:
         bucket = request.query_params.get("bucket", "")

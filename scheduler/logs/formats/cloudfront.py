@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -46,10 +47,16 @@ def _refine(record: LogRecord, found: re.Match[bytes]) -> LogRecord:
 class CloudFrontFormat(RegexFormat):
     """Standard log with given columns; lines that start with `#` are its header."""
 
+    heading = b"#Fields:"
+
     def is_comment(self, line: bytes) -> bool:
         return line.startswith(b"#") or not line.strip()
 
+    def headed(self, line: bytes) -> CloudFrontFormat | None:
+        return from_fields(line[8:].decode("latin-1")) if line.startswith(self.heading) else None
 
+
+@lru_cache(maxsize=64)
 def from_fields(fields: str) -> CloudFrontFormat:
     """The format of a file with these columns (the text after `#Fields:`).
 

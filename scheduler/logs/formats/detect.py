@@ -35,12 +35,11 @@ def detect(head: bytes) -> Detected | None:
     """
     whole, separator, rest = head.rpartition(b"\n")
     lines = [line for line in (whole if separator else rest).split(b"\n") if line.strip()][:SAMPLE_LINES]
-    named = _named(head)
+    named = named_by(head)
     if named is not None:
-        data = [line for line in lines if not named.is_comment(line)]
-        matched = sum(parse(named, line) is not None for line in data)
-        if matched == len(data) or matched >= _NEEDED * len(data):
-            return Detected(format=named, matched=matched, lines=len(data))
+        data, matched = _of_named(named, lines)
+        if matched == data or matched >= _NEEDED * data:
+            return Detected(format=named, matched=matched, lines=data)
     if not lines or b"\x00" in b"".join(lines):
         return None
     bare = [strip_header(line) for line in lines]
@@ -54,7 +53,22 @@ def detect(head: bytes) -> Detected | None:
     return best
 
 
-def _named(head: bytes) -> LineFormat | None:
+def _of_named(named: LineFormat, lines: list[bytes]) -> tuple[int, int]:
+    """(lines with data, those of them that are of the format), up to columns by which nothing can be read."""
+    data = matched = 0
+    for line in lines:
+        if not named.is_comment(line):
+            data += 1
+            matched += parse(named, line) is not None
+            continue
+        try:
+            named = named.headed(line) or named
+        except ConfigError:
+            break
+    return data, matched
+
+
+def named_by(head: bytes) -> LineFormat | None:
     """The format that header lines name; None without them, and where what is needed is not in them."""
     try:
         return iis.from_head(head) or cloudfront.from_head(head) or gcs.from_head(head)

@@ -44,7 +44,14 @@ class EnvelopeFormat:
     def __init__(self, inner: LineFormat) -> None:
         self.name = inner.name
         self.delete_needle = inner.delete_needle
+        #: Without quotes, which JSON escapes.
+        self.heading = inner.heading.strip(b'"')
         self._inner = inner
+
+    def headed(self, line: bytes) -> EnvelopeFormat | None:
+        inner = unpacked(line)
+        found = None if inner is None else self._inner.headed(inner)
+        return None if found is None else EnvelopeFormat(found)
 
     def needle(self, statuses: tuple[int, ...]) -> Needle:
         """The number alone: JSON may have escaped what stands beside it."""

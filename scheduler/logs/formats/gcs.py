@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scheduler.logs.formats.prefilter import Needle, status_needle
 from scheduler.logs.formats.record import LogRecord
 from scheduler.logs.formats.values import bare_host, parse_time, split_target, status_of
+from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -30,6 +31,7 @@ class GcsFormat:
 
     name = "gcs"
     delete_needle = b"DELETE"
+    heading = b'"time_micros"'
 
     def __init__(self, fields: tuple[str, ...] = DEFAULT_FIELDS) -> None:
         self._fields = fields
@@ -39,6 +41,14 @@ class GcsFormat:
 
     def is_comment(self, line: bytes) -> bool:
         return not line.strip() or line.startswith(b'"time_micros"')
+
+    def headed(self, line: bytes) -> GcsFormat | None:
+        if not line.startswith(self.heading):
+            return None
+        found = from_head(line)
+        if found is None:
+            raise ConfigError(f"usage log: its header lacks one of {', '.join(sorted(_READ))}")
+        return found
 
     def match(self, line: bytes) -> tuple[Hashable, dict[str, str]] | None:
         if not line.startswith(b'"'):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from scheduler.logs.formats.prefilter import Needle
+    from scheduler.logs.formats.record import LineFormat
 
 FIELDS = frozenset({
     "request", "method", "target", "path", "upath", "query", "status", "host", "scheme", "time", "referer",
@@ -66,6 +67,8 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
 
 class JsonFormat:
     """JSON lines; `fields` says for each of ours which of theirs, in order of preference."""
+
+    heading = b""
 
     def __init__(
         self, name: str, fields: Mapping[str, str | Sequence[str]], *, require: Sequence[str] = ()
@@ -122,6 +125,10 @@ class JsonFormat:
 
     def is_comment(self, line: bytes) -> bool:
         return not line.strip()
+
+    def headed(self, line: bytes) -> LineFormat | None:
+        del line
+        return None
 
     def get(self, document: Mapping[str, Any], field: str) -> Any:
         """The value of one of our fields, or None; an object is none, its parts may be."""

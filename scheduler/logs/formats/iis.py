@@ -8,6 +8,7 @@ refused and never guessed.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scheduler.logs.formats.regex_format import RegexFormat
@@ -49,10 +50,16 @@ def _refine(record: LogRecord, found: re.Match[bytes]) -> LogRecord:
 class IisFormat(RegexFormat):
     """The log with given columns; lines that start with `#` are its header, also in the middle."""
 
+    heading = b"#Fields:"
+
     def is_comment(self, line: bytes) -> bool:
         return line.startswith(b"#") or not line.strip()
 
+    def headed(self, line: bytes) -> IisFormat | None:
+        return from_fields(line[8:].decode("latin-1")) if line.startswith(self.heading) else None
 
+
+@lru_cache(maxsize=64)
 def from_fields(fields: str) -> IisFormat:
     """The format of a file with these columns (the text after `#Fields:`).
 

@@ -66,6 +66,17 @@ class LineFormat(Protocol):
     def is_comment(self, line: bytes) -> bool:
         """Whether the line is a header or a comment of the format: neither a record nor broken."""
 
+    @property
+    def heading(self) -> bytes:
+        """What is in a line that names the columns of those behind it; empty where no line does."""
+
+    def headed(self, line: bytes) -> LineFormat | None:
+        """The format of what is behind such a line; None for any other line.
+
+        Raises:
+            ConfigError: no miss can be found by its columns.
+        """
+
 
 def parse(line_format: LineFormat, line: bytes) -> LogRecord | None:
     """The record of one line, or None."""

@@ -30,6 +30,8 @@ from scheduler.logs.formats.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from scheduler.logs.formats.record import LineFormat
+
 #: Groups in which two lines of the same request may differ. Every other one tells requests apart, also one of
 #: a single format: what is taken for a repeat is lost, what is not costs a look.
 _OF_THE_LINE = frozenset({"time", "date", "clock", "local", "id", "referer", "agent", "tail", "scheme"})
@@ -37,6 +39,8 @@ _OF_THE_LINE = frozenset({"time", "date", "clock", "local", "id", "referer", "ag
 
 class RegexFormat:
     """See the module. `before` and `after` are the literals around the status in every line."""
+
+    heading = b""
 
     def __init__(
         self,
@@ -76,6 +80,10 @@ class RegexFormat:
 
     def is_comment(self, line: bytes) -> bool:
         return not line.strip()
+
+    def headed(self, line: bytes) -> LineFormat | None:
+        del line
+        return None
 
     def record(self, handle: re.Match[bytes]) -> LogRecord | None:
         have = self._have

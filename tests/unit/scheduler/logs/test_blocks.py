@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.formats.catalog import format_by_name
-from scheduler.logs.formats.prefilter import candidates, count_lines, literal_needle
+from scheduler.logs.formats.prefilter import candidates, count_lines, lines_with, literal_needle
 from scheduler.logs.syslog import strip_header
 from scheduler.logs.tail import Tail
 from scheduler.misses.event import MissEvent
@@ -186,8 +186,17 @@ def test_a_line_with_a_syslog_header_among_lines_without_is_read():
 def test_a_literal_is_found_in_each_line_that_has_it_and_once(lines, literal):
     lines = [line + literal * (number % 3) for number, line in enumerate(lines)]
     block = b"".join(line + b"\n" for line in lines)
-    assert list(candidates(block, literal_needle(literal))) == [line for line in lines if literal in line]
+    wanted = [line for line in lines if literal in line]
+    assert list(candidates(block, literal_needle(literal))) == wanted
+    assert list(lines_with(block, literal, literal_needle(literal))) == wanted
     assert count_lines(block) == len(lines)
+
+
+@pytest.mark.parametrize("others", [0, 3, 1000])
+def test_a_literal_is_found_behind_any_number_of_lines_with_its_first_byte(others):
+    block = b"a\n" + b"Dalvik DELE\n" * others + b"1 DELETE\nD\n2 DELETE DELETE\n"
+    assert list(lines_with(block, b"DELETE", literal_needle(b"DELETE"))) == [b"1 DELETE", b"2 DELETE DELETE"]
+    assert list(lines_with(block, b"DELETED", literal_needle(b"DELETED"))) == []
 
 
 STEPS = st.one_of(
