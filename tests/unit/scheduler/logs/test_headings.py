@@ -38,10 +38,11 @@ def usage(names: list[str], **cells: str) -> bytes:
 
 MISS = {"cs_method": "GET", "sc_status": "404", "cs_bucket": "site"}
 OTHER_ORDER = ["time_micros", *reversed(gcs.DEFAULT_FIELDS[1:])]
+OTHERS = ("12:00:02 80 404 /two GET", "12:00:03 80 200 /n GET")
 BLOCKS = {
     "iis": (
         iis("time cs-method cs-uri-stem sc-status s-port", "12:00:01 GET /one 404 80"),
-        iis("time s-port sc-status cs-uri-stem cs-method", "12:00:02 80 404 /two GET", "12:00:03 80 200 / -"),
+        iis("time s-port sc-status cs-uri-stem cs-method", *OTHERS),
     ),
     "cloudfront": (
         cloudfront("cs-uri-stem cs-uri-query sc-status", ("/one", "-", "404")),
