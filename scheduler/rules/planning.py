@@ -69,12 +69,18 @@ class _Prepared:
 
 
 def plan(
-    rule: Rule, ruleset: RuleSet, bucket: str, facts: RequestFacts, *, kind: PlanKind = "request"
+    rule: Rule,
+    ruleset: RuleSet,
+    bucket: str,
+    facts: RequestFacts,
+    *,
+    kind: PlanKind = "request",
+    request_id: str = "",
 ) -> tuple[FetchPlan, FetchItem]:
     """How and what to fetch for a request that a rule matched (sections 3, 4, 6 and 7).
 
     `kind` decides which client headers go along: all that the rule passes (`request`), those without
-    `Cookie` for a queued pull (`event`), none (`scan`; H9).
+    `Cookie` for a queued pull (`event`), none (`scan`; H9). `request_id` travels with the item.
 
     Raises:
         PlanRefused: the key, or the path that the rule makes of it, has a `.` or `..` segment (3.1).
@@ -92,6 +98,7 @@ def plan(
         path=path,
         query=forwarded_query(facts.query) if facts.query and request.follow_query else "",
         scheme=prepared.scheme or facts.scheme or request.follow_fallback,
+        request_id=request_id,
     )
     if not facts.headers or kind == "scan":
         return prepared.plan, item

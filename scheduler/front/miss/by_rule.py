@@ -6,7 +6,6 @@ rule was found.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 import structlog
@@ -53,12 +52,18 @@ async def answer_by_rule(
     facts = target.facts(request, looked.status)
     proxied = rule.type is RuleType.PROXY
     try:
-        fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event" if proxied else "request")
+        fetch, item = plan(
+            rule,
+            ruleset,
+            target.bucket,
+            facts,
+            kind="event" if proxied else "request",
+            request_id=request.trace_id,
+        )
     except PlanRefused:
         parts.stats.answered("dot_segment", target.bucket, rule.name)
         await answer.error(s3_error.NO_SUCH_KEY, resource=target.resource)
         return
-    item = replace(item, request_id=request.trace_id)
     bind_contextvars(request_id=request.trace_id, bucket=target.bucket, rule=rule.name)
     if request.trace_id != request.id:
         bind_contextvars(answer_id=request.id)  # what the client reads in x-amz-request-id

@@ -26,14 +26,13 @@ async def pull_whole(parts: Parts, request: Request, ruled: Ruled, *, looked_at:
     target, ruleset, rule = ruled
     facts = replace(target.facts(request, 404), method="GET", headers=())
     try:
-        fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event")
+        fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event", request_id=request.trace_id)
     except PlanRefused:
         return
     if parts.absent.find(target.bucket, target.key, rule=rule.name, epoch=fetch.epoch) is not None:
         return
     fill = parts.herd.running(target.bucket, target.key)
     if fill is None:
-        item = replace(item, request_id=request.trace_id)
         fill = parts.herd.start(new_fill(rule, fetch, item, looked_at=looked_at))
     seat = fill.join()
     try:

@@ -6,7 +6,7 @@ Owns the records between the pump that fills and the requests that read. Knows n
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -117,7 +117,7 @@ class Fill:
     #: Set on answers from the origin (F41).
     return_headers: tuple[Header, ...] = ()
     #: Identity of this try in the stored object (S11).
-    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attempt: str = field(default_factory=lambda: os.urandom(16).hex())
     opening: asyncio.Future[Opening] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
