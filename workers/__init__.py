@@ -23,6 +23,7 @@ __all__ = [
     "background",
     "broker_address",
     "collector",
+    "deadlines",
     "errors",
     "lifeline",
     "plan",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -35,6 +36,7 @@ from scheduler.front.s3.front import S3Front
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
 from scheduler.rules.matching import match, needs_no_status
 from scheduler.rules.model import RuleType
+from workers.deadlines import Deadlines, Wait
 from workers.errors import StoreError
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ class Gateway:
         self._lookup_version = services.buckets.version
         self._keys = keyring_of(settings)
         self._s3 = S3Front(services, self._keys, self)
+        #: Of look-ups.
+        self._deadlines = Deadlines()
         self.parts = Parts.of(services)
 
     async def __aenter__(self) -> Self:
@@ -72,6 +76,7 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._deadlines.close()
         await self.parts.close(self._settings.limits.drain_s)
 
     # ------------------------------------------------------------ one request
@@ -281,16 +286,21 @@ class Gateway:
         limit_s = self._settings.gateway.proxy_lookup_s if proxied else self._settings.gateway.lookup_s
         # A store that is slow must not delay a redirect, nor anybody for ever; an answer that has begun is
         # left alone.
+        loop = asyncio.get_running_loop()
+        wait = Wait(loop.time() + limit_s)
+        self._deadlines.add(wait, loop)
+        answer.until_start = partial(self._deadlines.remove, wait)
         try:
-            async with asyncio.timeout(limit_s) as until_start:
-                answer.until_start = until_start
-                status = await serve_hit(self.parts, request, answer, target)
-        except TimeoutError as error:
+            status = await serve_hit(self.parts, request, answer, target)
+        except asyncio.CancelledError as error:
+            if not wait.timed_out():
+                raise
             self.parts.stats.answered("store_slow", target.bucket)
             if answer.started:
                 raise Interrupted("the store began its answer in the moment it was given up") from error
             return 404 if proxied else 503
         finally:
+            self._deadlines.remove(wait)
             answer.until_start = None
         return 404 if proxied and status is not None and status >= 500 else status
 

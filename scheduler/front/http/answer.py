@@ -93,8 +93,8 @@ class Answer:
         self.started = False
         #: Headers that replace those of an object's answer (`response-*` of an S3 client).
         self.replaced: RawHeaders = []
-        #: A deadline that ends with the status line.
-        self.until_start: asyncio.Timeout | None = None
+        #: Called with the status line: from then on nobody gives the answer up for its slow beginning.
+        self.until_start: Callable[[], None] | None = None
         #: When it went out, by `time.perf_counter`.
         self.started_at = 0.0
         self.status = 0
@@ -190,7 +190,7 @@ class Answer:
         self.started = True
         self.started_at = time.perf_counter()
         if self.until_start is not None:
-            self.until_start.reschedule(None)
+            self.until_start()
         if self.replaced and status in {200, 206}:
             names = {name for name, _ in self.replaced}
             if not any(value.startswith(b"multipart/byteranges") for _, value in headers):

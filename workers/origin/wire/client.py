@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from workers.deadlines import Deadlines
 from workers.errors import (
     AddressRefused,
     ConfigError,
@@ -29,7 +30,7 @@ from workers.http.exchange import Exchanger
 from workers.origin.wire.addresses import Kind
 from workers.origin.wire.connector import GuardedConnector
 from workers.origin.wire.credentials import Credentials
-from workers.origin.wire.deadlines import Deadlines, Dial
+from workers.origin.wire.dial import Dial
 from workers.origin.wire.guard import Guard, current_dial
 from workers.origin.wire.headers import fixed_headers, request_headers, went_through
 from workers.origin.wire.redirects import (

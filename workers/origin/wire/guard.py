@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from workers.origin.wire.addresses import IPAddress, IPNetwork
-    from workers.origin.wire.deadlines import Dial
+    from workers.origin.wire.dial import Dial
 
 
 #: The request that this task is making; the guard tells it what was refused.

@@ -10,11 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.deadlines import Wait
 from workers.origin.wire.body import BODY_ERRORS
-from workers.origin.wire.deadlines import Deadlines, Dial
 
 if TYPE_CHECKING:
     from workers.answers import Headers
+    from workers.deadlines import Deadlines
     from workers.http.answer import Exchange
 
 #: Bodies of redirects and errors up to this size are read, so that the connection can be used again.
@@ -56,16 +57,16 @@ class Answer:
         if raw.is_whole:
             return await raw.read()
         loop = asyncio.get_running_loop()
-        dial = Dial(loop.time() + self.idle_s)
-        self.deadlines.add(dial, loop)
+        wait = Wait(loop.time() + self.idle_s)
+        self.deadlines.add(wait, loop)
         try:
             return await raw.read()
         except asyncio.CancelledError as error:
-            if not dial.timed_out():
+            if not wait.timed_out():
                 raise
             raise TimeoutError from error
         finally:
-            self.deadlines.remove(dial)
+            self.deadlines.remove(wait)
 
     @property
     def was_reset(self) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.origin.wire.addresses import Kind, kind_of
-from workers.origin.wire.deadlines import Dial
+from workers.origin.wire.dial import Dial
 from workers.origin.wire.guard import Guard, current_dial, is_local_address
 
 NOTHING = Guard.of([])
