@@ -10,6 +10,7 @@ ranges are exact whatever comes of it, and what turns out larger is split while 
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 #: Pages that are asked for at once.
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 48
 #: Pages in all: so many, and so many for each shard.
 _PAGES: Final = 200
 _PAGES_A_SHARD: Final = 10
 #: Parts that a shard is guessed in.
-_FINENESS: Final = 4
+_FINENESS: Final = 3
 _LEAST_PARTS: Final = 32
 #: Fewer keys than a page has are not told apart further.
 _PAGE_KEYS: Final = 1_100
+#: Times of what was seen that the room behind it may have to be thought filled as densely, and places of one
+#: part that are asked for at once.
+_UNSURE: Final = 8
+_FILLED: Final = 2
+_PLACES: Final = 12
+_FEW: Final = 4
 #: Signs behind what two keys have in common that are told apart.
-_SIGNS: Final = 10
+_SIGNS: Final = 24
 #: Beyond every sign of a key.
 _LAST: Final = "\U0010fffd"
 #: Signs are ranked one by one up to here; beyond, those so near to each other are of one script.
@@ -64,6 +71,17 @@ class _Cell:
     exact: bool
     #: The next place to ask at follows from what the keys have in common, not from arithmetic.
     by_shape: bool = True
+    #: Keys stand close to its end, too.
+    filled: bool = False
+
+    #: What `weighed` has reckoned.
+    _weighed: tuple[float, bool] | None = None
+
+    def weighed(self) -> tuple[float, bool]:
+        """Its `guess`, and whether it is `unknown`."""
+        if self._weighed is None:
+            self._weighed = self.guess, self.unknown
+        return self._weighed
 
     @property
     def guess(self) -> float:
@@ -72,29 +90,76 @@ class _Cell:
         if self.exact or seen < 2 or (self.high or "").startswith(self.keys[-1]):
             return float(seen)
         # As dense as at its end the keys go on, as far as anybody knows.
-        scale = self.scale()
+        some, span, room = self.density(self.scale())
+        times = room / span
+        return seen + some * (_FILLED * math.log2(times) if self._guesswork(times) else times)
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody knows how far the keys go on: it is found out first of all."""
+        if self.exact or len(self.keys) < 2 or (self.high or "").startswith(self.keys[-1]):
+            return False
+        _, span, room = self.density(self.scale())
+        return self._guesswork(room / span)
+
+    def _guesswork(self, times: float) -> bool:
+        """Whether density says nothing: of room many times as wide as what was seen, no key at its end.
+
+        Nor does it when what was seen is in one folder, and other folders follow.
+        """
+        if times <= _UNSURE:
+            return False
+        return not self.filled or bool(self._folder())
+
+    def _folder(self) -> str:
+        """The folder that the last keys are in and the end is not; empty: there is none."""
+        seen = _common(self.keys[len(self.keys) // 2], self.keys[-1])
+        cut = len(_common(seen, self.high or ""))
+        slash = seen.find("/", cut)
+        return "" if slash < 0 or not seen else seen[: slash + 1]
+
+    def density(self, scale: _Scale) -> tuple[int, int, int]:
+        """So many keys stand on so much at the end of those that were seen, and so much comes behind."""
+        seen = len(self.keys)
         here = max(seen // 2, bisect_left(self.keys, scale.common))
         # What begins in the middle of these keys begins there: nothing of it stands before.
         there = scale.of(self.keys[here]) if here == seen // 2 else 0
         last, high = scale.of(self.keys[-1]), scale.of(self.high)
-        return seen + (seen - here) * max(0, high - last) / max(1, last - there)
+        return seen - here, max(1, last - there), max(0, high - last)
 
     def scale(self) -> _Scale:
         """How keys are measured here."""
         return _Scale(self.keys, self.high)
 
-    def next_place(self) -> str | None:
-        """Where to ask next, behind the keys and before the end; None: there is no such place."""
+    def next_places(self, most: int) -> list[str]:
+        """Where to ask next, behind the keys and before the end, in order; none: there is no such place."""
         last = self.keys[-1]
-        if self.by_shape:
+        found: list[str] = []
+        if folder := self._folder():
+            # Behind the folder is another level: what is in it says nothing of how many there are.
+            place = folder + _LAST
+            if last < place and (self.high is None or place < self.high):
+                found.append(place)
+        elif self.by_shape:
             shapes = {last[: at + 1] for at, sign in enumerate(last) if sign == "/"}
             shapes.add(_common(self.keys[0], last))
             for shape in sorted(shapes, key=len):
                 place = shape + _LAST
                 if shape and last < place and (self.high is None or place < self.high):
-                    return place
+                    found.append(place)
+                    break
         scale = self.scale()
-        return scale.between(last, self.high, scale.of(last) + (scale.of(self.high) - scale.of(last)) // 2)
+        _, span, room = self.density(scale)
+        begin, times = scale.of(last), room / span
+        # Where the room is many times as wide as what was seen, its order of magnitude is what is unknown.
+        ladder = not self.filled and not folder and self._guesswork(times)
+        steps = max(1, most - len(found))
+        for step in range(1, steps + 1):
+            part = step / (steps + 1)
+            number = begin + (int(span * times**part) if ladder else int(room * part))
+            if (between := scale.between(last, self.high, number)) is not None:
+                found.append(between)
+        return sorted(dict.fromkeys(found[:most]))
 
 
 class _Scale:
@@ -176,22 +241,30 @@ async def cuts(
     cells = [_cell(await probe(after), end)]
     left = _PAGES + _PAGES_A_SHARD * shards
     while left > 0:
-        guesses = [cell.guess for cell in cells]
+        weights = [cell.weighed() for cell in cells]
+        guesses, unknown = [guess for guess, _ in weights], [unknown for _, unknown in weights]
         enough = max(sum(guesses) / max(shards * _FINENESS, _LEAST_PARTS), _PAGE_KEYS)
-        heavy = [at for at, cell in enumerate(cells) if guesses[at] > enough and not cell.exact]
-        heavy = sorted(heavy, key=lambda at: -guesses[at])[: min(_AT_ONCE, left)]
-        asked: list[tuple[int, str]] = []
-        for at in heavy:
-            place = cells[at].next_place()
-            if place is None:
-                cells[at].exact = True  # as far as anybody can tell
-            else:
-                asked.append((at, place))
+        heavy = [
+            at for at, cell in enumerate(cells) if (guesses[at] > enough or unknown[at]) and not cell.exact
+        ]
+        heavy = sorted(heavy, key=lambda at: (not unknown[at], -guesses[at]))[: min(_AT_ONCE, left)]
         if not heavy:
             break
+        asked: list[tuple[int, str]] = []
+        for at in heavy:
+            # Who is alone may ask for more at once: what counts is how often answers are waited for.
+            worth = _PLACES if unknown[at] and len(heavy) <= _FEW else 1 + int(guesses[at] / enough)
+            places = cells[at].next_places(min(max(1, _AT_ONCE // len(heavy)), _PLACES, worth))
+            if not places:
+                cells[at] = _Cell(
+                    keys=cells[at].keys, high=cells[at].high, exact=True
+                )  # as far as one can tell
+            asked += [(at, place) for place in places]
+        asked = asked[:left]
         left -= len(asked)
         pages = await asyncio.gather(*(probe(place) for _, place in asked))
-        for (at, place), page in sorted(zip(asked, pages, strict=True), key=lambda one: -one[0][0]):
+        # From the end on, so that places of cells that were not looked at yet stay what they are.
+        for (at, place), page in sorted(zip(asked, pages, strict=True), key=lambda one: one[0], reverse=True):
             cells[at : at + 1] = _divided(cells[at], place, page)
     return _chosen(cells, shards)
 
@@ -219,11 +292,17 @@ def _divided(cell: _Cell, place: str, page: Probed) -> list[_Cell]:
         # Nothing is there: what the keys have in common may tell more than arithmetic, in its turn.
         return [_Cell(keys=cell.keys, high=place, exact=False, by_shape=not cell.by_shape)]
     right.by_shape = False
-    return [_Cell(keys=cell.keys, high=place, exact=False, by_shape=False), right]
+    right.filled = cell.filled
+    left = _Cell(keys=cell.keys, high=place, exact=False, by_shape=False)
+    if len(cell.keys) > 1:
+        scale = left.scale()
+        far = scale.of(place)
+        left.filled = scale.of(right.keys[0]) - far <= (far - scale.of(cell.keys[-1])) // 4
+    return [left, right]
 
 
 def _chosen(cells: Sequence[_Cell], shards: int) -> Cuts:
-    guesses = [cell.guess for cell in cells]
+    guesses = [cell.weighed()[0] for cell in cells]
     total = sum(guesses)
     points: list[str] = []
     for part in range(1, shards):
@@ -244,7 +323,11 @@ def _at(cell: _Cell, offset: float, guess: float) -> str | None:
         return cell.keys[int(offset)] if offset >= 1 else cell.keys[0]
     scale = cell.scale()
     first, high = scale.of(cell.keys[0]), scale.of(cell.high)
-    number = first + int((high - first) * offset / guess)
+    if cell.unknown:
+        some, span, room = cell.density(scale)
+        number = scale.of(cell.keys[-1]) + min(room - 1, int(span * (offset - len(cell.keys)) / some))
+    else:
+        number = first + int((high - first) * offset / guess)
     found = scale.between(cell.keys[-1], cell.high, number)
     return found if found is not None else cell.keys[-1]
 

@@ -163,7 +163,9 @@ class RangedBucket:
         page: ListPage | None = await anext(pages, None)
         if page is None:
             return Probed([], ended=True)
-        return Probed([one.key for one in page.objects], ended=page.continuation is None)
+        objects = page.objects
+        keys = objects.keys if isinstance(objects, ListedColumns) else [one.key for one in objects]
+        return Probed(keys, ended=page.continuation is None)
 
     async def middle(self, after: str, end: str | None) -> tuple[str | None, int]:
         """A key that halves what lies between two, and about how many keys come behind it; None: too few."""

@@ -58,6 +58,12 @@ def dates(count: int, seed: int = 1) -> list[str]:
     return _distinct(count, one)
 
 
+def folders(count: int, seed: int = 1) -> list[str]:
+    """Numbered files, so many to a numbered folder: each level ends long before its signs do."""
+    del seed
+    return [f"img/{number // 10_000:05d}/photo-{number:09d}.jpg" for number in range(count)]
+
+
 def uuids(count: int, seed: int = 1) -> list[str]:
     """Random UUIDs below one prefix."""
     draw = random.Random(seed)
@@ -94,6 +100,7 @@ FAMILIES: Final[dict[str, Callable[[int], list[str]]]] = {
     "sequential": sequential,
     "padded": padded,
     "dates": dates,
+    "folders": folders,
     "uuids": uuids,
     "non_ascii": non_ascii,
     "skewed": skewed,
