@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 HOURS ?=
 SEED ?=
 REPLAY ?=
-# `make faults`, `make fuzz`, `make endurance`: for how long.
+# `make faults`, `make simulate`, `make fuzz`, `make endurance`: for how long.
 MINUTES ?=
 # `make fuzz`: one reader (TARGET=redirects), how many inputs for each, one input again.
 TARGET ?=
@@ -35,7 +35,7 @@ INPUTS ?=
 INPUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults fuzz endurance lint audit sbom wheel format bench pictures clean
+.PHONY: help setup demo test test-slow faults simulate fuzz endurance lint audit sbom wheel format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test-slow: setup $(CLIENTS_STAMP) ## Run the slow tests: full-size loads, real s
 faults: setup ## Random faults under load (HOURS=8, SEED=7, REPLAY=faults-7.json; three minutes without)
 	PYTHONPATH=tests $(BIN)/python -m torture $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+
+simulate: setup ## The core under a simulated clock, failures at every await (MINUTES=10, SEED=7: that one again)
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 # Coverage-guided where there is a wheel of atheris for this Python; blind elsewhere.
 $(FUZZ_STAMP): tests/fuzz.lock $(STAMP)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _HOUSE: Final = Path(__file__).parents[2]
 
@@ -84,15 +87,15 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
 }
 
 
-def planted(name: str, tree: Path) -> Path:
-    """A copy of the code with that bug below `tree`; the folder to run it from.
+def planted(name: str, tree: Path, plants: Mapping[str, tuple[Edit, ...]] = PLANTS) -> Path:
+    """A copy of the code with that bug of `plants` below `tree`; the folder to run it from.
 
     Raises:
         LookupError: the place is not there exactly once.
     """
     for room in ("scheduler", "workers"):
         shutil.copytree(_HOUSE / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for edit in PLANTS[name]:
+    for edit in plants[name]:
         file = tree / edit.file
         text = file.read_text()
         if text.count(edit.right) != 1:

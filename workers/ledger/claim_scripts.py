@@ -16,14 +16,14 @@ end
 CLAIM = (
     _ABSENT
     + """
--- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), after ms, FRONT,
--- then of each key: the rule that would ask, or nothing
+-- KEYS: claim, absent, tomb of each key; ARGV: lane, value, pending ms, ignore absent (1/0), FRONT, then of
+-- each key: the rule that would ask, or nothing
 local out = {}
 for i = 1, #KEYS, 3 do
   local state = 'claimed'
   if redis.call('exists', KEYS[i + 2]) == 1 then
     state = 'tombstone'
-  elseif ARGV[4] == '0' and absent(KEYS[i + 1], ARGV[7 + (i - 1) / 3]) then
+  elseif ARGV[4] == '0' and absent(KEYS[i + 1], ARGV[6 + (i - 1) / 3]) then
     state = 'absent'
   else
     local held = redis.call('get', KEYS[i])
@@ -33,8 +33,8 @@ for i = 1, #KEYS, 3 do
       if kind == 'stored' or string.sub(held, -5) == '|look' then mark = '|look' end
     end
     if kind == 'running' then
-      local front = string.sub(owner, 1, #ARGV[6]) == ARGV[6]
-      if not (front and redis.call('set', KEYS[i] .. '\\0after', '1', 'nx', 'px', ARGV[5])) then
+      local front = string.sub(owner, 1, #ARGV[5]) == ARGV[5]
+      if not front or redis.call('exists', KEYS[i] .. '\\0after') == 1 then
         state = 'duplicate'
       end
     elseif kind == 'queued' and (lane == 'hot' or ARGV[1] == 'cold') then
@@ -69,10 +69,14 @@ return n
 """
 
 QUEUED = """
--- KEYS: claims; ARGV: expected value, new value, ms. As SWAP, and a mark stays.
+-- KEYS: claims; ARGV: expected value, new value, ms, after ms, beginning of a front's claim. As SWAP, and a
+-- mark stays. A pull of a front is followed by a message only now that the queue has it.
 local n = 0
 for i = 1, #KEYS do
   local held = redis.call('get', KEYS[i])
+  if held and string.sub(held, 1, #ARGV[5]) == ARGV[5] then
+    redis.call('set', KEYS[i] .. '\\0after', '1', 'px', ARGV[4])
+  end
   for _, mark in ipairs({'', '|look'}) do
     if held == ARGV[1] .. mark then
       redis.call('set', KEYS[i], ARGV[2] .. mark, 'px', ARGV[3])

@@ -18,7 +18,7 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                                      starts on the key looks at the store before the origin. A claim made
                                      meanwhile ends with `|look`, which says the same
     ns:claim:id NUL `after`
-                  string `1`, one minute: a message follows a front's pull
+                  string `1`, one minute: the queue has a message that follows a front's pull
     ns:absent:id  string the rule that found none, and its epoch, for the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
     ns:tombstoned zset   bucket -> unix seconds until which its tombstones may last
@@ -152,7 +152,7 @@ class Claims:
                 for key in keys[at : at + CHUNK]
                 for kind in ("claim", "absent", "tomb")
             ]
-            args: list[str | int] = [lane.value, value, PENDING_MS, int(ignore_absent), AFTER_MS, FRONT]
+            args: list[str | int] = [lane.value, value, PENDING_MS, int(ignore_absent), FRONT]
             args += rules[at : at + CHUNK] if rules else [""] * len(keys[at : at + CHUNK])
             answer = await self._claim(names, args)
             out += [ClaimState(state) for state in answer]
@@ -160,9 +160,8 @@ class Claims:
 
     async def mark_queued(self, bucket: str, keys: Sequence[str], *, lane: Lane, owner: str) -> None:
         """The queue has accepted these keys. A claim that a worker already runs is left alone."""
-        await self._each(
-            self._queued, bucket, keys, [f"pending|{lane}|{owner}", f"queued|{lane}|{owner}", QUEUED_MS]
-        )
+        args = [f"pending|{lane}|{owner}", f"queued|{lane}|{owner}", QUEUED_MS, AFTER_MS, f"running||{FRONT}"]
+        await self._each(self._queued, bucket, keys, args)
 
     async def start(
         self, bucket: str, keys: Sequence[str], *, owner: str, lane: Lane = Lane.HOT, claim: str = ""

@@ -116,7 +116,9 @@ async def test_one_message_follows_the_pull_of_a_front_that_might_die(ledger):
     """A front's claim has no message behind it: nothing would come of the event if the front were killed."""
     assert await ledger.claims.start_wanted([WantedKey(B, "a")], owner="front-1") == [RunState.STARTED]
     states = [await claim(ledger, ["a"]) for _ in range(2)]
-    assert states == [[ClaimState.CLAIMED], [ClaimState.DUPLICATE]]
+    assert states == [[ClaimState.CLAIMED]] * 2, "the first dispatcher may have died before the queue had it"
+    await ledger.claims.mark_queued(B, ["a"], lane=Lane.HOT, owner="d1")
+    assert await claim(ledger, ["a"]) == [ClaimState.DUPLICATE]
     assert await ledger.claims.is_running(B, "a"), "the front's claim is left alone"
     assert await ledger.claims.start(B, ["a"], owner="w1", claim="d1") == [RunState.BUSY]
     await ledger.claims.release(B, ["a"], owner="front-1")

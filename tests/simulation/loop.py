@@ -1,0 +1,134 @@
+"""An event loop without a world: it has a clock of its own, and processes that it may freeze and kill.
+
+Owns time and order. What one process has to do is done in the order in which asyncio would do it; which
+process does its next step is drawn by the seed. When nobody has anything to do the clock jumps to the next
+timer. There are no sockets, no threads and no waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import heapq
+import sys
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import random
+
+#: The process whose code runs; empty for the suite itself and for servers, which nobody kills.
+PROCESS: Final[ContextVar[str]] = ContextVar("process", default="")
+
+
+class NothingLeft(AssertionError):
+    """Everybody waits for something that will never happen."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """The loop of one schedule."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self._now = 0.0
+        #: By process, what it can do now.
+        self._todo: dict[str, deque[asyncio.Handle]] = {}
+        self.frozen: set[str] = set()
+        self._dead: set[str] = set()
+        #: How many steps were made.
+        self.steps = 0
+        self._over = False
+        self.set_task_factory(self._in_its_process)
+        self.set_exception_handler(lambda *_: None)  # of tasks whose process was killed before it asked
+        #: Held, because nothing of a killed process may be cleaned up before the end.
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def time(self) -> float:
+        """Seconds since the schedule began."""
+        return self._now
+
+    def kill(self, process: str) -> None:
+        """As `kill -9`: nothing of it runs any more, no `finally` either."""
+        self._dead.add(process)
+        self._todo.pop(process, None)
+        self.frozen.discard(process)
+
+    def _in_its_process(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, *, context: Any = None, name: str | None = None
+    ) -> asyncio.Task[Any]:
+        if context is not None:  # one that was made anew is still one of this process
+            context.run(PROCESS.set, PROCESS.get())
+        task = asyncio.Task(coroutine, loop=loop, name=name, context=context)
+        task._log_destroy_pending = False  # what was killed never ends
+        self._tasks.append(task)
+        return task
+
+    def end(self) -> None:
+        """Take what is left apart; what it does about that has no effect."""
+        self._over = True
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            for task in self._tasks:
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()  # type: ignore[union-attr]
+            for left in (self._tasks, self._todo, self._scheduled, self._ready):
+                left.clear()
+            self.close()
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        """As asyncio's; nothing more when it is over."""
+        if self._over:
+            return asyncio.Handle(callback, args, self, context)
+        return super().call_soon(callback, *args, context=context)
+
+    # What BaseEventLoop leaves to those that have sockets.
+    def _process_events(self, event_list: Any) -> None:
+        raise NotImplementedError
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps who would have to be woken."""
+
+    def _run_once(self) -> None:
+        self._take_in()
+        while not any(name not in self.frozen for name in self._todo):
+            while self._scheduled and self._scheduled[0]._cancelled:
+                self._forget_first()
+            if not self._scheduled:
+                raise NothingLeft("no timer is set, and nothing is to be done")
+            self._now = max(self._now, self._scheduled[0]._when)
+            while self._scheduled and (
+                self._scheduled[0]._cancelled or self._scheduled[0]._when <= self._now
+            ):
+                handle = self._forget_first()
+                if not handle._cancelled:
+                    self._ready.append(handle)
+            self._take_in()
+        names = [name for name in self._todo if name not in self.frozen]
+        name = self._chance.choice(names) if len(names) > 1 else names[0]
+        line = self._todo[name]
+        handle = line.popleft()
+        if not line:
+            del self._todo[name]
+        if not handle._cancelled:
+            self.steps += 1
+            handle._run()
+
+    def _forget_first(self) -> asyncio.TimerHandle:
+        handle = heapq.heappop(self._scheduled)
+        handle._scheduled = False
+        if handle._cancelled:
+            self._timer_cancelled_count -= 1
+        return handle
+
+    def _take_in(self) -> None:
+        while self._ready:
+            handle = self._ready.popleft()
+            name = handle._context.get(PROCESS, "")
+            if name not in self._dead:
+                self._todo.setdefault(name, deque()).append(handle)

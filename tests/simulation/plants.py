@@ -1,0 +1,63 @@
+"""Bugs that the simulation must find: those of the random faults that lie in the core, and some more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torture.plants import PLANTS as OF_TORTURE
+from torture.plants import Edit
+
+_SHARED: Final = (
+    "tombstone check of a miss",
+    "tombstone check without Redis",
+    "claim of a pull",
+    "record of an outcome",
+)
+
+_IF_RUNNING: Final = "  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|'"
+#: What follows in the script by which a worker begins.
+_AND_START: Final = f"""    out[#out + 1] = 'tombstone'
+{_IF_RUNNING} then
+    out[#out + 1] = 'busy'
+  else
+    redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
+    local state"""
+
+PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
+    **{name: OF_TORTURE[name] for name in _SHARED},
+    "claim check of a miss": (
+        Edit(
+            "workers/ledger/claim_scripts.py",
+            """    out[#out + 1] = 'absent'
+  elseif held and held ~= ARGV[1] and string.sub(held, 1, 8) == 'running|' then""",
+            """    out[#out + 1] = 'absent'
+  elseif false then""",
+        ),
+    ),
+    "claim check of a message": (
+        Edit(
+            "workers/ledger/claim_scripts.py", _AND_START, _AND_START.replace(_IF_RUNNING, "  elseif false")
+        ),
+    ),
+    "tombstone check of a message": (
+        Edit(
+            "workers/ledger/claim_scripts.py",
+            "  if redis.call('exists', KEYS[i + 1]) == 1 then\n" + _AND_START,
+            "  if false then\n" + _AND_START,
+        ),
+    ),
+    "what goes back is in the queue before its message is acknowledged": (
+        Edit(
+            "workers/queue/recording.py",
+            "        await self._queue.enqueue_each(\n",
+            "        await self._queue.enqueue_each([] and\n",
+        ),
+    ),
+    "promotion of delayed messages": (
+        Edit(
+            "workers/queue/queue.py",
+            "    redis.call('rpush', KEYS[2], id)\n    redis.call('hdel', KEYS[1] .. '.msgs', id)",
+            "    redis.call('hdel', KEYS[1] .. '.msgs', id)",
+        ),
+    ),
+}

@@ -1,0 +1,101 @@
+"""A few schedules of `make simulate`, and what it rests on: a seed is a schedule, bugs are found."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from simulation.__main__ import main
+from simulation.loop import PROCESS, NothingLeft, SimulatedLoop
+from simulation.plants import PLANTS
+from simulation.redis_model import RedisModel
+from simulation.world import World
+from torture.plants import planted
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_whatever_fails_nothing_is_lost_overwritten_or_brought_back(seed, tmp_path):
+    result = World(seed, tmp_path).run()
+    assert not result.violations, "\n".join([*result.events, *result.violations])
+    assert result.answers["read"] > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_hundred_schedules_are_without_a_violation():
+    assert main(["--schedules", "100", "--first", "1000"]) == 0
+
+
+def test_the_same_seed_is_the_same_schedule(tmp_path):
+    one, other = (World(3, tmp_path).run() for _ in range(2))
+    assert (one.steps, one.events) == (other.steps, other.events)
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_each_plant_still_has_its_place(name, tmp_path):
+    planted(name, tmp_path, PLANTS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", sorted(PLANTS))
+def test_a_planted_bug_is_found(name, capfd):
+    assert main(["--plant", name, "--schedules", "400", "--first", "0"]) == 1
+    assert "VIOLATED, seed" in capfd.readouterr().out
+
+
+def test_time_passes_only_when_nobody_has_anything_to_do():
+    loop = SimulatedLoop(random.Random(1))
+
+    async def day():
+        await asyncio.sleep(86_400)
+        return loop.time()
+
+    assert loop.run_until_complete(day()) == 86_400
+    with pytest.raises(NothingLeft):
+        loop.run_until_complete(loop.create_future())
+    loop.end()
+
+
+def test_a_killed_process_does_nothing_more_and_a_frozen_one_only_later():
+    loop = SimulatedLoop(random.Random(1))
+    did = []
+
+    async def process(name):
+        try:
+            await asyncio.sleep(1)
+            did.append((name, loop.time()))
+        finally:
+            did.append(f"{name} ended")
+
+    async def watch():
+        for name in ("killed", "frozen"):
+            PROCESS.set(name)
+            loop.create_task(process(name))
+        PROCESS.set("")
+        await asyncio.sleep(0.5)
+        loop.kill("killed")
+        loop.frozen.add("frozen")
+        loop.call_later(5, loop.frozen.discard, "frozen")
+        await asyncio.sleep(10)
+
+    loop.run_until_complete(watch())
+    assert did == [("frozen", 5.5), "frozen ended"]
+    loop.end()
+
+
+def test_the_model_of_redis_expires_and_runs_scripts():
+    now = 0.0
+    redis = RedisModel(lambda: now)
+    redis.set("k", "v", px=1000)
+    assert redis.eval("return {redis.call('get', KEYS[1]), redis.call('get', 'no'), 3}", ["k"], []) == [
+        "v",
+        None,
+        3,
+    ]
+    now = 1.0
+    assert redis.get("k") is None
+    assert redis.set("k", 1, nx=True) == "OK"
+    assert redis.set("k", 2, nx=True) is None
