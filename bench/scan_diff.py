@@ -179,6 +179,22 @@ def in_fresh_process(what: str, *, beside: int = 0, **order: Any) -> Figures:
     return found
 
 
+def listing_alone(store: str, keys: int, processes: int) -> Figures:
+    """The bare listing of all keys by so many processes at once: what two of them get out of this machine."""
+    script, order = str(Path(__file__).with_name("scan.py")), {"keys": keys, "ranges": 8, "store": store}
+    command = [sys.executable, script, "list-here", json.dumps(order)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
+    found = [json.loads(one.communicate()[0]) for one in running]
+    if any(one.returncode for one in running):
+        raise SystemExit("a listing went wrong")
+    return {
+        "rate": sum(one["rate"] for one in found),
+        "seconds": max(one["seconds"] for one in found),
+        "cpu_us": sum(one["cpu_us"] for one in found) / processes,
+        "rss": max(one["rss"] for one in found),
+    }
+
+
 def rclone(binary: str, endpoint: str, keys: int, root: Path, *command: str) -> Figures:
     """A command of rclone on the same listings."""
     config = root / "rclone.conf"
@@ -281,6 +297,10 @@ def diff(arguments: argparse.Namespace) -> None:
                             "diff-here", beside=number - 1, shards=8, inventory={"bucket": "other"}, **order
                         )
                     )
+                for number in (1, 2) if keys >= WORTH_CUTTING else ():
+                    runs[f"listing alone, {number} process{'es' * (number - 1)}"] = (
+                        lambda store=store, keys=keys, number=number: listing_alone(store, keys, number)
+                    )
                 if binary is not None:
                     runs["rclone check --size-only --fast-list"] = lambda store=store, keys=keys, root=root: (
                         rclone(binary, store, keys, root, *CHECK)
@@ -290,6 +310,9 @@ def diff(arguments: argparse.Namespace) -> None:
             if "manifest shuffled" in found and keys >= WORTH_CUTTING:
                 one, two = (name for name in found if "8 shards" in name)
                 rows.append(["two processes / one", "", f"{ratio(found, two, one):.2f}", "", "", "", ""])
+                one, two = (name for name in found if name.startswith("listing alone"))
+                what = "two processes / one, listing alone"
+                rows.append([what, "", f"{ratio(found, two, one):.2f}", "", "", "", ""])
             if keys == min(arguments.keys):
                 note_wanted(found)
             if "rclone check --size-only --fast-list" in found:

@@ -311,7 +311,7 @@ async def _keys(
 @command.command("serve")
 @click.option("--only-shards", is_flag=True, help="Compare ranges of scans that are cut; coordinate none.")
 @click.option(
-    "--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Shards at the same time."
+    "--threads", type=click.IntRange(1, 256), default=32, show_default=True, help="Shards at the same time."
 )
 @config_option
 def serve(config: Path | None, *, only_shards: bool, threads: int) -> None:

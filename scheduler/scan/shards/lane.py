@@ -39,7 +39,7 @@ SCAN_LANE: Final = "scan"
 _ACTOR: Final = "compare_shard"
 _VERSION: Final = 1
 #: Shards that a process runs at once: most of the time each waits for a page of a listing.
-THREADS: Final = 16
+THREADS: Final = 32
 #: Milliseconds between looks of a consumer that may take no more, and of threads that are about to end.
 _IDLE_MS: Final = 500
 _SIGN_EVERY_S: Final = 4.0
