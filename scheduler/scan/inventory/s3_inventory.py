@@ -69,7 +69,7 @@ async def blocks(
     place = str(argument)
     try:
         manifest = orjson.loads(await _load(place, services))
-        form, columns = manifest["fileFormat"], manifest["fileSchema"]
+        form, columns = str(manifest["fileFormat"]), manifest["fileSchema"]
         files = [
             _File(str(file["key"]), str(file.get("MD5checksum") or ""), int(file.get("size") or 0))
             for file in manifest["files"]
@@ -132,8 +132,8 @@ async def _load(place: str, services: Services) -> bytes:
     if not place.startswith("s3://"):
         try:
             return Path(place).read_bytes()  # one small file
-        except OSError as error:
-            msg = f"s3_inventory {place}: {error.strerror}"
+        except (OSError, ValueError) as error:  # a NUL in the name of a data file
+            msg = f"s3_inventory {place!r}: {getattr(error, 'strerror', error)}"
             raise ConfigError(msg) from error
     bucket, _, key = place.removeprefix("s3://").partition("/")
     async with await services.store.get(bucket, key) as answer:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import io
@@ -81,6 +82,18 @@ def _s3_csv(data: bytes) -> None:
             continue
 
 
+def _s3_manifest(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
+        file.write(data)
+        file.flush()
+        asyncio.run(_read_manifest(file.name))
+
+
+async def _read_manifest(place: str) -> None:
+    async for _ in s3_inventory.blocks(place, {}, None, None):
+        pass
+
+
 def _sitemap(data: bytes) -> None:
     for one in sitemap._parsed(data):
         assert isinstance(one.location, str)
@@ -144,6 +157,16 @@ TARGETS = (
         read=_s3_csv,
         seeds=(b'"site","a%20b"\n', b'"site","a","v1","true","false","3","2026-11-21T03:56:35.000Z","900150983cd24fb0d6963f7d28e17f72"\n'),
         words=(b'","', b'"true"', b"%FF", b'""', b"\x1f\x8b\x08\x00", b"0001-01-01"),
+    ),
+    Target(
+        name="s3-inventory-manifests",
+        read=_s3_manifest,
+        seeds=(
+            b'{"fileFormat":"CSV","fileSchema":"Bucket, Key, Size","files":[{"key":"x/data/a.csv.gz","size":1,"MD5checksum":"00"}]}',
+            b'{"fileFormat":"Parquet","fileSchema":"message s3.inventory {}","files":[]}',
+        ),
+        words=(b'"files":', b'"key":"../..', b'"size":-1', b"1e400", b"\\u0000", b"null", b'"fileFormat":"ORC"', b"[", b"{"),
+        refuses=(ManifestBroken, ConfigError),
     ),
     Target(
         name="sitemaps",
