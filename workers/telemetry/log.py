@@ -38,6 +38,9 @@ _TARGET = re.compile(r"((?:^|[\s\"'=(])/[^\s?\"'<>]*)\?[^\s\"'<>]*")
 _MASK = "***"
 #: Keys of our own whose values are never secrets, whatever they are called.
 _NEVER_SECRET = frozenset({"event", "level", "timestamp"})
+#: Names that were looked at and are none of secrets: a line has about ten, and there are so many at most.
+_harmless: set[str] = set()
+_MOST_HARMLESS = 1000
 #: What `configure` was told last, with `auto` decided.
 _chosen: dict[str, str] = {}
 
@@ -161,11 +164,22 @@ def configure_from_env(env: Mapping[str, str] | None = None) -> None:
 def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Processor: hide values of secret names, queries of URLs and request lines, and passwords in URLs."""
     for name, value in event.items():
-        if isinstance(value, str) and _SECRET_NAMES.search(name) and name not in _NEVER_SECRET:
+        if name not in _harmless and isinstance(value, str) and _is_secret(name):
             event[name] = _MASK
+        elif isinstance(value, str):
+            if "?" in value or "://" in value:
+                event[name] = scrub(value)
         else:
             event[name] = _masked(value)
     return event
+
+
+def _is_secret(name: str) -> bool:
+    if name in _NEVER_SECRET or not _SECRET_NAMES.search(name):
+        if len(_harmless) < _MOST_HARMLESS:
+            _harmless.add(name)
+        return False
+    return True
 
 
 def _masked(value: Any) -> Any:
@@ -218,6 +232,8 @@ def json_text(value: Any, *, option: int = 0) -> str:
     `option` as `orjson.dumps` takes it; what JSON has no form for is written as its text.
     """
     text = orjson.dumps(value, default=str, option=option).decode("utf-8", "replace")
+    if text.isascii() and "\x7f" not in text:
+        return text
     return _OBEYED_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -127,6 +127,19 @@ def test_no_secret_and_no_query_leaves_the_process(field, value):
     assert stream.getvalue().count("\n") == 2
 
 
+def test_a_name_that_was_harmless_once_hides_what_is_secret_in_its_value_the_next_time():
+    stream, records = lines()
+    for where in (
+        "plain",
+        "https://o.example/a?sig=hunter2",
+        b"/a?sig=hunter2",
+        ["https://o.example/a?sig=hunter2"],
+    ):
+        structlog.get_logger().info("something", where=where, api_key="hunter2")
+    assert "hunter2" not in stream.getvalue()
+    assert [record["api_key"] for record in records()] == ["***"] * 4
+
+
 @pytest.mark.parametrize("key", ["img/a?b.png", "what?", "a b/c", "//x"])
 def test_a_key_is_logged_as_it_is(key):
     _, records = lines()
