@@ -84,7 +84,7 @@ _DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]
     (Kind.ORIGIN_STATUS, 4, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_CUT, 5, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_STALL, 2, ORIGINS, (0.3, 4.0)),
-    (Kind.ORIGIN_LIE, 4, ORIGINS, (0.3, 4.0)),
+    (Kind.ORIGIN_LIE, 8, ORIGINS, (1.0, 8.0)),
     (Kind.CHANGE, 6, ("origins",), (0.0, 0.0)),
     (Kind.ROTATE, 4, ("log",), (0.0, 0.0)),
     (Kind.DISK_FULL, 2, ("disk",), (0.5, 5.0)),

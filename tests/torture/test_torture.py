@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 import redis
 
+from torture import checks
 from torture.clients import Numbers
 from torture.content import at_origin, body_of
 from torture.messages import move_list, put_other_versions, put_twice
@@ -199,3 +201,21 @@ def test_a_planted_bug_is_found_and_can_be_had_again(tmp_path):
     assert "the origin's version 0" in said
     assert "replay: make faults REPLAY=faults-1.json" in said
     assert from_json(json.loads((tmp_path / "faults-1.json").read_text())["faults"])
+
+
+@pytest.mark.parametrize(("busy", "wrong"), [([5, 4, 3, 2, 1, 0], False), ([5, 4, 3, 3, 3, 3, 3, 0], True)])
+def test_what_ends_slowly_is_waited_for_and_what_stands_still_is_a_violation(busy, wrong, monkeypatch):
+    now = 0.0
+
+    def sleep(_):
+        nonlocal now
+        now += checks.SETTLE_S * 0.6
+
+    monkeypatch.setattr(checks, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    left = iter(busy)
+    look = SimpleNamespace(
+        busy=lambda: +Counter(messages=next(left)), contents=dict, failures=dict, uploads=list
+    )
+    oracle = Oracle()
+    checks.settle(SimpleNamespace(oracle=oracle), look)
+    assert bool(oracle.violations) == wrong
