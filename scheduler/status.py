@@ -272,7 +272,7 @@ async def _consumers(services: Sources) -> dict[str, Any]:
 async def _scans(services: Sources) -> dict[str, Any]:
     found = []
     namespace = services.ledger.namespace
-    for record in await ScanStates(services.redis, namespace=namespace).all():
+    for record in await ScanStates(services.redis, namespace=namespace).recent():
         state, shards = await with_shards(services.redis, namespace, record)
         total = (await account(state, services.ledger.outcomes)).get("", Account())
         found.append(

@@ -21,8 +21,8 @@ from scheduler.scan.comparing import ComparingRun
 from scheduler.scan.held import TICK_S
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory.opening import open_source
+from scheduler.scan.inventory.ticking import ticking
 from scheduler.scan.inventory.walk import Walk
-from scheduler.scan.ticking import ticking
 from scheduler.scan.unread import forget_read, list_unread
 from workers.errors import FerrymanError
 

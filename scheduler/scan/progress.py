@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scheduler.scan.scan_index import ACTIVE
+
 if TYPE_CHECKING:
     from scheduler.scan.state import Account, ScanState
-
-#: Phases in which a scan has work to do.
-ACTIVE = frozenset({"requested", "inventory", "compare", "move"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,10 @@ from redis.exceptions import RedisError
 
 from scheduler.machine.embedded import store_identity
 from scheduler.scan.inventory.opening import SOURCES
-from scheduler.scan.progress import ACTIVE, progress_of
+from scheduler.scan.progress import progress_of
 from scheduler.scan.reverse import ReverseCoordinator
 from scheduler.scan.run import Coordinator
+from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.shards.lane import THREADS, ShardLane
 from scheduler.scan.shards.leftovers import serve_leftovers
 from scheduler.scan.shards.view import with_shards
@@ -304,8 +305,8 @@ class ScanService:
                 try:
                     if not only_shards:
                         await self.states.serve(here)
-                    active = [state for state in await self.states.all() if state.phase in ACTIVE]
-                    verified = [one for one in await self.verifications.all() if one.phase in ACTIVE]
+                    active = await self.states.live()
+                    verified = await self.verifications.live()
                     if verified or any(state.options.shards != 1 for state in active):
                         if self._lane is None:
                             await lane.enter_async_context(self._working(threads))

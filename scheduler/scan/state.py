@@ -8,6 +8,7 @@ Key schema (ledger database)::
 
     ns:scans               hash    scan name -> JSON ScanState; those of shards are `scan.shards.records`'
     ns:verifications       hash    `verify:<scan>` -> JSON ScanState of its verification on the fleet
+    ns:scans-index, ns:verifications-index    `scan.scan_index`'s
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import TypeAdapter
 
+from scheduler.scan.scan_index import ACTIVE, ScanIndex, score_of
 from scheduler.scan.shard import Shard, Verification, Verified  # noqa: TC001  # pydantic reads them
 from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
@@ -39,14 +41,16 @@ if TYPE_CHECKING:
 LEASE_MS = 15_000
 #: The hash of the records of verifications.
 VERIFICATIONS = "verifications"
+#: Scans that status and page show: those under way first, then those that were requested last.
+MOST_SHOWN = 200
 #: Share of keys that may be absent, unless `max_absent` says otherwise; more is no clean-up but a mistake.
 MAX_ABSENT = 0.9
 #: Seconds after which a process that said it runs scans is not counted on any more.
 SERVER_S = 15.0
 
 _WRITE = """
--- KEYS: scans, lease, window, names, blocks; ARGV: token, name, record, window or nothing, 1 when the names
--- so far are void, then lines of names
+-- KEYS: scans, lease, window, names, blocks, index; ARGV: token, name, record, window or nothing, 1 when the
+-- names so far are void, place in the index or nothing, then lines of names
 local held = redis.call('get', KEYS[2])
 if ARGV[1] == '' then
   if held then return 0 end
@@ -59,7 +63,8 @@ if ARGV[5] == '1' then
   redis.call('del', KEYS[4])
   redis.call('hset', KEYS[5], 'void', redis.call('hget', KEYS[5], 'closed') or 0)
 end
-for i = 6, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
+if ARGV[6] ~= '' then redis.call('zadd', KEYS[6], ARGV[6], ARGV[2]) end
+for i = 7, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
 return 1
 """
 
@@ -272,10 +277,14 @@ async def account(state: ScanState, outcomes: Outcomes) -> dict[str, Account]:
 class ScanStates:
     """The records of every scan, or with `records` those of another hash."""
 
+    #: Whether there is an index of them.
+    _indexed = True
+
     def __init__(self, redis: Redis, *, namespace: str, records: str = "scans") -> None:
         self._redis = redis
         self._ns = namespace
         self._records = f"{namespace}:{records}"
+        self._index = ScanIndex(redis, records=self._records)
         self._swap = redis.register_script(
             "if redis.call('get', KEYS[1]) == ARGV[1] then "
             "if ARGV[2] == '0' then return redis.call('del', KEYS[1]) end "
@@ -293,9 +302,24 @@ class ScanStates:
         rows = await self._redis.hgetall(self._records)
         return sorted((_STATE.validate_json(row) for row in rows.values()), key=lambda state: state.name)
 
+    async def live(self) -> list[ScanState]:
+        """Those that are under way, by name; what has ended costs nothing."""
+        return [state for state in await self._named(await self._index.live()) if state.phase in ACTIVE]
+
+    async def recent(self, most: int = MOST_SHOWN) -> list[ScanState]:
+        """Those that are under way and those that were requested last, at most so many, by name."""
+        return await self._named(await self._index.recent(most))
+
+    async def _named(self, names: list[str]) -> list[ScanState]:
+        rows = await self._redis.hmget(self._records, names) if names else []
+        return [_STATE.validate_json(row) for _, row in sorted(zip(names, rows, strict=True)) if row]
+
     async def put(self, state: ScanState) -> None:
         """Write a scan's record."""
-        await self._redis.hset(self._records, state.name, dump(state))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(self._records, state.name, dump(state))
+            pipe.zadd(self._index.key, {state.name: float(score_of(state.phase, state.requested_at))})
+            await pipe.execute()
 
     async def put_held(self, state: ScanState, token: str, *, names_void: bool = False) -> bool:
         """Write a record as its coordinator, or with `""` while it has none; False when that is over.
@@ -326,13 +350,14 @@ class ScanStates:
     ) -> bool:
         keys = [self._records]
         keys += [f"{self._ns}:{key}" for key in (f"scan-lease:{state.name}", f"scan-window:{state.name}")]
-        keys += [names_key(self._ns, state.run), blocks_key(self._ns, state.run)]
+        keys += [names_key(self._ns, state.run), blocks_key(self._ns, state.run), self._index.key]
         args: list[str | bytes | int] = [
             token,
             state.name,
             dump(state),
             window,
             int(void),
+            score_of(state.phase, state.requested_at) if self._indexed else "",
             *map(named, names),
         ]
         return bool(await self._write(keys, args))

@@ -18,7 +18,7 @@ import dramatiq
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.scan.progress import ACTIVE
+from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.shards.records import ShardStates, say_working
 from scheduler.scan.state import ScanStates
 from workers.background import end

@@ -19,7 +19,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.scan.compare.published import withdraw_stale
-from scheduler.scan.progress import ACTIVE
 from scheduler.scan.state import VERIFICATIONS, ScanStates
 from workers.errors import StoreError
 
@@ -47,10 +46,10 @@ async def withdraw_when_due(services: Services, states: ScanStates, *, stale_s: 
         try:
             if not await services.redis.set(name, services.instance, nx=True, ex=EVERY_S):
                 continue
-            under_way = {state.run for state in await states.all() if state.phase in ACTIVE}
+            under_way = {state.run for state in await states.live()}
             looking = ScanStates(services.redis, namespace=settings.broker.namespace, records=VERIFICATIONS)
-            for one in await looking.all():
-                if one.verification is not None and one.phase in ACTIVE:
+            for one in await looking.live():
+                if one.verification is not None:
                     under_way.add(one.verification.of)
             removed += await withdraw_stale(
                 services.store, bucket, but=under_way, older_than_s=stale_s, now=time.time()

@@ -70,6 +70,8 @@ class Told(NamedTuple):
 class ShardStates(ScanStates):
     """The records of one run's shards."""
 
+    _indexed = False
+
     def __init__(self, redis: Redis, *, namespace: str, run: str, of: str = "scans") -> None:
         """`of`: the hash that the record of the run itself stands in."""
         super().__init__(redis, namespace=namespace, records=f"scan:{run}:shard-records")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.progress import ACTIVE
 from scheduler.scan.ranges import flaw
+from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.shard import WHOLE
 from scheduler.scan.shards.cut_scan import summed
 from scheduler.scan.shards.records import ShardStates

@@ -16,7 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.scan.held import TICK_S
-from scheduler.scan.progress import ACTIVE
+from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.shard import Verification, Verified
 from scheduler.scan.shards.cutting import why_one
 from scheduler.scan.shards.lane import ShardLane

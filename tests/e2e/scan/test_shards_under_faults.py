@@ -20,8 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import FINDINGS, Names
-from scheduler.scan.progress import ACTIVE
 from scheduler.scan.ranges import flaw
+from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.service import scan_options
 from scheduler.scan.shards.lane import ShardLane, queue_shard
 from scheduler.scan.state import VERIFICATIONS, ScanStates

@@ -110,7 +110,7 @@ async def _stored(services: Services, bucket: str, prefix: str, after: str) -> d
 
 async def _only_origin(services: Services, bucket: str, prefix: str) -> dict[str, Any]:
     """Keys that the newest scan of the bucket names and the store does not hold, and listed failures."""
-    states = await ScanStates(services.redis, namespace=services.settings.broker.namespace).all()
+    states = await ScanStates(services.redis, namespace=services.settings.broker.namespace).recent()
     own = [state for state in states if state.options.bucket == bucket]
     newest = max(own, key=lambda state: state.requested_at, default=None)
     rows: dict[str, tuple[str, str]] = {}

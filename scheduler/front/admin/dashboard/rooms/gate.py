@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def gate(services: Services, request: Request) -> dict[str, Any]:
     """The scans, the verdict on the chosen one, what was retired before, and the reports."""
     states = ScanStates(services.redis, namespace=services.settings.broker.namespace)
-    scans = sorted(await states.all(), key=lambda state: state.requested_at, reverse=True)
+    scans = sorted(await states.recent(), key=lambda state: state.requested_at, reverse=True)
     name = asked(request, "scan") or (scans[0].name if len(scans) == 1 else "")
     found: dict[str, Any] = {
         "scan_names": [state.name for state in scans],
@@ -33,7 +33,7 @@ async def gate(services: Services, request: Request) -> dict[str, Any]:
     }
     if not name:
         return found
-    state = next((state for state in scans if state.name == name), None)
+    state = await states.get(name)
     if state is None:
         raise Missing(f"There is no scan {name!r}.")
     found["scan"] = state

@@ -1,0 +1,115 @@
+"""Which scans are under way: right for records of every version, and bounded whatever the history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import fakeredis
+import pytest
+
+from scheduler.scan.state import ScanOptions, ScanState, ScanStates, dump
+from workers.broker.clients import connect
+from workers.settings import BrokerSettings
+
+OPTIONS = ScanOptions(bucket="b", inventory={"manifest": "m"})
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
+async def redis(request):
+    if request.param == "fake":
+        async with fakeredis.FakeAsyncRedis(decode_responses=True) as client:
+            yield client
+        return
+    client = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+def record(name, phase="done", at=0.0):
+    return ScanState(name=name, run=f"{name}-r", options=OPTIONS, phase=phase, requested_at=at)
+
+
+def names(found):
+    return [one.name for one in found]
+
+
+async def test_what_is_under_way_follows_every_way_in_which_a_record_is_written(redis):
+    states = ScanStates(redis, namespace="ns")
+    await states.put(record("a", "requested", at=1.0))
+    await states.put(record("b", "done", at=2.0))
+    assert names(await states.live()) == ["a"]
+    assert await states.acquire("a", "me")
+    assert await states.put_held(record("a", "move", at=1.0), "me")
+    assert names(await states.live()) == ["a"]
+    assert not await states.put_held(record("a", at=1.0), "somebody else")
+    assert names(await states.live()) == ["a"]
+    assert await states.checkpoint(record("a", "failed", at=1.0), [], "me")
+    assert await states.live() == []
+    assert names(await states.recent(1)) == ["b"]
+    await states.release("a", "me")
+    assert await states.put_held(record("a", "requested", at=1.0), "")
+    assert (names(await states.live()), names(await states.recent(1))) == (["a"], ["a"])
+
+
+async def test_records_of_a_version_without_an_index_are_found_at_first_and_again_later(redis):
+    states = ScanStates(redis, namespace="ns")
+    for one in (record("old"), record("runs", "compare")):
+        await redis.hset("ns:scans", one.name, dump(one))
+    assert names(await states.live()) == ["runs"]
+    assert names(await states.recent()) == ["old", "runs"]
+    late = record("late", "inventory")
+    await redis.hset("ns:scans", late.name, dump(late))
+    assert 0 < await redis.ttl("ns:scans-index:whole") <= 600
+    await redis.delete("ns:scans-index:whole")  # as it goes by itself
+    assert names(await states.live()) == ["late", "runs"]
+
+
+async def test_what_such_a_version_has_ended_is_not_taken_up(redis):
+    states = ScanStates(redis, namespace="ns")
+    await states.put(record("s", "compare"))
+    await redis.hset("ns:scans", "s", dump(record("s", "done")))
+    assert await states.live() == []
+
+
+async def test_a_record_that_changes_while_all_are_looked_at_keeps_what_it_says_of_itself(redis, monkeypatch):
+    states = ScanStates(redis, namespace="ns")
+    await redis.hset("ns:scans", "s", dump(record("s")))
+    real = redis.hscan
+
+    async def changed_behind_it(*arguments, **more):
+        found = await real(*arguments, **more)
+        await states.put(record("s", "requested", at=5.0))
+        return found
+
+    monkeypatch.setattr(redis, "hscan", changed_behind_it)
+    assert names(await states.live()) == ["s"]
+
+
+async def test_ended_scans_are_neither_read_for_what_runs_nor_for_the_page(redis, monkeypatch):
+    states = ScanStates(redis, namespace="ns")
+    for number in range(600):
+        one = record(f"s{number:03}", at=float(number))
+        await redis.hset("ns:scans", one.name, dump(one))
+    await states.put(replace(record("runs", "move"), requested_at=3.5))
+    await states.live()
+    asked = []
+    real = redis.hmget
+
+    async def hmget(key, fields):
+        asked.append(len(fields))
+        return await real(key, fields)
+
+    monkeypatch.setattr(redis, "hmget", hmget)
+    assert names(await states.live()) == ["runs"]
+    shown = await states.recent(20)
+    assert names(shown) == ["runs", *[f"s{number}" for number in range(581, 600)]]
+    assert asked == [1, 20]
+
+
+async def test_records_of_shards_have_no_index(redis):
+    from scheduler.scan.shards.records import ShardStates
+
+    states = ShardStates(redis, namespace="ns", run="r")
+    assert await states.put_held(replace(record("r/0", "compare")), "")
+    assert await redis.exists("ns:scan:r:shard-records-index") == 0
