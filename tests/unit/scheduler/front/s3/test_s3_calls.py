@@ -160,6 +160,43 @@ def test_a_chunk_without_its_signature_is_refused():
         list(Unchunker(keys(), trailer=False).feed(framed([b"abc"])))
 
 
+@pytest.mark.parametrize(
+    "order",
+    [(1, 0, 2, 3), (0, 0, 1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 1, 3), (3,), (0, 1, 2)],
+    ids=[
+        "reordered",
+        "replayed",
+        "one left out",
+        "cut short",
+        "one for another",
+        "emptied",
+        "without its end",
+    ],
+)
+def test_signed_chunks_are_taken_in_their_own_order_only_and_all_of_them(order):
+    """Each signature covers the one before: of a recorded upload nobody makes another body."""
+    signing, pieces = keys(), []
+    for chunk in (b"one", b"two", b"six", b""):
+        digests = (hashlib.sha256(b"").hexdigest(), hashlib.sha256(chunk).hexdigest())
+        signing.previous = signing.sign("PAYLOAD", *digests)
+        pieces.append(f"{len(chunk):x};chunk-signature={signing.previous}\r\n".encode() + chunk + b"\r\n")
+    whole = Unchunker(keys(), trailer=False)
+    assert b"".join(whole.feed(b"".join(pieces))) == b"onetwosix"
+    whole.finish()
+    reader = Unchunker(keys(), trailer=False)
+    with pytest.raises(BodyRefused, match=r"signature of a chunk|before its last chunk"):
+        list(reader.feed(b"".join(pieces[at] for at in order)))
+        reader.finish()
+
+
+def test_signed_chunks_of_another_request_are_refused():
+    signing = keys()
+    wire = framed([b"abc"], signing)
+    other = ChunkKeys(key=b"k", stamp="20261128T030001Z", scope=signing.scope, previous="0" * 64)
+    with pytest.raises(BodyRefused, match="signature of a chunk"):
+        list(Unchunker(other, trailer=False).feed(wire))
+
+
 def promised(headers, body, *, payload="UNSIGNED-PAYLOAD", length=None):
     promises = Promises(headers, payload=payload, length=len(body) if length is None else length)
     promises.feed(body)
