@@ -24,6 +24,9 @@ _AT_ONCE: Final = 48
 #: Pages in all: so many, and so many for each shard.
 _PAGES: Final = 200
 _PAGES_A_SHARD: Final = 10
+#: Pages that a split is worth, and parts that it is guessed in: it costs those who wait for it.
+_PAGES_A_SPLIT: Final = 48
+_PARTS_OF_SPLIT: Final = 10
 #: Parts that a shard is guessed in.
 _FINENESS: Final = 3
 _LEAST_PARTS: Final = 32
@@ -230,20 +233,23 @@ async def cuts(
     *,
     after: str | None = None,
     end: str | None = None,
+    pages: int | None = None,
+    least_parts: int = _LEAST_PARTS,
 ) -> Cuts:
     """Keys that cut what lies behind `after` and before `end` into so many parts of about as many keys.
 
-    `probe(after)` gives the page of keys behind one. Fewer points come of fewer keys.
+    `probe(after)` gives the page of keys behind one. Fewer points come of fewer keys. `pages`: how many are
+    asked for at most; `least_parts`: that the keys are guessed in.
 
     Raises:
         Whatever the probe raises.
     """
     cells = [_cell(await probe(after), end)]
-    left = _PAGES + _PAGES_A_SHARD * shards
+    left = _PAGES + _PAGES_A_SHARD * shards if pages is None else pages
     while left > 0:
         weights = [cell.weighed() for cell in cells]
         guesses, unknown = [guess for guess, _ in weights], [unknown for _, unknown in weights]
-        enough = max(sum(guesses) / max(shards * _FINENESS, _LEAST_PARTS), _PAGE_KEYS)
+        enough = max(sum(guesses) / max(shards * _FINENESS, least_parts), _PAGE_KEYS)
         heavy = [
             at for at, cell in enumerate(cells) if (guesses[at] > enough or unknown[at]) and not cell.exact
         ]
@@ -256,15 +262,16 @@ async def cuts(
             worth = _PLACES if unknown[at] and len(heavy) <= _FEW else 1 + int(guesses[at] / enough)
             places = cells[at].next_places(min(max(1, _AT_ONCE // len(heavy)), _PLACES, worth))
             if not places:
-                cells[at] = _Cell(
-                    keys=cells[at].keys, high=cells[at].high, exact=True
-                )  # as far as one can tell
+                # As far as anybody can tell.
+                cells[at] = _Cell(keys=cells[at].keys, high=cells[at].high, exact=True)
             asked += [(at, place) for place in places]
         asked = asked[:left]
         left -= len(asked)
-        pages = await asyncio.gather(*(probe(place) for _, place in asked))
+        answers = await asyncio.gather(*(probe(place) for _, place in asked))
         # From the end on, so that places of cells that were not looked at yet stay what they are.
-        for (at, place), page in sorted(zip(asked, pages, strict=True), key=lambda one: one[0], reverse=True):
+        for (at, place), page in sorted(
+            zip(asked, answers, strict=True), key=lambda one: one[0], reverse=True
+        ):
             cells[at : at + 1] = _divided(cells[at], place, page)
     return _chosen(cells, shards)
 
@@ -273,7 +280,7 @@ async def halved(
     probe: Callable[[str | None], Awaitable[Probed]], after: str, end: str | None
 ) -> tuple[str | None, int]:
     """A key that halves what lies between two, and how many keys come behind it, likely; None: too few."""
-    found = await cuts(probe, 2, after=after, end=end)
+    found = await cuts(probe, 2, after=after, end=end, pages=_PAGES_A_SPLIT, least_parts=_PARTS_OF_SPLIT)
     if found.keys < 2 * _LEAST or not found.points:
         return None, 0
     return found.points[0], found.keys // 2
