@@ -38,7 +38,7 @@ async def make_ready(services: Services, *, who: str) -> None:
         StoreDenied: the store refuses our credentials.
         DocumentError: a rule of the configuration is wrong.
     """
-    for bucket in services.settings.buckets:
+    for bucket in tuple(services.settings.buckets):  # others may add some meanwhile
         await make_bucket(services, bucket)
     await apply_file_rules(services.rules, services.settings, who=who)
     take_budgets(services.rules, services.control)

@@ -38,7 +38,7 @@ async def sweep_when_due(services: Services, *, stale_s: float = STALE_S) -> int
     A Redis or a store that is away is reported, and the next look comes.
     """
     aborted = 0
-    for bucket in services.settings.buckets:
+    for bucket in tuple(services.settings.buckets):  # others may add some meanwhile
         name = f"{services.settings.broker.namespace}:sweep:{bucket}"
         try:
             if await services.redis.set(name, services.instance, nx=True, ex=EVERY_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from scheduler.machine.startup import make_ready
 from scheduler.machine.supervise import Supervisor
 from scheduler.runtime import Services, open_services
 from scheduler.scan.service import ScanService, scan_options
-from support.installation import Origin, running_origin
+from support.installation import Origin, ferryman, plain_environment, running_origin
+from support.processes import running
 from support.store.fake_s3 import FakeS3, running_fake_s3
 from support.store.known import access_of, stores
 from workers.broker.clients import connect
@@ -80,27 +82,30 @@ class Fleet:
         await self.services.store.put_small(self.bucket, key, body, content_type="text/plain")
 
 
+def installation(valkey_url, seaweed, data_dir, buckets):
+    return {
+        "store": {
+            "endpoint": seaweed.endpoint,
+            "access_key_id": seaweed.access_key_id,
+            "secret_access_key": seaweed.secret_access_key,
+        },
+        # What a killed worker had comes back soon.
+        "broker": {"url": valkey_url, "heartbeat_timeout_s": 10},
+        "data_dir": str(data_dir),
+        "limits": {"max_attempts": 2, "drain_s": 2},
+        # The test's origin, also for rules of the API.
+        "origin": {"allow_networks": ["127.0.0.0/8"]},
+        "buckets": buckets,
+    }
+
+
 @contextlib.asynccontextmanager
 async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker):
     redis = connect(BrokerSettings(url=valkey_url))
     await redis.flushall()
     await redis.aclose()
-    settings = Settings.model_validate(
-        {
-            "store": {
-                "endpoint": seaweed.endpoint,
-                "access_key_id": seaweed.access_key_id,
-                "secret_access_key": seaweed.secret_access_key,
-            },
-            # What a killed worker had comes back soon.
-            "broker": {"url": valkey_url, "heartbeat_timeout_s": 10},
-            "data_dir": str(tmp_path / "data"),
-            "limits": {"max_attempts": 2, "drain_s": 2},
-            # The test's origin, also for rules of the API.
-            "origin": {"allow_networks": ["127.0.0.0/8"]},
-            "buckets": {bucket: {"rules": [{"origins": [origin.url]}]}},
-        }
-    )
+    buckets = {bucket: {"rules": [{"origins": [origin.url]}]}}
+    settings = Settings.model_validate(installation(valkey_url, seaweed, tmp_path / "data", buckets))
     async with open_services(settings) as services, Supervisor() as supervisor:
         await make_ready(services, who="test")
         fleet = Fleet(
@@ -116,9 +121,24 @@ async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker
         yield fleet
 
 
+@pytest.fixture(scope="session")
+def standing_worker(valkey_url, seaweed, tmp_path_factory):
+    """URL of a queue of its own, and of a ledger beside it, that one cold worker serves for all tests."""
+    root, url = tmp_path_factory.mktemp("standing"), f"{valkey_url.removesuffix('/0')}/2"
+    (root / "config.yaml").write_text(json.dumps(installation(url, seaweed, root / "data", {})))
+    with running(
+        ferryman("worker", "--lane", "cold", "--processes", "1", "--config", str(root / "config.yaml")),
+        log=root / "worker.log",
+        ready=lambda: True,  # jobs wait in the queue
+        env=plain_environment(),
+    ):
+        yield url
+
+
 @pytest.fixture
-async def fleet(valkey_url, seaweed, bucket, origin, tmp_path):
-    async with running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, worker=True) as fleet:
+async def fleet(standing_worker, seaweed, bucket, origin, tmp_path):
+    """A fleet with a worker that is no test's own: who kills or starts one takes `idle_fleet`."""
+    async with running_fleet(standing_worker, seaweed, bucket, origin, tmp_path, worker=False) as fleet:
         yield fleet
 
 

@@ -99,8 +99,10 @@ async def test_names_that_nobody_has_put_away_yet_are_read_where_they_are(idle_f
     await asyncio.wait({running})
 
 
-async def test_killed_workers_and_coordinators_name_no_key_twice_and_forget_none(fleet, monkeypatch):
+async def test_killed_workers_and_coordinators_name_no_key_twice_and_forget_none(idle_fleet, monkeypatch):
     """Every key of the account's terms, once, while whoever names them dies again and again."""
+    fleet = idle_fleet
+    await fleet.start_worker()
     monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_MISSING", 100)
     monkeypatch.setattr("scheduler.scan.names.BLOCK_LINES", 60)
     keys = [f"k/{n:04}" for n in range(1500)]
