@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from scheduler.config.ports import free_ports
 from scheduler.runtime import open_services
-from scheduler.scan.state import ScanOptions, ScanState, ScanStates
+from scheduler.scan.record.state import ScanOptions, ScanState, ScanStates
 from support.gateway import gateway_settings
 from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey

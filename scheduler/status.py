@@ -19,8 +19,9 @@ from scheduler.back.state import BackStatus, collect_back
 from scheduler.logs.board import consumers
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.scan.progress import Progress, progress_of
+from scheduler.scan.record.account import Account, account
+from scheduler.scan.record.state import ScanStates
 from scheduler.scan.shards.view import ShardsView, with_shards
-from scheduler.scan.state import Account, ScanStates, account
 from workers.errors import BrokerUnavailable, FerrymanError, described
 from workers.ledger.ledger import Ledger
 from workers.origin.control import overview

@@ -100,7 +100,7 @@ def command(
 
 async def _dry(settings: Settings, name: str, share: float) -> str:
     from scheduler.runtime import open_services
-    from scheduler.scan.state import ScanStates
+    from scheduler.scan.record.state import ScanStates
 
     async with open_services(settings) as services:
         state = await ScanStates(services.redis, namespace=settings.broker.namespace).get(name)
@@ -131,7 +131,7 @@ async def _finalize(
     from scheduler.runtime import open_services
     from scheduler.scan.gate import finalize as finalizing
     from scheduler.scan.gate.gate import look
-    from scheduler.scan.state import ScanStates
+    from scheduler.scan.record.state import ScanStates
 
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     async with open_services(settings) as services:

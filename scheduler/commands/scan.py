@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.config.settings import Settings
+    from scheduler.scan.record.state import Order
     from scheduler.scan.service import ScanService
-    from scheduler.scan.state import Order
 
 #: Those of `scheduler.scan.inventory.manifest`; a command's help loads no scan.
 MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")

@@ -75,7 +75,7 @@ async def _verify(settings: Settings, name: str, how: dict[str, Any], *, quiet: 
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from scheduler.runtime import open_services
-    from scheduler.scan.state import ScanStates
+    from scheduler.scan.record.state import ScanStates
     from scheduler.scan.verify.verify import Verifier
 
     columns = (

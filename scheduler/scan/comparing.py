@@ -21,9 +21,9 @@ from scheduler.scan.compare.merge import OutOfOrder
 from scheduler.scan.compare.wanted import added, batches_of, planned, replacements
 from scheduler.scan.held import LeaseLost
 from scheduler.scan.inventory.entry import Collation
+from scheduler.scan.record.shard import WHOLE
+from scheduler.scan.record.state import Checkpoint
 from scheduler.scan.sending import SendingRun
-from scheduler.scan.shard import WHOLE
-from scheduler.scan.state import Checkpoint
 from workers.ledger.names import Named
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from scheduler.scan.compare.merge import Block
     from scheduler.scan.compare.wanted import Wanted
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.shard import KeyRange
-    from scheduler.scan.state import ScanState, ScanStates
+    from scheduler.scan.record.shard import KeyRange
+    from scheduler.scan.record.state import ScanState, ScanStates
 
 #: Listed failures of a bucket that are looked for in its listing; of more, none is.
 _MOST_WATCHED = 200_000

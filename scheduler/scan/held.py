@@ -20,7 +20,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.scan.limits import heed_absent, heed_failures
-from scheduler.scan.state import LEASE_MS, account
+from scheduler.scan.record.account import account
+from scheduler.scan.record.state import LEASE_MS
 from workers.background import end
 from workers.errors import BrokerUnavailable, FerrymanError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.runtime import Services
-    from scheduler.scan.state import Phase, ScanState, ScanStates
+    from scheduler.scan.record.state import Phase, ScanState, ScanStates
 
 #: Seconds between looks at orders, the lease and the queue.
 TICK_S = 0.5

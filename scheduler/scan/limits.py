@@ -11,7 +11,8 @@ from workers.errors import FerrymanError
 
 if TYPE_CHECKING:
     from scheduler.config.settings import Settings
-    from scheduler.scan.state import Account, ScanState
+    from scheduler.scan.record.account import Account
+    from scheduler.scan.record.state import ScanState
 
 #: Fewer absent keys say nothing.
 MIN_ABSENT = 100

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from scheduler.runtime import Services
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.ledger.failures import Failure
 
 #: Terms whose keys are named here; the next ones are those of failures.

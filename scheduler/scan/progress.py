@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scheduler.scan.scan_index import ACTIVE
+from scheduler.scan.record.scan_index import ACTIVE
 
 if TYPE_CHECKING:
-    from scheduler.scan.state import Account, ScanState
+    from scheduler.scan.record.account import Account
+    from scheduler.scan.record.state import ScanState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

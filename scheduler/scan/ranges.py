@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.scan.inventory.entry import Collation, order_of
-from scheduler.scan.shard import WHOLE, KeyRange
+from scheduler.scan.record.shard import WHOLE, KeyRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

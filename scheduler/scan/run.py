@@ -25,8 +25,8 @@ from scheduler.scan.held import LeaseLost, ScanCancelled
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory_run import NotToBeContinued
 from scheduler.scan.limits import NearlyAllAbsent, StoppedByLimit
+from scheduler.scan.record.state import not_to_be_continued
 from scheduler.scan.shards.cut_scan import CutRun
-from scheduler.scan.state import not_to_be_continued
 from workers.errors import BrokerUnavailable, FerrymanError, described
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from scheduler.scan.compare.merge import Block
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.store.guarantees import StoreGuarantees
 
 log = structlog.get_logger(__name__)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.runtime import Services
-    from scheduler.scan.state import Phase, ScanState, ScanStates
+    from scheduler.scan.record.state import Phase, ScanState, ScanStates
     from workers.plan import Batch
 
 #: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.

@@ -23,20 +23,14 @@ from redis.exceptions import RedisError
 from scheduler.machine.embedded import store_identity
 from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import progress_of
+from scheduler.scan.record.account import account
+from scheduler.scan.record.scan_index import ACTIVE
+from scheduler.scan.record.state import VERIFICATIONS, ScanOptions, ScanState, ScanStates, not_to_be_continued
 from scheduler.scan.reverse import ReverseCoordinator
 from scheduler.scan.run import Coordinator
-from scheduler.scan.scan_index import ACTIVE
 from scheduler.scan.shards.lane import THREADS, ShardLane
 from scheduler.scan.shards.leftovers import serve_leftovers
 from scheduler.scan.shards.view import with_shards
-from scheduler.scan.state import (
-    VERIFICATIONS,
-    ScanOptions,
-    ScanState,
-    ScanStates,
-    account,
-    not_to_be_continued,
-)
 from scheduler.scan.verify.cut_verify import CutVerification, coordinated_here
 from scheduler.scan.verify.verify import RUNS
 from workers.background import end
@@ -49,7 +43,7 @@ if TYPE_CHECKING:
 
     from scheduler.config.settings import Settings
     from scheduler.runtime import Services
-    from scheduler.scan.state import Order
+    from scheduler.scan.record.state import Order
 
 #: Seconds between looks for scans without a coordinator.
 LOOK_S = 2.0

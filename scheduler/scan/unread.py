@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scheduler.scan.inventory.walk import Walk
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.ledger.failures import Waiver
     from workers.ledger.ledger import Ledger
 

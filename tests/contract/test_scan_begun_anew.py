@@ -9,8 +9,8 @@ from fakeredis import FakeAsyncRedis
 from redis.exceptions import ResponseError
 
 from scheduler.config.settings import Settings
+from scheduler.scan.record.state import Counts, ScanOptions, ScanState
 from scheduler.scan.service import ScanService
-from scheduler.scan.state import Counts, ScanOptions, ScanState
 from workers.errors import BrokerUnavailable
 from workers.ledger.ledger import Ledger
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
-from scheduler.scan.state import ScanOptions, ScanState, ScanStates, dump
+from scheduler.scan.record.state import ScanOptions, ScanState, ScanStates, dump
 from workers.broker.clients import connect
 from workers.settings import BrokerSettings
 

@@ -17,7 +17,7 @@ from scheduler.commands.status import screen
 from scheduler.front.admin.metrics import take_over
 from scheduler.rules.in_force.origin_budgets import BudgetPublisher, budgets_of
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule, RuleSet
-from scheduler.scan.state import ScanOptions, ScanState, ScanStates
+from scheduler.scan.record.state import ScanOptions, ScanState, ScanStates
 from scheduler.status import collect, to_json
 from workers.broker.clients import connect
 from workers.errors import OriginUnreachable

@@ -47,7 +47,7 @@ BREACHES = [
     [("scheduler.front.hit", "scheduler.front.gateway"),
      ("scheduler.front.http.answer", "scheduler.front.hit"),
      ("scheduler.front.pull.pump", "scheduler.front.miss.mirror")],
-    [("scheduler.scan.state", "scheduler.scan.run"),
+    [("scheduler.scan.record.state", "scheduler.scan.run"),
      ("scheduler.scan.inventory.entry", "scheduler.scan.compare.merge")],
     [("scheduler.front.gateway", "scheduler.scan.run"), ("scheduler.front.hit", "scheduler.logs.consumer")],
     [("scheduler.scan.gate.gate", "scheduler.front.admin.app"),

@@ -25,7 +25,7 @@ from scheduler.front.admin.refused import Refused, answering
 from scheduler.scan.gate import finalize as finalizing
 from scheduler.scan.gate.gate import look
 from scheduler.scan.gate.period import DEFAULT_QUIET, quiet_period_s
-from scheduler.scan.state import ScanStates
+from scheduler.scan.record.state import ScanStates
 from workers.errors import BrokerUnavailable, ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from scheduler.runtime import Services
     from scheduler.scan.gate.gate import Verdict
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 #: Reports of one list, newest first.
 MAX_REPORTS: Final = 200

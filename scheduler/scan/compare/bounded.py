@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scheduler.scan.inventory.entry import Collation
-    from scheduler.scan.shard import KeyRange
+    from scheduler.scan.record.shard import KeyRange
 
 T = TypeVar("T")
 

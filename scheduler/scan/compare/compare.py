@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from scheduler.scan.compare.merge import Block, Stretch
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import ScanOptions
+    from scheduler.scan.record.state import ScanOptions
     from workers.store.model import ListedObject
 
 DAY_S = 86_400.0

@@ -19,7 +19,7 @@ from scheduler.scan.compare.sorted_file import read_blocks
 from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.entry import Collation, Entry, order_of
 from scheduler.scan.ranges import before
-from scheduler.scan.shard import WHOLE
+from scheduler.scan.record.shard import WHOLE
 from workers.errors import StoreRejected
 from workers.store.model import ListedColumns, ListedObject
 from workers.store.wire.addressing import OWN_PREFIX
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from scheduler.scan.shard import KeyRange
+    from scheduler.scan.record.shard import KeyRange
     from workers.store.client import ObjectStore
     from workers.store.model import ListPage
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from scheduler.scan.compare.merge import Block
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.store.client import ObjectStore
 
 

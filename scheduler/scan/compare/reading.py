@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scheduler.scan.compare.compare import Groups, Selection
     from scheduler.scan.compare.sorting import SortedFile
     from scheduler.scan.inventory.entry import Collation, Entry
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 #: Longest key in characters that no encoding makes longer than a key may be.
 _SURELY_SHORT = 256

@@ -13,7 +13,7 @@ from scheduler.dispatch.dispatcher import BATCH_ITEMS
 from scheduler.rules.matching import RequestFacts, match
 from scheduler.rules.model import RuleType
 from scheduler.rules.planning import PlanRefused, plan
-from scheduler.scan.state import Counts
+from scheduler.scan.record.state import Counts
 from workers.ledger.failures import Failure
 from workers.plan import Batch, FetchItem, FetchPlan, Lane
 from workers.store.metadata import is_mirrored
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scheduler.rules.model import RuleSet
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.store.client import ObjectStore
     from workers.store.model import ListedObject
 

@@ -23,8 +23,8 @@ from scheduler.config.admin_token import token_of
 from scheduler.scan.gate.gate import look
 from scheduler.scan.gate.report_page import page
 from scheduler.scan.limits import empty_is_meant
+from scheduler.scan.record.account import account
 from scheduler.scan.shards.view import with_shards
-from scheduler.scan.state import account
 from scheduler.scan.verify.report import last_report, verify_to_json
 from workers.errors import BrokerUnavailable, ConfigError, TransferError
 from workers.ledger.failures import failure_to_json
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from scheduler.runtime import Services
     from scheduler.scan.gate.gate import Verdict
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 #: Names of options whose values stay out of the report; those of files are no secret.
 _SECRET = re.compile(r"(secret|password|token)(?!.*_file$)", re.IGNORECASE)

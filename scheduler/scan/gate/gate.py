@@ -14,8 +14,8 @@ from scheduler.machine.embedded import store_identity
 from scheduler.rules.model import RuleType
 from scheduler.scan.gate.quiet import Condition, ago, quiet, watched
 from scheduler.scan.limits import empty_is_meant
+from scheduler.scan.record.account import account
 from scheduler.scan.shards.view import with_shards
-from scheduler.scan.state import account
 from scheduler.scan.unread import waived_places
 from scheduler.scan.verify.report import last_report
 from workers.errors import BrokerUnavailable
@@ -25,7 +25,7 @@ from workers.plan import Lane
 if TYPE_CHECKING:
     from scheduler.rules.model import Rule, RuleSet
     from scheduler.runtime import Services
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.verify.report import VerifyReport
 
 

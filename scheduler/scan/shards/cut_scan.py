@@ -16,17 +16,17 @@ from scheduler.scan.held import LeaseLost
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.inventory_run import InventoryRun
 from scheduler.scan.ranges import cut
-from scheduler.scan.shard import Shard
+from scheduler.scan.record.shard import Shard
+from scheduler.scan.record.state import Checkpoint, Counts
 from scheduler.scan.shards.cutting import Cutting, why_one
 from scheduler.scan.shards.source import lists_in_ranges
-from scheduler.scan.state import Checkpoint, Counts
 from workers.ledger.failures import UNREAD_PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scheduler.scan.shard import KeyRange
-    from scheduler.scan.state import Phase, ScanState
+    from scheduler.scan.record.shard import KeyRange
+    from scheduler.scan.record.state import Phase, ScanState
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from workers.errors import FerrymanError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.store.guarantees import StoreGuarantees
 
 #: Keys for which `auto` makes a shard, and shards that it makes for each that the fleet can run at once.

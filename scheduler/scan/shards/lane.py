@@ -18,9 +18,9 @@ import dramatiq
 import structlog
 from redis.exceptions import RedisError
 
-from scheduler.scan.scan_index import ACTIVE
+from scheduler.scan.record.scan_index import ACTIVE
+from scheduler.scan.record.state import ScanStates
 from scheduler.scan.shards.records import ShardStates, say_working
-from scheduler.scan.state import ScanStates
 from workers.background import end
 from workers.queue.broker import make_broker
 from workers.queue.waiting import make_patient
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.runtime import Services
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.shards.range_run import RangeRun
-    from scheduler.scan.state import ScanState
     from workers.queue.queue import JobQueue
 
 #: Its name, that of its actor, and the version of its messages.

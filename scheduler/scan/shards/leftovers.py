@@ -19,7 +19,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.scan.compare.published import withdraw_stale
-from scheduler.scan.state import VERIFICATIONS, ScanStates
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from workers.errors import StoreError
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from scheduler.scan.compare.merge import Block
     from scheduler.scan.compare.ranges import SortedInventory
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.shard import KeyRange, Shard
+    from scheduler.scan.record.shard import KeyRange, Shard
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.shards.records import ShardStates
-    from scheduler.scan.state import ScanState
 
 #: Keys that each half of a split has at least.
 LEAST_KEYS = 2_000

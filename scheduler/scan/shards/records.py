@@ -21,14 +21,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler.scan.state import SERVER_S, ScanStates, dump
+from scheduler.scan.record.state import SERVER_S, ScanStates, dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from redis.asyncio import Redis
 
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 _CUT = """
 -- KEYS: scans, scan's lease, records, control; ARGV: token, scan, its record, last number, then name and

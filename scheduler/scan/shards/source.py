@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from scheduler.runtime import Services
     from scheduler.scan.compare.compare import Groups, Selection, Window
     from scheduler.scan.inventory.entry import Collation, Entry
-    from scheduler.scan.shard import KeyRange
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.shard import KeyRange
+    from scheduler.scan.record.state import ScanState
     from workers.store.client import ObjectStore
     from workers.store.guarantees import StoreGuarantees
     from workers.store.model import ListPage

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.ranges import flaw
-from scheduler.scan.scan_index import ACTIVE
-from scheduler.scan.shard import WHOLE
+from scheduler.scan.record.scan_index import ACTIVE
+from scheduler.scan.record.shard import WHOLE
 from scheduler.scan.shards.cut_scan import summed
 from scheduler.scan.shards.records import ShardStates
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,9 @@ from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import max_absent_of
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import cut
-from scheduler.scan.shard import Shard, Verified, together
+from scheduler.scan.record.shard import Shard, Verified, together
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from scheduler.scan.shards.cutting import Cutting, ShardFailed
-from scheduler.scan.state import VERIFICATIONS, ScanStates
 from scheduler.scan.verify.drawn import DrawnKeys
 from scheduler.scan.verify.its_inventory import inventory_path, not_this_file
 from scheduler.scan.verify.judging import Judged, blamed, enough, unproved
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, TextIO
 
-    from scheduler.scan.shard import KeyRange, Step, Verification
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.shard import KeyRange, Step, Verification
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.verify.one_range import How
 
 #: Seconds that shards have to stop when nothing more is asked.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from scheduler.scan.shard import KeyRange
+    from scheduler.scan.record.shard import KeyRange
     from scheduler.scan.verify.listed import Lot
 
 _AT_ONCE = 1_000

@@ -15,7 +15,7 @@ from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from scheduler.runtime import Services
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
 
 
 def inventory_path(services: Services, state: ScanState) -> Path:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.scan.limits import ENOUGH_SETTLED, empty_is_meant, nearly_all_absent
-from scheduler.scan.state import Account, account
+from scheduler.scan.record.account import Account, account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from scheduler.runtime import Services
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.verify.report import VerifyReport
 
 

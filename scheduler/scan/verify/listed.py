@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.scan.compare.compare import difference
 from scheduler.scan.compare.merge import STRETCH, join, pairs
-from scheduler.scan.shard import MAX_EXTRA
+from scheduler.scan.record.shard import MAX_EXTRA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -24,7 +24,7 @@ from scheduler.scan.compare.sorting import in_order
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.limits import max_absent_of
 from scheduler.scan.names import Names
-from scheduler.scan.shard import MAX_EXTRA, WHOLE
+from scheduler.scan.record.shard import MAX_EXTRA, WHOLE
 from scheduler.scan.shards.source import RangedBucket
 from scheduler.scan.verify.bound import upper_bound
 from scheduler.scan.verify.its_inventory import inventory_path, not_this_file
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scheduler.runtime import Services
     from scheduler.scan.compare.merge import Block
     from scheduler.scan.inventory.entry import Entry
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from workers.store.model import ListedObject
 
 log = structlog.get_logger(__name__)

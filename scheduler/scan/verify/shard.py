@@ -18,9 +18,9 @@ from scheduler.scan.compare.merge import OutOfOrder
 from scheduler.scan.held import TICK_S, LeaseLost
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import BLOCK_LINES, MOST_WAITING
-from scheduler.scan.shard import Verified, together
+from scheduler.scan.record.shard import Verified, together
+from scheduler.scan.record.state import Checkpoint, ScanStates
 from scheduler.scan.shards.range_run import RangeRun
-from scheduler.scan.state import Checkpoint, ScanStates
 from scheduler.scan.verify.drawn import DrawnKeys
 from scheduler.scan.verify.listed import PART_KEYS, Looking, Lots, Part, Rules
 from scheduler.scan.verify.one_key import ask_origin, compare_bytes, each
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.runtime import Services
-    from scheduler.scan.shard import Verification
+    from scheduler.scan.record.shard import Verification
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.shards.records import ShardStates
-    from scheduler.scan.state import ScanState
 
 #: Keys that are asked for, or compared byte by byte, between two checkpoints.
 LOOKS = 200

@@ -16,12 +16,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from scheduler.scan.held import TICK_S
-from scheduler.scan.scan_index import ACTIVE
-from scheduler.scan.shard import Verification, Verified
+from scheduler.scan.record.scan_index import ACTIVE
+from scheduler.scan.record.shard import Verification, Verified
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from scheduler.scan.shards.cutting import why_one
 from scheduler.scan.shards.lane import ShardLane
 from scheduler.scan.shards.shard_run import ShardRun
-from scheduler.scan.state import VERIFICATIONS, ScanStates
 from scheduler.scan.verify.cut_verify import CutVerification, name_of, new_verification
 from scheduler.scan.verify.its_inventory import inventory_path
 from scheduler.scan.verify.one_range import OneRange, blank_report, nobody_looks, seed_of
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from scheduler.runtime import Services
+    from scheduler.scan.record.state import ScanState
     from scheduler.scan.shards.range_run import RangeRun
-    from scheduler.scan.state import ScanState
     from scheduler.scan.verify.one_range import How
     from scheduler.scan.verify.report import VerifyReport
 

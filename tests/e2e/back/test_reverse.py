@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from scheduler.scan.record.account import account
 from scheduler.scan.service import ScanService, scan_options
-from scheduler.scan.state import account
 from support.back import back_rule, until_equal
 from workers.errors import ConfigError
 

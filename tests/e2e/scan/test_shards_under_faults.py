@@ -21,10 +21,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import flaw
-from scheduler.scan.scan_index import ACTIVE
+from scheduler.scan.record.scan_index import ACTIVE
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from scheduler.scan.service import scan_options
 from scheduler.scan.shards.lane import ShardLane, queue_shard
-from scheduler.scan.state import VERIFICATIONS, ScanStates
 from scheduler.scan.verify.cut_verify import CutVerification
 from scheduler.scan.verify.report import last_report
 from scheduler.scan.verify.verify import RUNS, Verifier

@@ -17,8 +17,8 @@ from scheduler.config.run_settings import write_run_settings
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import flaw
+from scheduler.scan.record.state import LEASE_MS, VERIFICATIONS, ScanStates
 from scheduler.scan.service import scan_options
-from scheduler.scan.state import LEASE_MS, VERIFICATIONS, ScanStates
 from scheduler.scan.verify.report import last_report
 from support.installation import eventually
 from support.scan.shards import found_in, put, shards_of

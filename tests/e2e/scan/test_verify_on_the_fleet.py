@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from scheduler.scan.names import FINDINGS, Names
-from scheduler.scan.state import VERIFICATIONS, ScanStates
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from scheduler.scan.verify.verify import Verifier
 from support.installation import eventually
 from support.scan.shards import put

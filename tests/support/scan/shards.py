@@ -10,7 +10,7 @@ from support.store.fake_s3 import Stored
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scheduler.scan.state import ScanState
+    from scheduler.scan.record.state import ScanState
     from support.store.fake_s3 import FakeS3
 
 

@@ -18,7 +18,7 @@ from workers.origin.control.latency import sparse_percentile_s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scheduler.scan.state import Account
+    from scheduler.scan.record.account import Account
     from scheduler.status import Status
     from workers.ledger.history import Sample
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from scheduler.rules.trying.difference import Difference, DifferenceLine
 from scheduler.scan.gate.quiet import Condition
 from scheduler.scan.progress import Progress
+from scheduler.scan.record.account import Account
+from scheduler.scan.record.state import ScanOptions
 from scheduler.scan.shards.view import ShardsView
-from scheduler.scan.state import Account, ScanOptions
 from workers.ledger.failures import Failure
 from workers.origin.control.overview import OriginOverview
 

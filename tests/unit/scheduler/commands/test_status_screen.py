@@ -12,7 +12,7 @@ from scheduler.commands.command_line import console
 from scheduler.commands.status import screen
 from scheduler.config.load import load_settings
 from scheduler.scan.progress import Progress
-from scheduler.scan.state import Account
+from scheduler.scan.record.account import Account
 from scheduler.status import (
     PART_TIMEOUT_S,
     ConsumerStatus,

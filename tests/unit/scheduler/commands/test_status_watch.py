@@ -19,7 +19,7 @@ from scheduler.commands.status import _draws_blocks
 from scheduler.commands.watching import glance_screen
 from scheduler.front.admin.dashboard.glance import glance
 from scheduler.scan.progress import Progress
-from scheduler.scan.state import Account
+from scheduler.scan.record.account import Account
 from scheduler.status import QueueStatus, ScanStatus, Status
 from support.processes import die_with_parent
 from workers.ledger.history import Sample

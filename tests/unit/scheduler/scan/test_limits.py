@@ -13,7 +13,8 @@ from scheduler.scan.limits import (
     max_absent_of,
     nearly_all_absent,
 )
-from scheduler.scan.state import Account, Checkpoint, ScanOptions, ScanState, not_to_be_continued
+from scheduler.scan.record.account import Account
+from scheduler.scan.record.state import Checkpoint, ScanOptions, ScanState, not_to_be_continued
 
 
 def state(*, options=(), **more):

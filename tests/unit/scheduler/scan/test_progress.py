@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scheduler.scan.progress import progress_of
-from scheduler.scan.state import Account, ScanOptions, ScanState
+from scheduler.scan.record.account import Account
+from scheduler.scan.record.state import ScanOptions, ScanState
 
 OPTIONS = ScanOptions(bucket="b", inventory={"manifest": "m"})
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.scan.inventory.entry import Collation, order_of
 from scheduler.scan.ranges import NotInside, before, cut, flaw, split, within
-from scheduler.scan.shard import WHOLE, KeyRange
+from scheduler.scan.record.shard import WHOLE, KeyRange
 
 keys = st.text(alphabet="a-.0/é中~", min_size=1, max_size=6)
 #: On a machine that has other things to do.

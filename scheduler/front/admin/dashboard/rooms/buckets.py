@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.front.admin.dashboard.room import PAGE, Missing, asked
 from scheduler.scan.names import Names
-from scheduler.scan.state import ScanStates
+from scheduler.scan.record.state import ScanStates
 from workers.errors import FerrymanError, described
 
 if TYPE_CHECKING:

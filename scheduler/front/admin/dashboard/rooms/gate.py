@@ -9,7 +9,7 @@ from scheduler.front.admin.dashboard.room import Missing, asked
 from scheduler.front.admin.gate import report_names
 from scheduler.scan.gate.gate import look
 from scheduler.scan.gate.period import DEFAULT_QUIET, quiet_period_s
-from scheduler.scan.state import ScanStates
+from scheduler.scan.record.state import ScanStates
 
 if TYPE_CHECKING:
     from starlette.requests import Request

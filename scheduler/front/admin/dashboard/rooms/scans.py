@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scheduler.front.admin.dashboard.room import PAGE, Missing, asked
 from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.names import TERMS, Names, first
+from scheduler.scan.record.state import ScanStates
 from scheduler.scan.service import ScanService
-from scheduler.scan.state import ScanStates
 from workers.errors import FerrymanError, described
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scheduler.scan.compare.sorted_file import read_blocks
 from scheduler.scan.compare.sorting import Sorter
 from scheduler.scan.inventory.bucket import columns_of
 from scheduler.scan.inventory.entry import Collation, Entry, order_of
-from scheduler.scan.state import ScanOptions
+from scheduler.scan.record.state import ScanOptions
 from workers.store.model import ListedColumns, ListedObject
 
 KEY = st.text(st.sampled_from("ab/-.é中😀"), min_size=1, max_size=4)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scheduler.scan.compare.compare import Groups, Selection
 from scheduler.scan.compare.reading import Reading
 from scheduler.scan.inventory.entry import Collation, Columns, Entry
-from scheduler.scan.state import ScanOptions
+from scheduler.scan.record.state import ScanOptions
 
 KEY = st.text(st.sampled_from("ab/é"), min_size=1, max_size=4) | st.sampled_from(
     ["", "a\tb", "a/../b", ".ferryman/x", "a/.ferryman/x", "a" * 1100, "a\udcff", "é" * 600]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduler.front.admin.dashboard.glance import glance
 from scheduler.scan.progress import Progress
-from scheduler.scan.state import Account
+from scheduler.scan.record.account import Account
 from scheduler.status import RuleStatus, ScanStatus, Status
 from workers.ledger.history import Sample
 

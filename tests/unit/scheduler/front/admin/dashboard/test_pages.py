@@ -26,7 +26,7 @@ from scheduler.front.admin.guard import Visitor, visitor_of
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.yaml import document
 from scheduler.scan.progress import Progress
-from scheduler.scan.state import Account
+from scheduler.scan.record.account import Account
 from scheduler.status import ConsumerStatus, QueueStatus, RuleStatus, ScanStatus, Status
 from workers.answers import Attempt
 from workers.errors import TransferError

@@ -2,13 +2,13 @@
 
 Owns the records that the coordinator writes and everybody reads (`scan status`, the admin API, the page, the
 gate), and the lease that lets one coordinator run a scan at a time. Outcomes of keys that went to the queue
-are not here but in `workers.ledger.outcomes`: the two together make the account.
+are not here but in `workers.ledger.outcomes`: the two together make the `account`.
 
 Key schema (ledger database)::
 
     ns:scans               hash    scan name -> JSON ScanState; those of shards are `scan.shards.records`'
     ns:verifications       hash    `verify:<scan>` -> JSON ScanState of its verification on the fleet
-    ns:scans-index, ns:verifications-index    `scan.scan_index`'s
+    ns:scans-index, ns:verifications-index    `scan_index`'s
     ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import TypeAdapter
 
-from scheduler.scan.scan_index import ACTIVE, ScanIndex, score_of
-from scheduler.scan.shard import Shard, Verification, Verified  # noqa: TC001  # pydantic reads them
+from scheduler.scan.record.scan_index import ACTIVE, ScanIndex, score_of
+from scheduler.scan.record.shard import Shard, Verification, Verified  # noqa: TC001  # pydantic reads them
 from workers.ledger.names import blocks_key, named, names_key
 from workers.plan import Batch, decode_batch, encode_batch
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from workers.ledger.names import Named
-    from workers.ledger.outcomes import Outcomes
 
 LEASE_MS = 15_000
 #: The hash of the records of verifications.
@@ -222,56 +221,6 @@ def not_to_be_continued(state: ScanState, store: str) -> str:
     if state.checkpoint is not None and not state.checkpoint.compared and not state.collation:
         return "its checkpoint is of an earlier version of Ferryman and does not say in which order it counts"
     return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The exact account of a run: found = the sum of all others but `bytes`."""
-
-    found: int = 0
-    present: int = 0
-    stored: int = 0
-    absent: int = 0
-    differs: int = 0
-    excluded: int = 0
-    failed: int = 0
-    #: Skipped on purpose by a worker (rule withdrawn, too large, tombstone).
-    skipped: int = 0
-    pending: int = 0
-    #: Bytes stored by this run.
-    bytes: int = 0
-
-    @property
-    def balanced(self) -> bool:
-        """Whether the terms add up."""
-        parts = self.present + self.stored + self.absent + self.differs + self.excluded
-        return self.found == parts + self.failed + self.skipped + self.pending
-
-
-async def account(state: ScanState, outcomes: Outcomes) -> dict[str, Account]:
-    """The account of every group of a run, and of all together under `""`."""
-    moved = await outcomes.totals(state.run)
-    rows: dict[str, Account] = {}
-    for group in sorted({*state.groups, *moved}):
-        seen = state.groups.get(group, Counts())
-        row = moved.get(group, {})
-        placed = sum(number for what, number in row.items() if what != "bytes")
-        rows[group] = Account(
-            found=seen.found,
-            present=seen.present + row.get("already_present", 0),
-            stored=row.get("stored", 0),
-            absent=row.get("absent_at_origin", 0),
-            differs=seen.differs + row.get("differs", 0),
-            excluded=seen.excluded,
-            failed=seen.refused + row.get("failed", 0),
-            skipped=row.get("skipped", 0),
-            # Counted, but its batch is not open yet: the coordinator does that next, also after a crash.
-            pending=row.get("pending", 0) + max(0, seen.sent - placed),
-            bytes=row.get("bytes", 0),
-        )
-    names = [name for name in Account.__dataclass_fields__ if name != "balanced"]
-    rows[""] = Account(**{name: sum(getattr(row, name) for row in rows.values()) for name in names})
-    return rows
 
 
 class ScanStates:
