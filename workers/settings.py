@@ -99,7 +99,8 @@ class StoreSettings(Section):
     part_size_bytes: Annotated[int, Field(ge=5 * MIB, le=5 * 1024 * MIB)] = 8 * MIB
     #: Demand one part size even where the length is unknown.
     uniform_parts: bool = False
-    #: Parts of one object that are sent at once.
+    #: Parts of one object that are sent at once. More than two objects in parts share twice as many, each at
+    #: least one.
     part_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     #: Until a connection stands.
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0

@@ -27,6 +27,7 @@ from workers.store.wire.signing import EMPTY_SHA256, sha256_hex
 from workers.store.wire.standing_headers import creation_headers, customer_headers, owner_headers
 from workers.store.wire.streamed import Whole, ends_visibly
 from workers.store.wire.transport import TRANSLATED, Transport, unavailable
+from workers.store.write.part_turns import PartTurns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -64,6 +65,8 @@ class StoreAccess:
         #: Shared by all transfers of the process.
         self.memory = MemoryBudget(limits.memory_bytes)
         self.spool = MemoryBudget(limits.spool_bytes)
+        #: Of all objects of the process that go in parts.
+        self.part_turns = PartTurns(settings.part_concurrency)
         self.spool_dir = spool_dir
         self.transport = Transport(settings, sleep=sleep)
         self.sleep = sleep

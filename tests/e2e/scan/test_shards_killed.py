@@ -25,7 +25,7 @@ async def test_kill_9_of_processes_that_run_shards_and_of_the_coordinator_counts
     fleet, store = bytes_fleet, bytes_store
     keys = [f"{n % 9}/{n:06}" for n in range(20_000)]
     put(store, keys[::2])
-    store.page_s = 0.8
+    store.takes_s["list"] = 0.8
     config = write_run_settings(fleet.settings, "test")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FERRYMAN_")}
 

@@ -75,7 +75,7 @@ async def test_an_outage_longer_than_the_leases_and_kills_in_it_count_and_find_e
 ):
     fleet, store = bytes_fleet, bytes_store
     put(store, set(KEYS) - set(MISSING), b"xx")
-    store.page_s = 0.3
+    store.takes_s["list"] = 0.3
     path = fleet.tmp_path / "sizes.csv"
     path.write_text("key,size\n" + "".join(f"{key},2\n" for key in KEYS))
     options = {"bucket": fleet.bucket, "inventory": {"manifest": str(path)}, "shards": 3, "dry_run": True}

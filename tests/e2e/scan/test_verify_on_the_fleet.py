@@ -150,10 +150,10 @@ async def test_another_verification_waits_for_the_one_that_runs(bytes_fleet, byt
     fleet = bytes_fleet
     put(bytes_store, KEYS, b"xx")
     state = await scanned(fleet, shards=3)
-    bytes_store.page_s = 0.5
+    bytes_store.takes_s["list"] = 0.5
     first = asyncio.create_task(Verifier(fleet.services, state).run())
     await eventually(lambda: records(fleet).coordinator("verify:s"), "somebody coordinates it")
     with pytest.raises(ConfigError, match="is being verified in another way by"):
         await Verifier(fleet.services, state, full=True).run()
-    bytes_store.page_s = 0.0
+    bytes_store.takes_s["list"] = 0.0
     assert (await first).checked == len(KEYS)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.stores import meta_of, store_at
+from workers.store.guarantees import StoreGuarantees
 
 MIB = 1024 * 1024
 TESTS = Path(__file__).parents[2]
@@ -25,6 +27,29 @@ async def load(concurrency: int, mib_each: int, budget_mib: int) -> dict:
         assert process.returncode == 0
         assert fake.uploads == {}
         return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_four_large_objects_hold_two_parts_each_and_one_alone_holds_three(known):
+    """Of many each fills one part while another is sent; one alone sends two meanwhile. All bytes arrive."""
+    size, part = 40 * MIB, 8 * MIB
+
+    async def one(store, key):
+        meta = meta_of(key)
+        async with store.upload("site", key, meta, attempt=key, size=size if known else None) as upload:
+            for _ in range(size // MIB):
+                await upload.write(bytes(MIB))
+                await asyncio.sleep(0)
+            return (await upload.commit()).size
+
+    async with running_fake_s3(FakeS3(discard=True, takes_s={"part": 0.2})) as fake:
+        for keys, parts in (("abcd", 8), ("e", 3)):
+            async with store_at(fake.endpoint, part_size_bytes=part) as store:
+                store.assume("site", StoreGuarantees(checksums=("crc32c",), part_checksums=("crc32c",)))
+                assert await asyncio.gather(*(one(store, key) for key in keys)) == [size] * len(keys)
+                assert store.memory.peak_bytes == parts * part
+                assert store.memory.used_bytes == 0
+                assert store.part_turns.each == 2, "who has ended is not counted"
 
 
 @pytest.mark.parametrize(

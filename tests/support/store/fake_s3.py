@@ -79,8 +79,8 @@ class FakeS3:
     discard: bool = False
     #: Called for each request; may return a Fault.
     fault: Callable[[Request], Fault | None] | None = None
-    #: Seconds that a page of a listing takes.
-    page_s: float = 0.0
+    #: Seconds that an action takes before its effect.
+    takes_s: dict[str, float] = field(default_factory=dict)
     #: Called when an object is about to be committed (to race with it).
     before_commit: Callable[[str], None] | None = None
     objects: dict[str, Stored] = field(default_factory=dict)
@@ -148,8 +148,8 @@ class FakeS3:
         self.requests.append(request)
         if self.discard:
             self.requests.clear()
-        if self.page_s and request.action == "list":
-            await asyncio.sleep(self.page_s)
+        if self.takes_s:
+            await asyncio.sleep(self.takes_s.get(request.action, 0.0))
         fault = self.fault(request) if self.fault is not None else None
         if fault == "cut":
             writer.transport.abort()

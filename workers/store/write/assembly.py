@@ -64,7 +64,7 @@ class Assembly:
         """
         if self._creating is None:
             await self._create()
-        while len(self._sending) >= self._intent.store.settings.part_concurrency:
+        while len(self._sending) >= self._intent.store.part_turns.each:
             await self._collect(asyncio.FIRST_COMPLETED)
         self._added += 1
         task = asyncio.create_task(self._send(self._begun(), self._added, part))

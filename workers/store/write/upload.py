@@ -72,6 +72,8 @@ class Upload:
         self._one_put = 0
         self._intent: Intent
         self._assembly: Assembly | None = None
+        #: It is among the objects that go in parts.
+        self._in_parts = False
         self._finished = False
 
     @property
@@ -107,7 +109,13 @@ class Upload:
                 lease.release()
             raise
         self._part = await reserve_part(store, limit, lease=lease, what=self._what)
+        if self._size is not None and self._size > limit:
+            self._enter_parts()
         return self
+
+    def _enter_parts(self) -> None:
+        self._in_parts = True
+        self._store.part_turns.enter()
 
     def _refuse_key(self, size: int | None) -> None:
         refusal = self._intent.known.refuses(self._key, size)
@@ -156,6 +164,8 @@ class Upload:
     async def _send_part(self) -> None:
         if self._assembly is None:
             self._assembly = Assembly(self._intent)
+            if not self._in_parts:
+                self._enter_parts()
         await self._assembly.add(self._part)
 
     def _part_bytes(self, number: int) -> int:
@@ -198,4 +208,7 @@ class Upload:
             if self._assembly is not None:
                 await self._assembly.close()
         finally:
+            if self._in_parts:
+                self._in_parts = False
+                self._store.part_turns.leave()
             self._part.close()
