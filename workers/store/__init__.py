@@ -2,7 +2,8 @@
 
 Must not know origins or the queue. Read `model`, `access` (plain requests), `client` (`ObjectStore`: access,
 uploads, what was proven), `metadata` (what is written beside a body), `guarantees`, `known_stores` (that were
-run), `memory` (the byte budgets), `journal` (uploads under way); then `write`, `wire`, `probe`, `listing`.
+run), `memory` (the byte budgets), `part_turns` (how many parts go at once), `journal` (uploads under
+way); then `write`, `wire`, `probe`, `listing`.
 """
 
 __all__ = ["client", "guarantees", "known_stores", "listing", "memory", "metadata", "model"]

@@ -19,6 +19,7 @@ from workers.store.listing import list_objects
 from workers.store.memory import MemoryBudget
 from workers.store.metadata import KEY_SHA256
 from workers.store.model import StoreAnswer
+from workers.store.part_turns import PartTurns
 from workers.store.wire.answers import failure, object_info
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.passed import PassedAnswer
@@ -27,7 +28,6 @@ from workers.store.wire.signing import EMPTY_SHA256, sha256_hex
 from workers.store.wire.standing_headers import creation_headers, customer_headers, owner_headers
 from workers.store.wire.streamed import Whole, ends_visibly
 from workers.store.wire.transport import TRANSLATED, Transport, unavailable
-from workers.store.write.part_turns import PartTurns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping

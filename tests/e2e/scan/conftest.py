@@ -121,9 +121,9 @@ async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker
         yield fleet
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def standing_worker(valkey_url, seaweed, tmp_path_factory):
-    """URL of a queue of its own, and of a ledger beside it, that one cold worker serves for all tests."""
+    """URL of a queue and a ledger that one cold worker serves for all tests of a file."""
     root, url = tmp_path_factory.mktemp("standing"), f"{valkey_url.removesuffix('/0')}/2"
     (root / "config.yaml").write_text(json.dumps(installation(url, seaweed, root / "data", {})))
     with running(

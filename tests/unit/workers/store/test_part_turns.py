@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.store.write.part_turns import PartTurns
+from workers.store.part_turns import PartTurns
 
 
 @pytest.mark.parametrize(
