@@ -83,7 +83,7 @@ def _enveloped(lines: list[bytes]) -> Detected | None:
         return None
     found = detect(b"\n".join(inner) + b"\n")
     return found and Detected(
-        format=envelope.EnvelopeFormat(found.format), matched=found.matched, lines=len(lines)
+        format=envelope.enveloped(found.format), matched=found.matched, lines=len(lines)
     )
 
 

@@ -6,6 +6,7 @@ Owns which fields hold the line, and the format of a file of such lines. Knows n
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -51,7 +52,7 @@ class EnvelopeFormat:
     def headed(self, line: bytes) -> EnvelopeFormat | None:
         inner = unpacked(line)
         found = None if inner is None else self._inner.headed(inner)
-        return None if found is None else EnvelopeFormat(found)
+        return None if found is None else enveloped(found)
 
     def needle(self, statuses: tuple[int, ...]) -> Needle:
         """The number alone: JSON may have escaped what stands beside it."""
@@ -68,3 +69,9 @@ class EnvelopeFormat:
         """Whatever else the program printed beside its access log is no broken line of it."""
         inner = unpacked(line)
         return not line.strip() if inner is None else self._inner.is_comment(inner)
+
+
+@lru_cache(maxsize=64)
+def enveloped(inner: LineFormat) -> EnvelopeFormat:
+    """Lines of that format in envelopes: the same for every file, as repeats are remembered by format."""
+    return EnvelopeFormat(inner)

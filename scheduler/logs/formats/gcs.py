@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scheduler.logs.formats.prefilter import Needle, status_needle
@@ -115,7 +116,13 @@ def from_head(head: bytes) -> GcsFormat | None:
         names = tuple(next(csv.reader([first.decode("utf-8", "replace").strip()], strict=True)))
     except (csv.Error, StopIteration):
         return None
-    return GcsFormat(names) if _READ.issubset(names) else None
+    return _with_columns(names) if _READ.issubset(names) else None
+
+
+@lru_cache(maxsize=64)
+def _with_columns(names: tuple[str, ...]) -> GcsFormat:
+    """The same for every file with these columns."""
+    return GcsFormat(names)
 
 
 USAGE = GcsFormat()

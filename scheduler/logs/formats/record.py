@@ -44,7 +44,11 @@ class LineFormat(Protocol):
 
     `match` is cheap and gives what makes a line the same request as another; `record` builds the record of a
     match. Lines are without their line end. A line that is not of the format is None, never an exception.
+    Files of one kind share one object: repeats are remembered by it.
     """
+
+    def __hash__(self) -> int:
+        """By identity."""
 
     @property
     def name(self) -> str:

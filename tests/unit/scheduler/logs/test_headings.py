@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from scheduler.logs.checkpoint import Checkpoint
@@ -92,6 +93,19 @@ def test_a_request_that_only_looks_like_such_a_line_changes_nothing():
     keys, tally = read(FORMATS["iis"], first + hostile + b"12:00:03 GET /two 404 80\r\n")
     assert keys == ["one", "two"]
     assert tally.broken == 1
+
+
+@pytest.mark.parametrize("name", ["iis", "cloudfront", "gcs", "nginx"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_files_of_one_kind_have_one_format_so_that_nothing_is_remembered_for_each(name, inside):
+    nginx = b'h - - [28/Nov/2026:10:00:00 +0000] "GET /one HTTP/1.1" 404 1 "-" "-"\n'
+    block = nginx if name == "nginx" else BLOCKS[name][0]
+    if inside:
+        block = b"".join(orjson.dumps({"log": line.decode()}) + b"\n" for line in block.splitlines())
+    one, other = detect(block), detect(block)
+    assert one is not None
+    assert other is not None
+    assert one.format is other.format
 
 
 def test_the_same_request_by_other_columns_is_no_repeat():
