@@ -89,7 +89,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     # What BaseEventLoop leaves to those that have sockets.
     def _process_events(self, event_list: Any) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"a loop without sockets has no events: {event_list}")
 
     def _write_to_self(self) -> None:
         """Nobody sleeps who would have to be woken."""

@@ -68,7 +68,7 @@ class RedisModel:
             case "hmget":
                 answer = self.hmget(words[0], words[1:])
             case "hgetall":
-                raise NotImplementedError(name)
+                answer = [part for pair in self.hgetall(words[0]).items() for part in pair]
             case "del":
                 answer = self.delete(*words)
             case "hdel" | "zrem" | "sadd" | "srem" | "rpush" | "exists":
