@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Bytes hashed at the start of a file, and before the offset.
 HEAD_BYTES = 256
 TAIL_BYTES = 1024
+#: How gzip files and each of their members begin.
+GZIP_MAGIC: Final = b"\x1f\x8b"
 _STEP_BYTES = 1 << 20
 #: What rotation appends to a name; nothing else beside a log is taken for a part of it.
 _ROTATED = re.compile(r"[.\-_](?:\d[\d.\-_T]*|old|bak|prev)(?:\.gz)?")
@@ -73,6 +75,38 @@ def same_content_gz(path: Path, mark: Mark) -> bool:
                 tail = (tail + piece)[-TAIL_BYTES:]
             return digest(tail[-before:] if before else b"") == mark.tail
     except (OSError, EOFError, zlib.error):
+        return False
+
+
+def is_beginning(path: Path, mark: Mark) -> bool:
+    """Whether the file, packed or not, ends at or before the mark and begins with what was read.
+
+    So does a copy that was made before the last lines were read of what was truncated then. A file shorter
+    than a head cannot be told by its hash.
+    """
+    try:
+        with content_of(path) as content:
+            head = content.read(min(HEAD_BYTES, mark.offset))
+            return bool(head) and digest(head) == mark.head and content.seek(0, os.SEEK_END) <= mark.offset
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def content_of(path: Path) -> BinaryIO:
+    """The file, unpacked where it is packed, to be read and sought in.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip(path) else path.open("rb")
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == GZIP_MAGIC
+    except OSError:
         return False
 
 

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from scheduler.logs.identity import HEAD_BYTES, TAIL_BYTES, Mark, digest
+from scheduler.logs.identity import GZIP_MAGIC, HEAD_BYTES, TAIL_BYTES, Mark, content_of, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 #: Longest line that is read; a longer one is passed over and counted.
 MAX_LINE_BYTES = 4 << 20
-#: How gzip files and each of their members begin, and what tells zlib so.
-_MAGIC: Final = b"\x1f\x8b"
+#: What tells zlib that members are gzip's.
 _GZIP: Final = zlib.MAX_WBITS | 16
 #: Bytes before the end of a block in which its last line end is looked for first.
 _PEEKED_BYTES: Final = 4096
@@ -126,6 +125,23 @@ class FileReader:
         before = len(self._tail)
         return os.pread(self._fd, before, self.offset - before) == self._tail
 
+    def has_read(self, copy: Path) -> bool:
+        """Whether everything in the file, packed or not, has been read here: it is a beginning of that.
+
+        Rotation copies and truncates; lines may be written and read between the two.
+        """
+        try:
+            with content_of(copy) as content:
+                size = content.seek(0, os.SEEK_END)
+                if not 0 < size <= self.offset:
+                    return False
+                content.seek(0)
+                head = content.read(len(self._head))
+                content.seek(self.offset - len(self._tail))
+                return self._head.startswith(head) and self._tail.startswith(content.read(len(self._tail)))
+        except (OSError, EOFError, zlib.error):
+            return False
+
     def rewind(self) -> None:
         """Start again from the first byte: the file was truncated."""
         self.offset = 0
@@ -228,7 +244,7 @@ class Unpacker:
                 return b""
             if not self._begun:
                 packed = packed.lstrip(b"\0")  # some writers pad
-                if packed and not _MAGIC.startswith(packed[:2]):
+                if packed and not GZIP_MAGIC.startswith(packed[:2]):
                     self.ended, self.damaged = True, "junk behind the last member"
                     return b""
             data = self._take(packed, limit_bytes)
@@ -357,12 +373,3 @@ class GzipReader:
             self._ended = True
             self.damaged = self.damaged or self._packed.damaged
         return data
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip does, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(2) == _MAGIC
-    except OSError:
-        return False

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.logs.identity import Mark, family, same_content, same_content_gz
-from scheduler.logs.reading import FileReader, GzipReader, Piece, is_gzip
+from scheduler.logs.identity import Mark, family, is_beginning, is_gzip, same_content, same_content_gz
+from scheduler.logs.reading import FileReader, GzipReader, Piece
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -262,7 +262,15 @@ class Tail:
             log.info("log_truncated", path=str(self.path), copy=str(copy.reader.path))
         else:
             lost = max(0, current.accepted.size - unread_from.offset)
-            self._gap(lost, "truncated, and no copy of what was in it was found (at least these bytes)")
+            read = (
+                None
+                if lost
+                else next((one for one in reversed(family(self.path)) if reader.has_read(one)), None)
+            )
+            if read is not None:
+                log.info("log_truncated", path=str(self.path), copy=str(read))
+            else:
+                self._gap(lost, "truncated, and no copy of what was in it was found (at least these bytes)")
         reader.rewind()
         if not current.pending:
             current.accepted = reader.mark()
@@ -274,10 +282,9 @@ class Tail:
         for mark in marks:
             one = self._at_path(mark) or self._find(mark, known=taken)
             if one is None:
-                self._gap(
-                    max(0, mark.size - mark.offset),
-                    "the file of the checkpoint is gone (at least these bytes, and what was written later)",
-                )
+                lost = max(0, mark.size - mark.offset)
+                if lost or not any(is_beginning(path, mark) for path in family(self.path)):
+                    self._gap(lost, "the file of the checkpoint is gone (at least these, and later bytes)")
                 continue
             taken.add((one.reader.device, one.reader.inode))
             if one.reader.path == self.path:

@@ -164,6 +164,70 @@ def test_truncation_without_a_copy_is_a_gap_in_bytes(path, clock):
     assert [(gap.bytes, "truncated" in gap.reason) for gap in tail.gaps] == [(51, True)]
 
 
+def packed(path):
+    copy = path.with_name("access.log.1.gz")
+    copy.write_bytes(gzip.compress(path.read_bytes()))
+
+
+def plain(path):
+    shutil.copy(path, path.with_name("access.log.1"))
+
+
+@pytest.mark.parametrize("copied", [plain, packed])
+@pytest.mark.parametrize("lines", [1, 50], ids=["less than a head", "more than a tail"])
+@pytest.mark.parametrize("read", [1, 500], ids=["a line behind the copy", "more than a tail behind the copy"])
+def test_lines_read_between_copying_and_truncating_are_no_gap(path, clock, copied, lines, read):
+    append(path, *numbered(0, lines))
+    tail = Tail(path, from_start=True)
+    drain(tail, clock)
+    copied(path)
+    append(path, *numbered(1000, 1000 + read))
+    assert drain(tail, clock) == as_bytes(numbered(1000, 1000 + read))
+    marks = tail.marks
+    os.truncate(path, 0)
+    append(path, "after it")
+    assert drain(tail, clock) == [b"after it"]
+    assert tail.gaps == []
+    if lines > 1:  # a shorter one cannot be told by the hash of its head
+        again = resumed(path, marks)
+        assert again.gaps == []
+        again.close()
+
+
+@pytest.mark.parametrize("other", ["longer than what was read", "of another file", "empty"])
+def test_a_copy_of_something_else_does_not_hide_a_truncation(path, clock, other):
+    append(path, *numbered(0, 50))
+    tail = Tail(path, from_start=True)
+    drain(tail, clock)
+    marks = tail.marks
+    os.truncate(path, 0)
+    copy = path.with_name("access.log.1")
+    match other:
+        case "longer than what was read":
+            append(copy, *numbered(100, 200))
+        case "of another file":
+            append(copy, *numbered(0, 49), "another end")
+        case "empty":
+            copy.touch()
+    append(path, "after it")
+    drain(tail, clock)
+    assert [gap.bytes for gap in tail.gaps] == [0]
+    if other != "of another file":  # whose beginning is the same: a checkpoint knows no more than hashes
+        assert [gap.bytes for gap in resumed(path, marks).gaps] == [0]
+
+
+def test_lines_that_were_seen_behind_the_copy_and_never_read_are_a_gap(path, clock):
+    append(path, *numbered(0, 50))
+    tail = Tail(path, from_start=True)
+    drain(tail, clock)
+    plain(path)
+    append(path, "read", "x" * 50, end="")
+    drain(tail, clock)  # the last line has no end yet
+    os.truncate(path, 0)
+    drain(tail, clock)
+    assert [gap.bytes for gap in tail.gaps] == [50]
+
+
 def test_a_replaced_file_is_read_from_its_start(path, clock, tmp_path):
     append(path, "a", "b")
     tail = Tail(path, from_start=True)
