@@ -34,11 +34,11 @@ class Progress:
 def progress_of(state: ScanState, total: Account, *, keys_left: int = 0) -> Progress:
     """The progress of a scan whose account of all keys is `total`.
 
-    `keys_left`: what is likely still to be compared, of a scan whose shards list its source themselves.
+    `keys_left`: what is likely still to be compared, of a scan whose shards list what it reads.
     """
     settled = total.found - total.pending
     expected = max(state.read - state.duplicates, total.found)
-    if state.source_listed:
+    if state.source_listed or state.options.reverse:
         expected += keys_left
     seconds = state.active_s
     per_s = settled / seconds if seconds > 0 else 0.0

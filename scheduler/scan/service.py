@@ -26,7 +26,7 @@ from scheduler.scan.progress import progress_of
 from scheduler.scan.record.account import account
 from scheduler.scan.record.scan_index import ACTIVE
 from scheduler.scan.record.state import VERIFICATIONS, ScanOptions, ScanState, ScanStates, not_to_be_continued
-from scheduler.scan.reverse import ReverseCoordinator
+from scheduler.scan.reverse_run import ReverseCoordinator
 from scheduler.scan.run import Coordinator
 from scheduler.scan.shards.lane import THREADS, ShardLane
 from scheduler.scan.shards.leftovers import serve_leftovers
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 LOOK_S = 2.0
 #: More are no help: each has a record that is read twice a second.
 MOST_SHARDS = 2_000
+#: What makes an object at the origin another one than ours, unless `compare` says otherwise.
+REVERSE_COMPARE = ("size", "digest", "mtime")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 
@@ -87,6 +89,7 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
     merged |= {key: value for key, value in given.items() if value is not None}
     if merged.get("reverse"):
         merged["inventory"] = {}
+        merged.setdefault("compare", REVERSE_COMPARE)
     try:
         options = _OPTIONS.validate_python(merged)
     except ValidationError as error:

@@ -8,7 +8,7 @@ listing is sorted here first.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -35,12 +35,26 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+class Lists(Protocol):
+    """Who gives pages of a listing."""
+
+    def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        continuation: str | None = None,
+        start_after: str | None = None,
+    ) -> AsyncIterator[ListPage]:
+        """Every page from a token, or from what comes after a key."""
+
+
 class BlockingListing:
     """The bucket's listing, page by page, for the comparison's thread."""
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Lists,
         bucket: str,
         prefix: str = "",
         *,

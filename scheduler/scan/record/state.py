@@ -9,7 +9,8 @@ Key schema (ledger database)::
     ns:scans               hash    scan name -> JSON ScanState; those of shards are `scan.shards.records`'
     ns:verifications       hash    `verify:<scan>` -> JSON ScanState of its verification on the fleet
     ns:scans-index, ns:verifications-index    `scan_index`'s
-    ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet
+    ns:scan-window:<name>  string  the batches that the checkpoint counts and the queue may not have yet; of
+                                   a range of the way back those that are under way
     ns:scan-sent:<name>    string  number of the first batch that the queue may not have yet
     ns:scan-lease:<name>   string  coordinator's `host:pid:token`, 15 s, renewed
     ns:scan-servers        zset    `host:pid` of processes that run scans -> unix time of their last word
@@ -106,7 +107,7 @@ class ScanOptions:
     max_absent: float = MAX_ABSENT
     #: An inventory without any key is meant, and may open the gate.
     allow_empty: bool = False
-    #: The other way: what the store has and the origin lacks is brought back (`scheduler.scan.reverse`).
+    #: The other way: what the store has and the origin lacks is brought back (`scheduler.scan.reverse_run`).
     reverse: bool = False
     #: Ranges of keys that are compared side by side in the fleet; `auto`: as many as that and the keys want.
     shards: int | Literal["auto"] = 1
@@ -286,7 +287,13 @@ class ScanStates:
         to its successor, under the same numbers, whatever the listing shows by then.
         """
         wire = orjson.dumps([encode_batch(batch) for batch in window])
-        return await self._write_held(state, token, wire, names=names)
+        return await self.checkpoint_with(state, wire, token, names)
+
+    async def checkpoint_with(
+        self, state: ScanState, window: bytes, token: str, names: Sequence[Named] = ()
+    ) -> bool:
+        """The same of what is no batch for the queue; `kept_window` gives it to whoever goes on."""
+        return await self._write_held(state, token, window, names=names)
 
     async def _write_held(
         self,
@@ -313,8 +320,13 @@ class ScanStates:
 
     async def window(self, name: str) -> list[Batch]:
         """The batches of the last checkpoint."""
-        found = await self._redis.get(f"{self._ns}:scan-window:{name}")
+        found = await self.kept_window(name)
         return [] if found is None else [decode_batch(wire) for wire in orjson.loads(found)]
+
+    async def kept_window(self, name: str) -> str | None:
+        """What stands beside the last checkpoint, as it was written."""
+        found = await self._redis.get(f"{self._ns}:scan-window:{name}")
+        return None if found is None else str(found)
 
     async def sent(self, name: str) -> int:
         """Number of the first batch that the queue may not have yet."""

@@ -7,4 +7,15 @@ messages, and the process that works them off), `probing` (where to cut what nob
 `source` (a range of a bucket that is the inventory), `leftovers` (what killed runs left in the store).
 """
 
-__all__ = ["cut_scan", "cutting", "lane", "leftovers", "range_run", "records", "shard_run", "source", "view"]
+__all__ = [
+    "cut_scan",
+    "cutting",
+    "lane",
+    "leftovers",
+    "probing",
+    "range_run",
+    "records",
+    "shard_run",
+    "source",
+    "view",
+]

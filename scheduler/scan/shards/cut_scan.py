@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scheduler.scan.record.shard import KeyRange
     from scheduler.scan.record.state import Phase, ScanState
+    from workers.store.guarantees import StoreGuarantees
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class CutRun(Cutting, InventoryRun):
         guarantees = await self._services.store.guarantees(state.options.bucket)
         why = why_one(state, guarantees)
         if not why:
-            listed = lists_in_ranges(state.options.inventory, guarantees)
+            listed = self._source_in_ranges(guarantees)
             await self._put(replace(state, source_listed=listed))
             if not listed and not await asyncio.to_thread(self._has_inventory):
                 await self._put(replace(self.state, phase="inventory"))
@@ -58,6 +59,10 @@ class CutRun(Cutting, InventoryRun):
         log.info("scan_runs_as_one", scan=state.name, reason=why)
         await self._put(replace(self.state, one_shard=why, source_listed=False))
         return False
+
+    def _source_in_ranges(self, guarantees: StoreGuarantees) -> bool:
+        """Whether each shard can list its own part of the source."""
+        return lists_in_ranges(self.state.options.inventory, guarantees)
 
     async def _write_cut(self, ranges: Sequence[KeyRange], keys: int) -> None:
         state = replace(self.state, phase="compare", shards=len(ranges))
@@ -103,9 +108,7 @@ class CutRun(Cutting, InventoryRun):
     async def _all_done(self, every: Sequence[ScanState]) -> None:
         state = summed(self.state, every)
         if state.source_listed:
-            state = replace(
-                state, inventory_complete=True, read=_found(state), unread=await self._unread_places()
-            )
+            state = replace(state, inventory_complete=True, unread=await self._unread_places())
         last = max((one.checkpoint.batch for one in every if one.checkpoint), default=0)
         await self._put(
             replace(state, phase="move", checkpoint=Checkpoint(key="", batch=last, compared=True))
@@ -137,7 +140,10 @@ def summed(state: ScanState, shards: Sequence[ScanState]) -> ScanState:
             },
         )
     state = replace(state, groups=groups, extra=sum(one.extra for one in shards))
-    if state.source_listed:
+    if state.options.reverse:
+        # The store is what is read, and it is listed by the shards.
+        state = replace(state, read=sum(one.read for one in shards))
+    elif state.source_listed:
         state = replace(state, read=_found(state))
     return state
 

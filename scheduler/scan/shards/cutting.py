@@ -21,13 +21,13 @@ from scheduler.scan.held import TICK_S, HeldRun, LeaseLost
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.ranges import flaw
 from scheduler.scan.shards.lane import SCAN_LANE, queue_shard
-from scheduler.scan.shards.probing import Cuts, cuts
+from scheduler.scan.shards.probing import Cuts, Probed, cuts
 from scheduler.scan.shards.records import ShardStates, capacity
 from scheduler.scan.shards.source import RangedBucket
 from workers.errors import FerrymanError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from scheduler.scan.record.state import ScanState
     from workers.store.guarantees import StoreGuarantees
@@ -87,20 +87,36 @@ class Cutting(HeldRun):
 
     async def _places(self) -> Cuts:
         """The keys to cut at: the inventory's own quantiles, or what a search in the source finds."""
-        state, asked = self._inventory_state, self.state.options.shards
-        redis, namespace = self._services.redis, self._services.settings.broker.namespace
-        wanted = asked if isinstance(asked, int) else _AUTO_EACH * max(1, await capacity(redis, namespace))
+        state = self._inventory_state
         if not state.source_listed:
-            path, collation = Path(state.inventory_file), Collation(state.collation)
-            inventory = await asyncio.to_thread(open_local, path, collation, of=inventory_of(state))
-            if asked == "auto":
-                wanted = max(1, min(wanted, inventory.index.keys // _AUTO_KEYS))
-            return Cuts(inventory.index.cuts(wanted), inventory.index.keys)
+            return await self._quantiles()
         options = state.options
         async with RangedBucket.opened(options.inventory, self._services, options.prefix) as source:
-            found = await cuts(source.probe, wanted)
-            if asked == "auto" and found.keys // _AUTO_KEYS < wanted:
-                found = await cuts(source.probe, max(1, found.keys // _AUTO_KEYS))
+            return await self._searched(source.probe)
+
+    async def _wanted(self) -> int:
+        """Into how many ranges, as far as that was asked for."""
+        asked = self.state.options.shards
+        if isinstance(asked, int):
+            return asked
+        redis, namespace = self._services.redis, self._services.settings.broker.namespace
+        return _AUTO_EACH * max(1, await capacity(redis, namespace))
+
+    async def _quantiles(self) -> Cuts:
+        """Those of the sorted inventory here."""
+        state, wanted = self._inventory_state, await self._wanted()
+        path, collation = Path(state.inventory_file), Collation(state.collation)
+        inventory = await asyncio.to_thread(open_local, path, collation, of=inventory_of(state))
+        if self.state.options.shards == "auto":
+            wanted = max(1, min(wanted, inventory.index.keys // _AUTO_KEYS))
+        return Cuts(inventory.index.cuts(wanted), inventory.index.keys)
+
+    async def _searched(self, probe: Callable[[str | None], Awaitable[Probed]]) -> Cuts:
+        """What a search by `probe` finds."""
+        wanted = await self._wanted()
+        found = await cuts(probe, wanted)
+        if self.state.options.shards == "auto" and found.keys // _AUTO_KEYS < wanted:
+            found = await cuts(probe, max(1, found.keys // _AUTO_KEYS))
         return found
 
     # ------------------------------------------------------------------ while they run
@@ -196,8 +212,6 @@ class Cutting(HeldRun):
 
 def why_one(state: ScanState, guarantees: StoreGuarantees) -> str:
     """Why a scan that was asked to be cut runs as one; empty when it need not. Pure."""
-    if state.options.reverse:
-        return "the way back compares both listings sorted, as one"
     if state.options.limit is not None:
         return "--limit counts over all keys in their order"
     if guarantees.collation != "bytes":

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SCAN_LANE: Final = "scan"
 _ACTOR: Final = "compare_shard"
 _VERSION: Final = 1
+#: Of scans the other way round, whose records stand among the others.
+REVERSE: Final = "reverse"
 #: Shards that a process runs at once: most of the time each waits for a page of a listing.
 THREADS: Final = 32
 #: Milliseconds between looks of a consumer that may take no more, and of threads that are about to end.
@@ -70,7 +72,7 @@ class ShardLane:
         runs: Mapping[str, type[RangeRun]],
         threads: int = THREADS,
     ) -> None:
-        """`runs`: what runs a shard, by the hash that the record of its run stands in."""
+        """`runs`: what runs a shard, by the hash that the record of its run stands in, or `REVERSE`."""
         self._services = services
         self._runs = runs
         self._directory = directory
@@ -132,8 +134,7 @@ class ShardLane:
         services, run = self._services, str(message["run"])
         namespace = services.settings.broker.namespace
         records = str(message.get("records", "scans"))
-        kind = self._runs.get(records)
-        if kind is None:
+        if records not in self._runs:
             log.warning("shard_message_not_read", records=records)
             return
         scan = await ScanStates(services.redis, namespace=namespace, records=records).get(
@@ -141,6 +142,7 @@ class ShardLane:
         )
         if scan is None or scan.run != run or scan.phase not in ACTIVE:
             return
+        kind = self._runs[REVERSE if scan.options.reverse else records]
         states = ShardStates(services.redis, namespace=namespace, run=run)
         shard = await states.get(states.name(int(message["shard"])))
         if shard is not None and shard.phase not in {"done", "failed"}:

@@ -6,6 +6,7 @@ come from the run, the inventory of the range, and that the range may become sho
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -20,11 +21,13 @@ from redis.exceptions import RedisError
 from scheduler.scan.compare.published import place_of
 from scheduler.scan.compare.ranges import open_inventory
 from scheduler.scan.compare.sorted_file import NotThisFile
-from scheduler.scan.held import HeldRun, LeaseLost
+from scheduler.scan.held import TICK_S, HeldRun, LeaseLost
 from scheduler.scan.inventory.entry import Collation
+from scheduler.scan.names import BLOCK_LINES, MOST_WAITING
 from scheduler.scan.ranges import split
 from scheduler.scan.shards.source import RangedBucket
 from workers.errors import BrokerUnavailable, FerrymanError, described
+from workers.ledger.names import ScanNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +128,13 @@ class RangeRun(HeldRun):
         if not await self._states.renew(self.state.name, self._token):
             raise LeaseLost(self.state.name)
         self._split_wanted = told.split
+
+    async def _names_room(self) -> None:
+        """Wait for as long as the store takes no names of keys: the coordinator puts them away."""
+        names = ScanNames(self._services.redis, namespace=self._services.settings.broker.namespace)
+        while await names.waiting(self.state.run, a_block=BLOCK_LINES) > MOST_WAITING:
+            await asyncio.sleep(TICK_S)
+            await self._obey()
 
     # ------------------------------------------------------------------ the inventory of the range
 

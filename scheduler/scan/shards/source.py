@@ -56,7 +56,12 @@ def lists_in_ranges(inventory: dict[str, Any], ours: StoreGuarantees) -> bool:
     if not set(inventory) - {"bucket", "prefix"}:
         return ours.collation == "bytes" and ours.start_after
     host = urlsplit(str(endpoint)).hostname if endpoint else "s3.amazonaws.com"
-    return _BY_BYTES.fullmatch(host or "") is not None
+    return known_by_bytes(host or "")
+
+
+def known_by_bytes(host: str) -> bool:
+    """Whether a vendor is known to list by bytes, from any key on. Pure."""
+    return _BY_BYTES.fullmatch(host) is not None
 
 
 class RangedBucket:

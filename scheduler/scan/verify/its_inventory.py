@@ -25,6 +25,12 @@ def inventory_path(services: Services, state: ScanState) -> Path:
         ConfigError: the scan has no inventory here that can be read (it did not get that far, ran on
             another machine, on another store, or with another version).
     """
+    if state.options.reverse:
+        msg = (
+            f"scan {state.name} looked at the way back, which has no inventory: to compare store and origin: "
+            f"ferryman back verify {state.options.bucket}"
+        )
+        raise ConfigError(msg)
     directory = services.settings.data_dir / "scans"
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{state.run}.sorted" if state.source_listed else Path(state.inventory_file)

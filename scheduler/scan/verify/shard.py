@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from scheduler.scan.compare.compare import Groups, Selection
 from scheduler.scan.compare.listing import listing_in
 from scheduler.scan.compare.merge import OutOfOrder
-from scheduler.scan.held import TICK_S, LeaseLost
+from scheduler.scan.held import LeaseLost
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.names import BLOCK_LINES, MOST_WAITING
 from scheduler.scan.record.shard import Verified, together
 from scheduler.scan.record.state import Checkpoint, ScanStates
 from scheduler.scan.shards.range_run import RangeRun
@@ -25,7 +24,7 @@ from scheduler.scan.verify.drawn import DrawnKeys
 from scheduler.scan.verify.listed import PART_KEYS, Looking, Lots, Part, Rules
 from scheduler.scan.verify.one_key import ask_origin, compare_bytes, each
 from workers.errors import FerrymanError
-from workers.ledger.names import Named, ScanNames
+from workers.ledger.names import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +134,7 @@ class VerifyShard(RangeRun):
         try:
             while not self._ended:
                 await self._obey()
-                await self._names_wait()
+                await self._names_room()
                 part = await asyncio.to_thread(looking.next_part)
                 await self._take(part, feed.continuation)
                 if not self._ended and await self._shortened():
@@ -180,13 +179,6 @@ class VerifyShard(RangeRun):
         )
         if not await self._states.checkpoint(self.state, [], self._token, names):
             raise LeaseLost(state.name)
-
-    async def _names_wait(self) -> None:
-        """Wait for as long as the store takes no names: the coordinator puts them away."""
-        names = ScanNames(self._services.redis, namespace=self._services.settings.broker.namespace)
-        while await names.waiting(self.state.run, a_block=BLOCK_LINES) > MOST_WAITING:
-            await asyncio.sleep(TICK_S)
-            await self._obey()
 
     # ------------------------------------------------------------------ key by key
 
@@ -237,7 +229,7 @@ class VerifyShard(RangeRun):
         """Compare the keys of the range that were drawn."""
         while not self._ended:
             await self._obey()
-            await self._names_wait()
+            await self._names_room()
             keys = await self._drawn.keys(self._range, self._after, LOOKS)
             found, names = await self._look_at([], keys)
             await self._write(found, names, keys[-1] if keys else "", None, ended=len(keys) < LOOKS)

@@ -19,8 +19,9 @@ from scheduler.scan.held import TICK_S
 from scheduler.scan.record.scan_index import ACTIVE
 from scheduler.scan.record.shard import Verification, Verified
 from scheduler.scan.record.state import VERIFICATIONS, ScanStates
+from scheduler.scan.reverse.shard import ReverseShard
 from scheduler.scan.shards.cutting import why_one
-from scheduler.scan.shards.lane import ShardLane
+from scheduler.scan.shards.lane import REVERSE, ShardLane
 from scheduler.scan.shards.shard_run import ShardRun
 from scheduler.scan.verify.cut_verify import CutVerification, name_of, new_verification
 from scheduler.scan.verify.its_inventory import inventory_path
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from scheduler.scan.verify.one_range import How
     from scheduler.scan.verify.report import VerifyReport
 
-#: What runs a shard, by the hash that the record of its run stands in.
-RUNS: Final[dict[str, type[RangeRun]]] = {"scans": ShardRun, VERIFICATIONS: VerifyShard}
+#: What runs a shard, by the hash that the record of its run stands in, or by the way it goes.
+RUNS: Final[dict[str, type[RangeRun]]] = {
+    "scans": ShardRun, REVERSE: ReverseShard, VERIFICATIONS: VerifyShard,
+}  # fmt: skip
 #: Seconds after which nobody goes on with a verification that was broken off: it would speak of another time.
 _STALE_S: Final = 86_400.0
 

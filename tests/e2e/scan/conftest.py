@@ -100,12 +100,15 @@ def installation(valkey_url, seaweed, data_dir, buckets):
 
 
 @contextlib.asynccontextmanager
-async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker):
+async def running_fleet(valkey_url, seaweed, bucket, origin, tmp_path, *, worker, rules=None, sections=None):
     redis = connect(BrokerSettings(url=valkey_url))
     await redis.flushall()
     await redis.aclose()
-    buckets = {bucket: {"rules": [{"origins": [origin.url]}]}}
-    settings = Settings.model_validate(installation(valkey_url, seaweed, tmp_path / "data", buckets))
+    buckets = {bucket: {"rules": rules or [{"origins": [origin.url]}]}}
+    given = installation(valkey_url, seaweed, tmp_path / "data", buckets)
+    for name, more in (sections or {}).items():
+        given[name] = {**given.get(name, {}), **more}
+    settings = Settings.model_validate(given)
     async with open_services(settings) as services, Supervisor() as supervisor:
         await make_ready(services, who="test")
         fleet = Fleet(
