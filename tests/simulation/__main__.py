@@ -1,6 +1,6 @@
 """`make simulate`: the core under a simulated clock, schedule after schedule, with failures at every await.
 
-make simulate                     1,000 schedules, from a new seed on
+make simulate                     5,000 schedules, from a new seed on, on all cores
 make simulate MINUTES=10          for so long
 make simulate SEED=7              that schedule again, with its last events
 make simulate ARGS="--plant NAME" a bug in a copy of the code, to see that it is found
@@ -15,49 +15,80 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from simulation.part import run_part
 from simulation.plants import PLANTS
 from simulation.world import World
 from torture.plants import planted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor
 
+    from simulation.part import Part
     from simulation.world import Result
+
+#: Schedules that a process takes at a time.
+_A_PART: Final = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until they are over or one is violated: 0, or 1."""
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=1_000)
+    parser.add_argument("--schedules", type=int, default=5_000)
     parser.add_argument("--minutes", type=float, help="instead of a number")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with its seeds"
+    )
     parser.add_argument("--first", type=int, help="the first seed; each schedule has the next")
     parser.add_argument("--seed", type=int, help="only this one, with its events")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug in a copy of the code")
     given = parser.parse_args(arguments)
     if given.plant:
         return _planted(given)
-    first = random.SystemRandom().randrange(1 << 31) if given.first is None else given.first
-    began, seen, steps, done = time.perf_counter(), Counter[str](), 0, 0
-    with tempfile.TemporaryDirectory() as spool:
-        if given.seed is not None:
+    if given.seed is not None:
+        with tempfile.TemporaryDirectory() as spool:
             return _report(World(given.seed, Path(spool)).run())
-        while (given.minutes and time.perf_counter() - began < given.minutes * 60) or (
-            not given.minutes and done < given.schedules
-        ):
-            result = World(first + done, Path(spool)).run()
-            done, steps = done + 1, steps + result.steps
-            seen.update(result.answers)
-            if result.violations:
-                print(f"schedule {done}, after {time.perf_counter() - began:.1f} s")
-                return _report(result)
-    took = time.perf_counter() - began
+    return _many(given)
+
+
+def _many(given: argparse.Namespace) -> int:
+    first = random.SystemRandom().randrange(1 << 31) if given.first is None else given.first
+    began = time.perf_counter()
+    number = 1 << 62 if given.minutes else given.schedules
+    parts = (range(at, min(at + _A_PART, first + number)) for at in range(first, first + number, _A_PART))
+    done, steps, seen = 0, 0, Counter[str]()
+    with ProcessPoolExecutor(given.jobs) if given.jobs > 1 else nullcontext() as pool:
+        for part in _side_by_side(pool, parts, given.jobs) if pool else map(run_part, parts):
+            done, steps = done + part.done, steps + part.steps
+            seen.update(part.answers)
+            took = time.perf_counter() - began
+            if part.violated is not None:
+                print(f"schedule {part.violated.seed - first + 1}, after {took:.1f} s")
+                return _report(part.violated)
+            if given.minutes and took > given.minutes * 60:
+                break
     print(f"{done} schedules from seed {first} on, {steps} steps in {took:.0f} s: nothing violated")
     print(f"clients saw: {', '.join(f'{name} {number}' for name, number in seen.most_common())}")
     return 0
+
+
+def _side_by_side(pool: Executor, parts: Iterator[range], jobs: int) -> Iterator[Part]:
+    """In the order of the seeds, whoever is done first, so that the first violation is always the same."""
+    under_way = deque(pool.submit(run_part, part) for part in islice(parts, 2 * jobs))
+    try:
+        while under_way:
+            yield under_way.popleft().result()
+            under_way += [pool.submit(run_part, part) for part in islice(parts, 1)]
+    finally:
+        for left in under_way:
+            left.cancel()
 
 
 def _report(result: Result) -> int:
@@ -78,7 +109,7 @@ def _planted(given: argparse.Namespace) -> int:
         more = [] if given.first is None else ["--first", str(given.first)]
         more += ["--minutes", str(given.minutes)] if given.minutes else ["--schedules", str(given.schedules)]
         path = os.pathsep.join((str(tree), str(Path(__file__).parents[1])))
-        run = [sys.executable, "-m", "simulation", *more]
+        run = [sys.executable, "-m", "simulation", "--jobs", str(given.jobs), *more]
         return subprocess.run(run, cwd=tree, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
 
 

@@ -38,6 +38,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._todo: dict[str, deque[asyncio.Handle]] = {}
         self.frozen: set[str] = set()
         self._dead: set[str] = set()
+        #: What is to be woken or called, by moment and by the order in which it was set.
+        self._timers: list[tuple[float, int, asyncio.TimerHandle | asyncio.Future[None]]] = []
+        self._number = 0
         #: How many steps were made.
         self.steps = 0
         self._over = False
@@ -74,7 +77,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             for task in self._tasks:
                 with contextlib.suppress(BaseException):
                     task.get_coro().close()  # type: ignore[union-attr]
-            for left in (self._tasks, self._todo, self._scheduled, self._ready):
+            for left in (self._tasks, self._todo, self._timers, self._ready):
                 left.clear()
             self.close()
             gc.collect()
@@ -83,9 +86,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
         """As asyncio's; nothing more when it is over."""
-        if self._over:
-            return asyncio.Handle(callback, args, self, context)
-        return super().call_soon(callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        if not self._over:
+            self._ready.append(handle)
+        return handle
 
     # What BaseEventLoop leaves to those that have sockets.
     def _process_events(self, event_list: Any) -> None:
@@ -94,41 +98,65 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody sleeps who would have to be woken."""
 
-    def _run_once(self) -> None:
-        self._take_in()
-        while not any(name not in self.frozen for name in self._todo):
-            while self._scheduled and self._scheduled[0]._cancelled:
-                self._forget_first()
-            if not self._scheduled:
-                raise NothingLeft("no timer is set, and nothing is to be done")
-            self._now = max(self._now, self._scheduled[0]._when)
-            while self._scheduled and (
-                self._scheduled[0]._cancelled or self._scheduled[0]._when <= self._now
-            ):
-                handle = self._forget_first()
-                if not handle._cancelled:
-                    self._ready.append(handle)
-            self._take_in()
-        names = [name for name in self._todo if name not in self.frozen]
-        name = self._chance.choice(names) if len(names) > 1 else names[0]
-        line = self._todo[name]
-        handle = line.popleft()
-        if not line:
-            del self._todo[name]
-        if not handle._cancelled:
-            self.steps += 1
-            handle._run()
+    async def pause(self, delay: float, result: Any = None) -> Any:
+        """`asyncio.sleep`, in half as many steps: what wakes up is the task, not a handle that wakes it."""
+        future = self.create_future()
+        self._push(self._now + max(0.0, delay), future)
+        await future
+        return result
 
-    def _forget_first(self) -> asyncio.TimerHandle:
-        handle = heapq.heappop(self._scheduled)
-        handle._scheduled = False
-        if handle._cancelled:
-            self._timer_cancelled_count -= 1
-        return handle
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        """As asyncio's; timers of the same moment come in the order in which they were set."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        if not self._over:
+            self._push(when, timer)
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its moment comes."""
+
+    def _push(self, when: float, due: asyncio.TimerHandle | asyncio.Future[None]) -> None:
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._number, due))
+
+    def _run_once(self) -> None:
+        todo, frozen, chance = self._todo, self.frozen, self._chance
+        while not self._stopping:
+            if self._ready:
+                self._take_in()
+            while not todo or (frozen and frozen.issuperset(todo)):
+                self._next_moment()
+            names = [name for name in todo if name not in frozen] if frozen else list(todo)
+            name = names[int(chance.random() * len(names))] if len(names) > 1 else names[0]
+            line = todo[name]
+            handle = line.popleft()
+            if not line:
+                del todo[name]
+            if not handle._cancelled:
+                self.steps += 1
+                handle._run()
+
+    def _next_moment(self) -> None:
+        timers, ready = self._timers, self._ready
+        if not timers:
+            raise NothingLeft("no timer is set, and nothing is to be done")
+        now = self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= now:
+            _, _, due = heapq.heappop(timers)
+            if isinstance(due, asyncio.TimerHandle):
+                if not due._cancelled:
+                    ready.append(due)
+            elif not due.done():
+                due.set_result(None)
+        self._take_in()
 
     def _take_in(self) -> None:
-        while self._ready:
-            handle = self._ready.popleft()
+        ready, todo, dead = self._ready, self._todo, self._dead
+        while ready:
+            handle = ready.popleft()
             name = handle._context.get(PROCESS, "")
-            if name not in self._dead:
-                self._todo.setdefault(name, deque()).append(handle)
+            if name not in dead:
+                line = todo.get(name)
+                if line is None:
+                    todo[name] = line = deque()
+                line.append(handle)

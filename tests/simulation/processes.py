@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 BUCKET: Final = "site"
 PLAN: Final = FetchPlan(bucket=BUCKET, rule="r", groups=(OriginGroup(primary=Origin(host="o")),))
 _THREADS: Final = 4
+#: Seconds between two looks for messages.
+_IDLE_S: Final = (0.2, 3.0)
 _BROKER: Final = BrokerSettings()
 _LIMITS: Final = LimitSettings(max_attempts=3)
 _HEARTBEAT_MS: Final = int(_BROKER.heartbeat_timeout_s * 1000)
@@ -111,13 +113,16 @@ class Worker(Process):
         return await self._dispatch(["ferryman"], [*given, tidy, 100, *args])
 
     async def _consume(self) -> None:
+        idle_s = _IDLE_S[0]
         while True:
+            idle_s = min(2 * idle_s, _IDLE_S[1])  # as dramatiq: the longer the less there was
             with contextlib.suppress(RedisError):
                 free = _THREADS - self._running
                 for data in (await self._command("fetch", free)) or [] if free else []:
                     self._running += 1
                     self.spawn(self._message(orjson.loads(data)))
-            await asyncio.sleep(0.3)
+                    idle_s = _IDLE_S[0]
+            await asyncio.sleep(idle_s)
 
     async def _message(self, message: dict[str, Any]) -> None:
         known = SimpleNamespace(options={"redis_message_id": message["message_id"]})

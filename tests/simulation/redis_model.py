@@ -6,7 +6,8 @@ Owns what commands mean. Each is one step; nothing here waits or fails. Everythi
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from lupa.lua51 import LuaRuntime, lua_type
 
@@ -14,11 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+#: Of the model that was made last.
+_LUA: Final = LuaRuntime(unpack_returned_tuples=True)
+
+
 def text(value: Any) -> str:
     """As the wire has it."""
+    if type(value) is str:
+        return value
     if isinstance(value, bytes):
         return value.decode()
     return f"{value:.17g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What a script answers, as Redis turns it."""
+    if value is False:
+        return None
+    return int(value) if isinstance(value, float) else value
+
+
+@cache
+def _compiled(script: str) -> Any:
+    """Once a process: schedules come one after the other."""
+    return _LUA.eval(f"function(KEYS, ARGV)\n{script}\nend")
 
 
 class RedisModel:
@@ -28,26 +48,17 @@ class RedisModel:
         self._clock = clock
         self._values: dict[str, Any] = {}
         self._ends: dict[str, float] = {}
-        self._lua = LuaRuntime(unpack_returned_tuples=True)
-        self._scripts: dict[str, Any] = {}
-        self._lua.globals().redis = self._lua.table_from({"call": self._called})
+        _LUA.globals().redis = _LUA.table_from({"call": self._called})
 
     # ------------------------------------------------------------------ scripts
     def eval(self, script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """Run a script, compiled once."""
-        compiled = self._scripts.get(script)
-        if compiled is None:
-            compiled = self._lua.eval(f"function(KEYS, ARGV)\n{script}\nend")
-            self._scripts[script] = compiled
-        table = self._lua.table_from
-        return self._from_lua(compiled(table(map(text, keys)), table(map(text, args))))
+        table = _LUA.table_from
+        answer = _compiled(script)(table([text(key) for key in keys]), table([text(one) for one in args]))
+        return self._from_lua(answer) if lua_type(answer) == "table" else _plain(answer)
 
     def _from_lua(self, value: Any) -> Any:
-        if lua_type(value) == "table":
-            return [self._from_lua(value[at]) for at in range(1, len(value) + 1)]
-        if value is False:
-            return None
-        return int(value) if isinstance(value, float) else value
+        return [self._from_lua(one) if lua_type(one) == "table" else _plain(one) for one in value.values()]
 
     def _called(self, name: str, *given: Any) -> Any:
         name, words = name.lower(), [text(int(one) if isinstance(one, float) else one) for one in given]
@@ -76,7 +87,7 @@ class RedisModel:
             case _:
                 answer = getattr(self, name)(*words)
         if isinstance(answer, list):
-            return self._lua.table_from([False if one is None else one for one in answer])
+            return _LUA.table_from([False if one is None else one for one in answer])
         return False if answer is None else answer
 
     # ------------------------------------------------------------------ keys

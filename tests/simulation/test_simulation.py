@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -28,9 +31,23 @@ def test_forty_schedules_are_without_a_violation():
     assert main(["--schedules", "40", "--first", "1000"]) == 0
 
 
-def test_the_same_seed_is_the_same_schedule(tmp_path):
-    one, other = (World(3, tmp_path).run() for _ in range(2))
-    assert (one.steps, one.events) == (other.steps, other.events)
+def test_the_same_seed_is_the_same_schedule_in_this_process_and_in_any_other(tmp_path):
+    here = [World(3, tmp_path).run() for _ in range(2)]
+    script = (
+        "import sys; from pathlib import Path; from simulation.world import World\n"
+        "print(*World(3, Path(sys.argv[1])).run().events, sep=chr(10))"
+    )
+    for hashes in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(sys.path)}
+        run = subprocess.run(
+            [sys.executable, "-c", script, tmp_path],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.splitlines() == "\n".join(here[0].events).splitlines()
+    assert (here[0].steps, here[0].events) == (here[1].steps, here[1].events)
 
 
 @pytest.mark.parametrize("name", PLANTS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import time
 import traceback
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Simulated seconds without and under faults, and how long everything may take to end after them.
 QUIET_S: Final = 5.0
-FAULTS_S: Final = (12.0, 12.0, 12.0, 60.0)
+FAULTS_S: Final = (4.0, 6.0, 8.0, 30.0)
 CALM_S: Final = 1_500.0
 SHOWN: Final = 200
 _EPOCH: Final = 1_800_000_000.0
@@ -90,17 +91,19 @@ class World:
         with self._patched():
             asyncio.set_event_loop(self.loop)
             gc.disable()  # what it would clean up, and when, is not in the seed
+            gc.freeze()  # what was there before is not looked through at the end
             try:
                 self.loop.run_until_complete(self._schedule())
             except NothingLeft as error:
                 self.oracle.violated(str(error))
             finally:
-                gc.enable()
                 asyncio.set_event_loop(None)
                 found = Result(
                     self.seed, [*self.oracle.violations], [*self.events], self.loop.steps, self.answers
                 )
                 self.loop.end()
+                gc.unfreeze()
+                gc.enable()
         return found
 
     @contextlib.contextmanager
@@ -110,7 +113,9 @@ class World:
         with (
             mock.patch.object(time, "time", lambda: _EPOCH + self.loop.time()),  # noqa: PT008 -- it changes
             mock.patch.object(time, "monotonic", self.loop.time),
+            mock.patch.object(asyncio, "sleep", self.loop.pause),
             mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=next(number))),  # noqa: PT008 -- each another
+            mock.patch.object(os, "urandom", lambda n: next(number).to_bytes(n, "big")),
             mock.patch("workers.transfer.end_earlier", _nothing_to_end),
         ):
             before = structlog.get_config()
