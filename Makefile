@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
 BENCH_STAMP := $(VENV)/.installed-bench
+API_STAMP := $(VENV)/api/.installed
 CLIENTS_STAMP := $(VENV)/clients/.installed
 FUZZ_STAMP := $(VENV)/fuzz/.installed
 AUDIT_STAMP := $(VENV)/audit/.installed
@@ -35,7 +36,7 @@ INPUTS ?=
 INPUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow faults simulate fuzz endurance lint audit sbom wheel format bench pictures clean
+.PHONY: help setup demo test test-slow faults simulate fuzz fuzz-api endurance lint audit sbom wheel format bench pictures clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +63,13 @@ $(CLIENTS_STAMP): tests/clients.lock $(STAMP)
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/clients.lock
 	@touch $@
 
-test-slow: setup $(CLIENTS_STAMP) ## Run the slow tests: full-size loads, real servers and clients of others
+# What asks the admin API as its document says, likewise.
+$(API_STAMP): tests/api.lock $(STAMP)
+	$(BIN)/python -m venv $(VENV)/api
+	$(VENV)/api/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/api.lock
+	@touch $@
+
+test-slow: setup $(CLIENTS_STAMP) $(API_STAMP) ## Run the slow tests: full-size loads, real servers and clients of others
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/gateways.lock
 	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) --dist loadfile $(ARGS)
 
@@ -82,6 +89,9 @@ $(FUZZ_STAMP): tests/fuzz.lock $(STAMP)
 fuzz: setup $(FUZZ_STAMP) ## Hostile input for every reader of strangers' bytes (TARGET=, INPUTS= or MINUTES=, SEED=, INPUT=file)
 	PYTHONPATH=tests:$(VENV)/fuzz $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) $(if $(INPUTS),--inputs $(INPUTS)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT)) $(ARGS)
+
+fuzz-api: setup $(API_STAMP) ## The admin API against its own OpenAPI document (INPUTS=5000 of each operation, SEED=7)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.api $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 endurance: setup ## An hour of mixed traffic at 80 % of the best rate: what grows (MINUTES=60)
 	$(BIN)/python bench/endurance.py --minutes $(or $(MINUTES),60) $(ARGS)

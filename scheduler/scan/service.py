@@ -25,7 +25,14 @@ from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import progress_of
 from scheduler.scan.record.account import account
 from scheduler.scan.record.scan_index import ACTIVE
-from scheduler.scan.record.state import VERIFICATIONS, ScanOptions, ScanState, ScanStates, not_to_be_continued
+from scheduler.scan.record.state import (
+    NAME,
+    VERIFICATIONS,
+    ScanOptions,
+    ScanState,
+    ScanStates,
+    not_to_be_continued,
+)
 from scheduler.scan.reverse_run import ReverseCoordinator
 from scheduler.scan.run import Coordinator
 from scheduler.scan.shards.lane import THREADS, ShardLane
@@ -51,7 +58,7 @@ LOOK_S = 2.0
 MOST_SHARDS = 2_000
 #: What makes an object at the origin another one than ours, unless `compare` says otherwise.
 REVERSE_COMPARE = ("size", "digest", "mtime")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_NAME = re.compile(NAME)
 _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 
 log = structlog.get_logger(__name__)

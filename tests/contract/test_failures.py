@@ -255,6 +255,10 @@ async def test_api_lists_shows_retries_and_waives(services):
         assert everything["reasons"] == {"origin_timeout": 2, "origin_status": 1}
         some = (await client.get("/v1/failures", params={"reason": "origin_status", "limit": 1})).json()
         assert [row["key"] for row in some["failures"]] == ["img/2"]
+        counted = (await client.get("/v1/failures", params={"limit": 0})).json()
+        assert (counted["count"], counted["failures"]) == (3, [])
+        for limit in ("0.5", "-1", "", "x", "9" * 400, "\u0663"):
+            assert (await client.get("/v1/failures", params={"limit": limit})).status_code == 400, limit
         one = await client.get("/v1/failures/site/img/a%20b")
         assert one.json()["reason"] == "origin_timeout"
         assert (await client.get("/v1/failures/site/none")).status_code == 404
@@ -264,6 +268,9 @@ async def test_api_lists_shows_retries_and_waives(services):
         assert order.json()["error"]["code"] == "nothing_chosen"
         order = await client.post("/v1/failures/retry", json={"bucket": "site", "keyz": ["a"]})
         assert order.json()["error"]["code"] == "bad_value"
+        for body in ({"older_than_s": False}, {"older_than_s": "7"}, {"all": "yes"}, {"keys": "img/2"}):
+            order = await client.post("/v1/failures/waive", json={"bucket": "site", "because": "x", **body})
+            assert (order.status_code, order.json()["error"]["code"]) == (400, "bad_value"), body
         order = await client.post("/v1/failures/retry", content=b"{")
         assert order.json()["error"]["code"] == "bad_json"
         order = await client.post("/v1/failures/retry", json={"bucket": "site", "keys": ["img/a b", "old/1"]})

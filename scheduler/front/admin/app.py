@@ -11,6 +11,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
+from starlette.routing import Match, Route
 
 from scheduler.config.admin_token import token_of, viewer_token_of
 from scheduler.front.admin import back, events, failures, gate, metrics, origins, rules, scans
@@ -70,12 +71,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
         html = pages.missing_page(f"There is no page {request.url.path}.", visitor)
         return HTMLResponse(html, status_code=404, headers={"cache-control": "no-store"})
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     return refusal(
         error.status_code,
         codes.get(error.status_code, "bad_request" if error.status_code < 500 else "failed"),
         error.detail,
-        dict(error.headers or {}),
+        headers,
     )
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be asked of this path: each of its methods is a route of its own."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes if isinstance(route, Route) for method in route.methods or ()})
 
 
 async def _our_error(_: Request, error: Exception) -> Response:

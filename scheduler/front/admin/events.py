@@ -118,7 +118,7 @@ class _MissEvents:
         if bucket and bucket not in self._buckets:
             raise BadBody("unknown_bucket", f"bucket {bucket!r}; known: {', '.join(sorted(self._buckets))}")
         try:
-            line_format = format_by_name(request.query_params.get("format", "auto"))
+            line_format = format_by_name(request.query_params.get("format") or "auto")
         except ConfigError as error:
             raise BadBody("unknown_format", str(error)) from error
         return Context(

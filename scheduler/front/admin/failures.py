@@ -6,10 +6,10 @@ token is asked for by the application.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
@@ -46,7 +46,7 @@ class FailureServices(RetryServices, Protocol):
 class Chosen(BaseModel):
     """Which failures an order means; a bucket and at least one filter, or `all`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     bucket: str
     keys: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class _FailuresApi:
         if unknown:
             raise Refused(400, "bad_parameter", f"{min(unknown)!r}; known: {', '.join(sorted(allowed))}")
         buckets = [self._known(name) for name in params.getlist("bucket")]
-        limit = int(_number(params.get("limit"), "limit") or _DEFAULT_LIMIT)
+        limit = _rows(params.get("limit"))
         selection = Selection(
             reasons=frozenset(params.getlist("reason")),
             rule=params.get("rule"),
@@ -138,7 +138,6 @@ class _FailuresApi:
             older_than_s=_number(params.get("older_than_s"), "older_than_s"),
             newer_than_s=_number(params.get("newer_than_s"), "newer_than_s"),
         )
-        limit = min(limit, _MAX_LIMIT)
         reasons: Counter[str] = Counter()
         rows: list[dict[str, Any]] = []
         wanted = buckets or sorted(self._services.settings.buckets)
@@ -193,13 +192,21 @@ def _must_choose(chosen: Chosen) -> Selection:
 async def _order(request: Request, kind: type[Order]) -> Order:
     body = await body_of(request, most_bytes=_MAX_BODY_BYTES)
     try:
-        return kind.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, "bad_json", str(error)) from error
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise Refused(400, "bad_json", first["msg"]) from error
         place = ".".join(str(part) for part in first["loc"])
         raise Refused(400, "bad_value", f"{place}: {first['msg']}") from error
+
+
+def _rows(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_LIMIT
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise Refused(400, "bad_parameter", f"limit: {text!r} is no number of rows")
+    return min(int(text), _MAX_LIMIT)
 
 
 def _number(text: str | None, name: str) -> float | None:

@@ -24,7 +24,7 @@ from scheduler.front.admin.guard import note_change, who_of
 from scheduler.front.admin.refused import Refused, answering
 from scheduler.scan.gate import finalize as finalizing
 from scheduler.scan.gate.gate import look
-from scheduler.scan.gate.period import DEFAULT_QUIET, quiet_period_s
+from scheduler.scan.gate.period import DEFAULT_QUIET, PERIOD, quiet_period_s
 from scheduler.scan.record.state import ScanStates
 from workers.errors import BrokerUnavailable, ConfigError, StoreError
 
@@ -47,7 +47,7 @@ _TYPES: Final = {"json": "application/json", "html": "text/html; charset=utf-8"}
 
 
 class _Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     #: The scan's name, typed by whoever orders this.
     confirm: str
@@ -56,7 +56,7 @@ class _Order(BaseModel):
 class PassOrder(_Order):
     """How the gate is to be passed."""
 
-    quiet: str = DEFAULT_QUIET
+    quiet: str = Field(default=DEFAULT_QUIET, json_schema_extra={"pattern": f"^{PERIOD}$"})
     keep_rule: bool = False
     override: str = Field(default="", max_length=1000)
 

@@ -22,6 +22,11 @@ _METHOD = re.compile(r"[A-Z]{1,16}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
+#: How a yes or no of the query may be written, in small or large letters.
+YES = ("true", "1", "yes", "on")
+NO = ("false", "0", "no", "off", "")
+
+
 class WrongQuestion(ValueError):
     """A field cannot be read: `field` is its name."""
 
@@ -66,7 +71,7 @@ class Question:
             headers=tuple(_header(line) for line in lines),
             host=params.get("host", "").strip(),
             query=params.get("query", "").strip().removeprefix("?"),
-            kind="event" if params.get("queued", "").lower() in {"1", "true", "yes", "on"} else "request",
+            kind="event" if flag(params, "queued") else "request",
         )
 
     def facts(self) -> RequestFacts:
@@ -90,6 +95,18 @@ class Question:
             query=self.query,
             leading_slashes=named.leading_slashes,
         )
+
+
+def flag(params: QueryParams, name: str) -> bool:
+    """A yes or no; no, where it is not given.
+
+    Raises:
+        WrongQuestion: it is neither: what was meant must not be guessed.
+    """
+    given = params.get(name, "").strip().lower()
+    if given not in YES and given not in NO:
+        raise WrongQuestion(name, f"{name}={given[:50]!r}: true or false is expected")
+    return given in YES
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change
-from scheduler.front.admin.question import Question, WrongQuestion
+from scheduler.front.admin.question import Question, WrongQuestion, flag
 from scheduler.front.admin.refused import Refused, answering
 from scheduler.front.rules_api.vendor_xml import off_the_loop
 from scheduler.rules.cos import xml as cos_xml
@@ -87,6 +87,8 @@ def _as_refused(error: Exception) -> Refused | None:
         case DocumentError():
             problems = [problem.to_json() for problem in error.problems]
             return Refused(error.http_status, error.code, str(error), problems=problems, more=error.more)
+        case WrongQuestion():
+            return Refused(400, "bad_parameter", str(error), field=error.field)
         case NotExpressible():
             return Refused(409, "not_expressible", str(error), fields=list(error.fields))
         case OwnedByFile():
@@ -133,12 +135,13 @@ class _RulesApi:
         """
         bucket = self._bucket(request)
         expected = _if_match(request)
+        dry_run = flag(request.query_params, "dry_run")
         options = read_options(self.services.settings, bucket, owner="api")
         ruleset, warnings = await off_the_loop(
             _read, await body_of(request, most_bytes=MAX_DOCUMENT_BYTES), options
         )
         told: dict[str, Any] = {"warnings": [warning.to_json() for warning in warnings]}
-        if request.query_params.get("dry_run", "").lower() in {"1", "true", "yes"}:
+        if dry_run:
             version, before = await self._in_force(bucket)
             changes = difference_data(before, ruleset)
             told |= {"valid": True, "version": version, "difference": changes}
@@ -201,11 +204,8 @@ class _RulesApi:
         """`?key=&method=&status=&header=Name: value`: which rule answers, and why not the others."""
         bucket = self._bucket(request)
         ruleset = await self._asked_for(bucket, None)
-        try:
-            asked = Question.of(request.query_params)
-            found = explain(ruleset, bucket, asked.facts(), kind=asked.kind)
-        except WrongQuestion as error:
-            raise Refused(400, "bad_parameter", str(error), field=error.field) from error
+        asked = Question.of(request.query_params)
+        found = explain(ruleset, bucket, asked.facts(), kind=asked.kind)
         return JSONResponse(asdict(found), headers=_NOT_STORED)
 
     async def _in_force(self, bucket: str) -> tuple[int, RuleSet | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -82,7 +83,7 @@ def routes(services: Services) -> list[Route]:
         terms = query.getlist("term") or list(TERMS)
         unknown = sorted(set(terms).difference(TERMS, FINDINGS))
         limit = query.get("limit", str(_SHOWN))
-        if unknown or not limit.isdecimal() or len(limit) > 9 or not 0 < int(limit) <= _MOST:
+        if unknown or not re.fullmatch(r"[0-9]{1,9}", limit) or not 0 < int(limit) <= _MOST:
             allowed = ", ".join((*TERMS, *FINDINGS))
             return _json({"error": f"term: one of {allowed}; limit: 1 to {_MOST}"}, 400)
         try:

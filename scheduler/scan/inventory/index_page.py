@@ -291,4 +291,4 @@ def _json_entry(url: Location, row: dict[str, Any]) -> Listed:
     moment = _moment(changed, "%a, %d %b %Y %H:%M:%S GMT") if isinstance(changed, str) else None
     target = led_to(url, "./" + quote(name, safe="/"), "")
     assert target is not None  # its marks are encoded
-    return Listed(target, Entry("", size if isinstance(size, int) else None, None, moment))
+    return Listed(target, Entry("", size if type(size) is int and size >= 0 else None, None, moment))

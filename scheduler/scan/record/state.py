@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 from pydantic import TypeAdapter
@@ -68,6 +68,8 @@ for i = 7, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
 return 1
 """
 
+#: What a scan may be called.
+NAME: Final = r"[a-z0-9][a-z0-9._-]{0,62}"
 Phase = Literal["requested", "inventory", "compare", "move", "done", "failed", "cancelled"]
 Order = Literal["pause", "resume", "cancel"]
 

@@ -5,7 +5,9 @@ nobody described is seen (`tests/unit/scheduler/front/admin/test_openapi.py` fai
 To describe a new route:
 
 1. Add an `Operation` to a table of `operations` under its method and path, as `Route` has them: a summary,
-   parameters of the query and of headers (those of the path come by themselves), body, answers, refusals.
+   parameters of the query and of headers (those of the path come by themselves; describe one that may not be
+   any text), body, answers, refusals. `make fuzz-api` sends what a type allows: what is always refused does
+   not belong in it.
 2. A JSON answer or body has a type: a dataclass or pydantic model of the code where there is one, else one in
    `shapes`. Its schema is made of its fields and their types; an example beside it is checked against it.
 3. `tests/e2e/scan/test_described.py` compares real answers with the document: ask for the new one there.

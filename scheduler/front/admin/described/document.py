@@ -98,16 +98,13 @@ def _operation(method: str, route: Route, known: Operation | None, schemas: _Sch
         "operationId": f"{method.lower()}_{name.replace('/', '_').replace('.', '_').replace('-', '_')}",
         "summary": known.summary if known else "(not described)",
         "tags": [name.split("/")[0].split(".")[0]],
-        "parameters": [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
-            for part in route.param_convertors
-        ],
+        "parameters": _in_path(route, known),
         "responses": {},
     }
     if known is None:
         described["responses"]["default"] = {"description": "not described"}
         return described
-    described["parameters"] += [_parameter(one) for one in known.parameters]
+    described["parameters"] += [_parameter(one) for one in known.parameters if one.where != "path"]
     if known.body is not None:
         described["requestBody"] = {
             "description": known.body.about,
@@ -125,6 +122,16 @@ def _operation(method: str, route: Route, known: Operation | None, schemas: _Sch
             "content": _content(schemas.answered(Error), None, ()),
         }
     return described
+
+
+def _in_path(route: Route, known: Operation | None) -> list[dict[str, Any]]:
+    told = {one.name: one for one in (known.parameters if known else ()) if one.where == "path"}
+    return [
+        _parameter(told[part])
+        if part in told
+        else {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in route.param_convertors
+    ]
 
 
 def _parameter(one: Parameter) -> dict[str, Any]:
@@ -147,7 +154,8 @@ def _content(schema: Any, example: Any, others: Sequence[str]) -> dict[str, Any]
         if example is not None:
             found["application/json"]["example"] = example
     for media_type in others:
-        found[media_type] = {"schema": {"type": "string"}}
+        # A document in YAML is any value of JSON to those who read it.
+        found[media_type] = {"schema": {} if media_type.endswith("yaml") else {"type": "string"}}
     return found
 
 

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter of the query or one header."""
+    """One parameter of the query, one header, or what a part of the path may be."""
 
     name: str
     about: str
     type: Any = str
-    where: Literal["query", "header"] = "query"
+    where: Literal["query", "header", "path"] = "query"
     required: bool = False
     #: It may stand several times.
     repeated: bool = False

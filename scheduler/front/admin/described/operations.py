@@ -5,12 +5,15 @@ Owns the words. One table a group of routes; `OPERATIONS` is all of them, with t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from scheduler.front.admin.described import shapes
 from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
-from scheduler.front.admin.described.rooms import GATE, ORIGINS, TRIALS
+from scheduler.front.admin.described.rooms import FLAG, GATE, ORIGINS, TRIALS
 from scheduler.front.admin.failures import Chosen, Waive
+from scheduler.scan.names import FINDINGS, TERMS
 from workers.ledger.failures import Failure
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ _YAML, _XML = "application/yaml", "application/xml"
 _IF_MATCH = Parameter(
     name="If-Match",
     where="header",
+    type=Annotated[str, Field(pattern=r'^(\*|(W/)?"?[0-9]{1,15}"?)$')],
     about='`"<version>"`: refuse the change with 412 when another one came between',
 )
 _OWNED = "the bucket's rules stand in the configuration file"
@@ -44,7 +48,7 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/rules/{bucket}"): Operation(
         summary="The rules of a bucket: as JSON, or as a document of a vendor",
         parameters=(
-            Parameter(name="as", about="`json` (the default), `yaml`, `cos` or `oss`"),
+            Parameter(name="as", about="`json` unless said", type=Literal["json", "yaml", "cos", "oss"]),
             Parameter(name="version", about="an earlier version of the history", type=int),
         ),
         answers={
@@ -64,12 +68,12 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
     ("PUT", "/v1/rules/{bucket}"): Operation(
         summary="Replace the rules of a bucket by a JSON, YAML, COS or OSS document",
         parameters=(
-            Parameter(name="dry_run", about="`true`: only say what would change", type=bool),
+            Parameter(name="dry_run", about="`true`: only say what would change", type=FLAG),
             _IF_MATCH,
         ),
         body=Body(
             about="the document; what it begins with says which one it is",
-            type=dict[str, Any],
+            type=dict[str, Any] | list[dict[str, Any]],
             example={"rules": [{"origins": ["https://old.example.com"]}]},
             others=(_YAML, _XML),
         ),
@@ -98,7 +102,12 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
                 example={"bucket": "site", "deleted": True},
             )
         },
-        refusals={404: _NO_BUCKET, 409: _OWNED, 412: "another change came between"},
+        refusals={
+            400: "If-Match is no version",
+            404: _NO_BUCKET,
+            409: _OWNED,
+            412: "another change came between",
+        },
     ),
     ("GET", "/v1/rules/{bucket}/history"): Operation(
         summary="The last 20 versions of a bucket's rules, newest first",
@@ -129,10 +138,16 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
                 example={"bucket": "site", "version": 4, "changed": True, "from": 2},
             )
         },
-        refusals={404: "no such bucket or version", 409: _OWNED},
+        refusals={
+            400: "the body names no version",
+            404: "no such bucket or version",
+            409: _OWNED,
+            413: "the order is too large",
+        },
     ),
 }  # fmt: skip
 
+_LIMIT_OF_KEYS = Annotated[int, Field(ge=1, le=10_000)]
 _SCAN: Final = {
     "name": "archive", "run": "5f1c", "bucket": "site", "phase": "move", "paused": False, "error": "",
     "begins_anew": False, "waiting": "", "coordinator": "host:71", "dry_run": False, "read": 10,
@@ -162,7 +177,10 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
             example={"name": "archive", "bucket": "site", "inventory": {"manifest": "/data/urls.csv"}},
         ),
         answers={202: Answer(about="its report", type=shapes.ScanReport, example=_SCAN)},
-        refusals={400: "the name, the bucket or an option is wrong, or the name means another run"},
+        refusals={
+            400: "the name, the bucket or an option is wrong, or the name means another run",
+            413: "the order is too large",
+        },
     ),
     ("GET", "/v1/scans/{name}"): Operation(
         summary="One scan",
@@ -174,12 +192,11 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
         parameters=(
             Parameter(
                 name="term",
-                about="`absent`, `differs`, `excluded`, `skipped`, `failed`, `unread`; of a verification "
-                "`missing`, `size`, `digest`, `bytes`, `drift`, `unreadable`, `absent_at_origin`; "
-                "none: all of a scan's",
+                about="up to `unread` of a scan, the others of its verification; none: all of a scan's",
+                type=Literal[*TERMS, *FINDINGS],
                 repeated=True,
             ),
-            Parameter(name="limit", about="keys of the answer, 100 unless said, 10000 at most", type=int),
+            Parameter(name="limit", about="keys of the answer, 100 unless said", type=_LIMIT_OF_KEYS),
         ),
         answers={
             200: Answer(
@@ -196,6 +213,15 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/v1/scans/{name}/{order}"): Operation(
         summary="Order a scan to `pause`, `resume` or `cancel`",
+        parameters=(
+            Parameter(
+                name="order",
+                about="what it is to do",
+                where="path",
+                type=Literal["pause", "resume", "cancel"],
+                required=True,
+            ),
+        ),
         answers={
             202: Answer(
                 about="the order was taken down",
@@ -211,6 +237,8 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
 }
 
+_SECONDS = Annotated[float, Field(ge=0)]
+_ROWS = Annotated[int, Field(ge=0, lt=10**15)]
 _FILTERS: Final = (
     Parameter(name="bucket", about="of these buckets; none: of all", repeated=True),
     Parameter(name="reason", about="of these reasons, see docs/operations.md", repeated=True),
@@ -218,9 +246,9 @@ _FILTERS: Final = (
     Parameter(name="rule", about="of this rule"),
     Parameter(name="prefix", about="whose key begins with this"),
     Parameter(name="scan", about="of this scan run"),
-    Parameter(name="older_than_s", about="that failed last longer ago than so many seconds", type=float),
-    Parameter(name="newer_than_s", about="that failed last within so many seconds", type=float),
-    Parameter(name="limit", about="rows of the answer, 1000 unless said, 10000 at most", type=int),
+    Parameter(name="older_than_s", about="that failed last longer ago than so many seconds", type=_SECONDS),
+    Parameter(name="newer_than_s", about="that failed last within so many seconds", type=_SECONDS),
+    Parameter(name="limit", about="rows of the answer, 1000 unless said, 10000 at most", type=_ROWS),
 )
 _FAILURE: Final = {
     "bucket": "site", "key": "img/a.png", "reason": "origin_timeout", "message": "no byte within 10 s",
@@ -286,7 +314,10 @@ OTHERS: Final[Mapping[tuple[str, str], Operation]] = {
             Parameter(name="bucket", about="the bucket of records that name none"),
             Parameter(name="format", about="the log format of raw lines; `auto` unless said"),
             Parameter(
-                name="Content-Encoding", where="header", about="`gzip` or `deflate`; plain unless said"
+                name="Content-Encoding",
+                where="header",
+                about="plain unless said",
+                type=Literal["identity", "gzip", "x-gzip", "deflate", ""],
             ),
         ),
         body=Body(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from scheduler.front.admin.described import shapes
 from scheduler.front.admin.described.operation import Answer, Body, Operation, Parameter
 from scheduler.front.admin.gate import BackOrder, PassOrder
+from scheduler.front.admin.question import NO, YES
 from scheduler.rules.trying.explain import Explanation
+from scheduler.scan.gate.period import PERIOD
 from workers.origin.fetch.inspect import OriginReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_KEY = Annotated[str, Field(min_length=1, max_length=1024)]
+_VERSION = Annotated[str, Field(pattern="^[0-9]*$")]
+FLAG: Any = Literal[*YES, *NO]
+_METHOD = Annotated[str, Field(pattern="^[A-Za-z]{1,16}$")]
+_STATUS = Annotated[int, Field(ge=100, le=599)]
+_QUIET = Annotated[str, Field(pattern=f"^({PERIOD})?$")]
 _NO_SCAN = "there is no scan of that name"
 _DIFFERENCE: Final = {
     "bucket": "site", "from": 2, "to": 3, "added": ["all"], "removed": [], "changed": [], "reordered": False,
@@ -44,8 +54,8 @@ TRIALS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/rules/{bucket}/difference"): Operation(
         summary="What one version of a bucket's rules says otherwise than another",
         parameters=(
-            Parameter(name="from", about="a version of the history; left out: what is in force", type=int),
-            Parameter(name="to", about="the same", type=int),
+            Parameter(name="from", about="a version of the history; none: what is in force", type=_VERSION),
+            Parameter(name="to", about="the same", type=_VERSION),
         ),
         answers={200: Answer(about="the difference", type=shapes.RulesDiffer, example=_DIFFERENCE)},
         refusals={404: "no such bucket or version"},
@@ -53,13 +63,13 @@ TRIALS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/rules/{bucket}/explain"): Operation(
         summary="Which rule answers for a request, why the others do not, and what is done",
         parameters=(
-            Parameter(name="key", about="the object's key, decoded", required=True),
-            Parameter(name="method", about="GET unless said"),
-            Parameter(name="status", about="what the store answers, 404 unless said", type=int),
+            Parameter(name="key", about="the object's key, decoded", type=_KEY, required=True),
+            Parameter(name="method", about="GET unless said", type=_METHOD),
+            Parameter(name="status", about="what the store answers, 404 unless said", type=_STATUS),
             Parameter(name="header", about="a header of the client, `Name: value`", repeated=True),
             Parameter(name="host", about="the client's Host"),
             Parameter(name="query", about="the client's query"),
-            Parameter(name="queued", about="`true`: as a queued pull, not as a request", type=bool),
+            Parameter(name="queued", about="`true`: as a queued pull, not as a request", type=FLAG),
         ),
         answers={200: Answer(about="the account of it", type=Explanation, example=_EXPLAINED)},
         refusals={400: "a parameter is wrong: `field` names it", 404: "no such bucket, or it has no rules"},
@@ -103,7 +113,7 @@ ORIGINS: Final[Mapping[tuple[str, str], Operation]] = {
 GATE: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/gate/{scan}"): Operation(
         summary="Each condition of the gate for a scan, with its evidence",
-        parameters=(Parameter(name="quiet", about="such as 90s, 30m, 24h (unless said) or 7d"),),
+        parameters=(Parameter(name="quiet", about="such as 90s, 30m, 24h (unless said) or 7d", type=_QUIET),),
         answers={
             200: Answer(
                 about="the conditions",

@@ -6,7 +6,7 @@ Each forbids what it does not name: a document that fell behind its answers is f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ from scheduler.rules.trying.difference import Difference, DifferenceLine
 from scheduler.scan.gate.quiet import Condition
 from scheduler.scan.progress import Progress
 from scheduler.scan.record.account import Account
-from scheduler.scan.record.state import ScanOptions
+from scheduler.scan.record.state import NAME, ScanOptions
 from scheduler.scan.shards.view import ShardsView
 from workers.ledger.failures import Failure
 from workers.origin.control.overview import OriginOverview
@@ -130,7 +130,7 @@ class RulesHistory(Shape):
 class RollbackWanted(Shape):
     """Which version of the history to put in force again."""
 
-    version: int
+    version: int = Field(ge=1, lt=2**53)
 
 
 class RulesRolledBack(Shape):
@@ -200,7 +200,7 @@ class Origins(Shape):
 class ProbeWanted(BaseModel):
     """Which URL to ask, and the name of a credential to sign with."""
 
-    url: str
+    url: str = Field(pattern="^https?://.")
     credential: str = ""
 
 
@@ -214,7 +214,7 @@ class Reports(Shape):
 class ScanWanted(ScanOptions):
     """A scan to start: its name and options; `scans.<name>` of config.yaml may give some of them."""
 
-    name: str
+    name: Annotated[str, Field(pattern=f"^{NAME}$")]
     bucket: str = ""
     inventory: dict[str, Any] = field(default_factory=dict)
 

@@ -25,6 +25,7 @@ _FREE: Final = frozenset({"awsaccesskeyid", "file", "policy", "signature", "x-am
 _IGNORED: Final = "x-ignore-"
 _RANGE: Final = "content-length-range"
 _EXPIRES: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:?00)")
+_BYTES: Final = re.compile(r"[0-9]{1,15}")
 #: S3's own escape of a dollar sign, which JSON does not know.
 _ESCAPED: Final = re.compile(r"(?<!\\)\\\$")
 
@@ -143,7 +144,7 @@ def _text(value: Any, entry: Any) -> str:
 
 def _range(entry: list[Any]) -> tuple[int, int]:
     numbers = [str(part) for part in entry[1:] if not isinstance(part, bool)]
-    if len(entry) != 3 or not all(part.isascii() and part.isdecimal() and len(part) < 16 for part in numbers):
+    if len(entry) != 3 or len(numbers) != 2 or not all(_BYTES.fullmatch(part) for part in numbers):
         raise _invalid(f"{json.dumps(entry)[:200]}: {_RANGE} takes the least and the most bytes.")
     low, high = map(int, numbers)
     return low, high

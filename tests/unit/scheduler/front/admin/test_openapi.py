@@ -89,6 +89,26 @@ def test_names_of_operations_are_their_own(told):
     assert all(re.fullmatch(r"[a-z_0-9]+", name) for name in names)
 
 
+def test_what_a_part_of_the_path_may_be_is_said_where_it_may_not_be_any_text(told):
+    named = {one["name"]: one for one in told["paths"]["/v1/scans/{name}/{order}"]["post"]["parameters"]}
+    assert named["order"]["schema"]["enum"] == ["pause", "resume", "cancel"]
+    assert named["order"]["in"] == named["name"]["in"] == "path"
+    assert named["order"]["required"]
+    assert named["name"]["schema"] == {"type": "string"}
+
+
+async def test_a_method_that_a_path_does_not_have_is_told_all_those_it_has(known):
+    services = MagicMock()
+    services.settings = Settings.model_validate({"admin": {"token": "t" * 32}})
+    transport = httpx.ASGITransport(make_app(services, MagicMock()))
+    headers = {"authorization": f"Bearer {'t' * 32}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin", headers=headers) as client:
+        rules = await client.patch("/v1/rules/site")
+        scans = await client.options("/v1/scans")
+    assert (rules.status_code, rules.headers["allow"]) == (405, "DELETE, GET, HEAD, PUT")
+    assert (scans.status_code, scans.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
 async def test_it_is_answered_and_names_itself():
     api = [Route("/v1/new", lambda _: None, methods=["GET"])]
     app = Starlette(routes=[*api, openapi_route(api)])

@@ -116,6 +116,14 @@ async def test_a_dry_run_tells_and_changes_nothing(client):
     assert (await client.put("/v1/rules/filed?dry_run=1", json=RULES)).status_code == 200
 
 
+async def test_a_dry_run_that_is_neither_asked_for_nor_not_changes_nothing(client):
+    answer = await client.put("/v1/rules/site?dry_run=ture", json=RULES)
+    assert error_of(answer) == (400, "bad_parameter")
+    assert answer.json()["error"]["field"] == "dry_run"
+    assert error_of(await client.get("/v1/rules/site")) == (404, "no_rules")
+    assert (await client.put("/v1/rules/site?dry_run=False", json=RULES)).json()["changed"] is True
+
+
 async def test_history_and_rollback(client):
     first = (await client.put("/v1/rules/site", json=RULES, headers={"x-ferryman-actor": "ada"})).json()
     other = {"rules": [{"prefix": "doc/", "origins": ["https://new.example.com"]}]}

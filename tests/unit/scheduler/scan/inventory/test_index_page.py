@@ -169,3 +169,11 @@ def test_listings_of_other_servers_are_listings(page):
 def test_json_that_is_no_listing_is_refused(body):
     with pytest.raises(NoIndex, match="no index page"):
         read_json(HERE, body)
+
+
+@pytest.mark.parametrize(
+    ("size", "read"), [("0", 0), ("12", 12), ("-1", None), ("true", None), ("1.5", None), ('"1"', None)]
+)
+def test_a_size_of_json_that_is_no_number_of_bytes_says_nothing(size, read):
+    (one,) = read_json(HERE, f'[{{"name": "a", "type": "file", "size": {size}}}]'.encode())
+    assert (one.entry.size, type(one.entry.size)) == (read, type(read))
