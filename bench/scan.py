@@ -2,11 +2,13 @@
 
     .venv/bin/python bench/scan.py diff [--keys 1000000 10000000] [--rounds 1] [--no-peers]
     .venv/bin/python bench/scan.py latency [--keys 200000] [--delay-ms 80] [--shards 32] [--rounds 1]
+    .venv/bin/python bench/scan.py history [--scans 100000] [--rounds 20]
     .venv/bin/python bench/scan.py move [--count 20000] [--size 1024] [--no-peers]
 
 `diff` lists a synthetic bucket (a process of its own that makes the pages) and compares it with a manifest of
-the same keys, or with itself; `latency` does so with pages that take as long as those of real stores. `move`
-moves objects that bench/move.py's bare queue moves too: origin nginx, store SeaweedFS, one worker process.
+the same keys, or with itself; `latency` does so with pages that take as long as those of real stores.
+`history` asks for scans where very many were before. `move` moves objects that bench/move.py's bare queue
+moves too: origin nginx, store SeaweedFS, one worker process.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import uvloop
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 from move import bench_settings, ferryman, make_files
 from scan_diff import diff, diff_here, latency, list_here, serve_here
+from scan_history import history
 from sides.peers import peer, rclone
 
 from scheduler.machine.processes import LaneSize, worker_children
@@ -122,7 +125,7 @@ HERE = {"diff-here": diff_here, "list-here": list_here, "serve-here": serve_here
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-peers", action="store_true", dest="alone", help="of all")
-    what = parser.add_subparsers(dest="what", help="without: diff, latency, then move")
+    what = parser.add_subparsers(dest="what", help="without: diff, latency, history, then move")
     one = what.add_parser("diff")
     one.add_argument("--keys", type=int, nargs="+", default=[1_000_000, 10_000_000])
     one.add_argument("--rounds", type=int, default=1)
@@ -133,6 +136,9 @@ def main() -> None:
     three.add_argument("--shards", type=int, default=32)
     three.add_argument("--rounds", type=int, default=1)
     three.add_argument("--no-peers", action="store_true")
+    four = what.add_parser("history")
+    four.add_argument("--scans", type=int, default=100_000)
+    four.add_argument("--rounds", type=int, default=20)
     two = what.add_parser("move")
     two.add_argument("--count", type=int, default=20_000)
     two.add_argument("--size", type=int, default=1024)
@@ -150,9 +156,10 @@ def main() -> None:
         further = ["--no-peers"] if arguments.alone else []
         diff(one.parse_args(further))
         latency(three.parse_args(further))
+        history(four.parse_args([]))
         move(two.parse_args(further))
         return
-    {"diff": diff, "latency": latency, "move": move}[arguments.what](arguments)
+    {"diff": diff, "latency": latency, "history": history, "move": move}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

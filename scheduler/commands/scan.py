@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MANIFEST_FORMATS = ("plain", "csv", "jsonl", "tsv", "httplist", "find0")
 #: Inventories whose argument is a name, and no file or URL.
 _NO_PLACES = frozenset({"bucket"})
+#: Scans that are shown, unless more are asked for.
+_SHOWN = 200
 #: Seconds that a process needs before it can say that it runs scans.
 _STARTING_S = 5.0
 
@@ -209,32 +211,64 @@ async def _runs_somewhere(service: ScanService) -> bool:
 
 @command.command("status")
 @click.argument("name", required=False)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=_SHOWN,
+    show_default=True,
+    help="Without a name: show so many, those under way first, then the newest.",
+)
+@click.option("--cursor", default="", metavar="TEXT", help="Go on where the list before ended; it says how.")
 @config_option
 @json_option
-def status(name: str | None, *, config: Path | None, as_json: bool) -> None:
+def status(name: str | None, *, limit: int, cursor: str, config: Path | None, as_json: bool) -> None:
     """Show scans, or one with its account by prefix."""
-    reports = run_async(_status(load(config), name))
-    if as_json:
-        echo_json(reports[0] if name is not None else reports)
+    settings = load(config)
+    if name is not None:
+        report = run_async(_status(settings, name))
+        if as_json:
+            echo_json(report)
+        else:
+            show(report)
         return
-    if not reports:
+    reports, after, total = run_async(_list(settings, limit, cursor))
+    if as_json:
+        echo_json(reports)
+    elif not reports:
         say("no scans yet: ferryman scan start NAME --bucket B --manifest FILE")
-    for report in reports:
-        show(report)
+    else:
+        for report in reports:
+            show(report)
+    if after:
+        again = "ferryman scan status" + (f" --limit {limit}" if limit != _SHOWN else "")
+        say(f"{len(reports)} of {total} scans; the next: {again} --cursor {after}", err=True)
 
 
-async def _status(settings: Settings, name: str | None) -> list[dict[str, Any]]:
+async def _status(settings: Settings, name: str) -> dict[str, Any]:
     from scheduler.runtime import open_services
     from scheduler.scan.service import ScanService
 
     async with open_services(settings) as services:
         service = ScanService(services)
-        if name is None:
-            return [await service.report(state) for state in await service.states.all()]
         state = await service.states.get(name)
         if state is None:
             raise CommandFailed(f"no scan {name!r}; `ferryman scan status` lists them", exit_code=2)
-        return [await service.report(state)]
+        return await service.report(state)
+
+
+async def _list(settings: Settings, limit: int, cursor: str) -> tuple[list[dict[str, Any]], str, int]:
+    """Some reports, how to have the next (empty: there are none), and how many scans there are."""
+    from scheduler.runtime import open_services
+    from scheduler.scan.record.scan_index import WrongCursor
+    from scheduler.scan.service import ScanService
+
+    async with open_services(settings) as services:
+        service = ScanService(services)
+        try:
+            page = await service.states.page(limit, cursor)
+        except WrongCursor as error:
+            raise CommandFailed(str(error), exit_code=2) from error
+        return [await service.report(state) for state in page.scans], page.cursor, page.total
 
 
 @command.command("keys")

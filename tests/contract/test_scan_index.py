@@ -7,6 +7,7 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
+from scheduler.scan.record.scan_index import WrongCursor
 from scheduler.scan.record.state import ScanOptions, ScanState, ScanStates, dump
 from workers.broker.clients import connect
 from workers.settings import BrokerSettings
@@ -105,6 +106,65 @@ async def test_ended_scans_are_neither_read_for_what_runs_nor_for_the_page(redis
     shown = await states.recent(20)
     assert names(shown) == ["runs", *[f"s{number}" for number in range(581, 600)]]
     assert asked == [1, 20]
+
+
+async def test_pages_give_every_scan_once_those_under_way_first_then_the_newest(redis):
+    states = ScanStates(redis, namespace="ns")
+    for number in range(25):
+        await states.put(record(f"s{number:02}", at=float(number // 2)))  # two of each second
+    await states.put(record("runs", "move", at=3.0))
+    await states.put(record("waits", "requested", at=2.0))
+    cursor, found, pages = "", [], 0
+    while pages == 0 or cursor:
+        page = await states.page(4, cursor)
+        assert page.total == 27
+        cursor, pages = page.cursor, pages + 1
+        found += names(page.scans)
+    assert pages == 7
+    assert sorted(found[:2]) == ["runs", "waits"]
+    assert found[2:] == [f"s{number:02}" for number in range(24, -1, -1)]
+
+
+async def test_a_scan_that_begins_anew_between_two_pages_hides_none_of_those_behind_it(redis):
+    states = ScanStates(redis, namespace="ns")
+    for number in range(6):
+        await states.put(record(f"s{number}", at=float(number)))
+    page = await states.page(3)
+    assert names(page.scans) == ["s5", "s4", "s3"]
+    await states.put(record("s3", "requested", at=9.0))
+    await states.put(record("new", at=10.0))
+    following = await states.page(3, page.cursor)
+    assert (names(following.scans), following.cursor) == (["s2", "s1", "s0"], "")
+
+
+@pytest.mark.parametrize("cursor", ["x", "1.0", "nan:s", ":s", "one:s"])
+async def test_a_cursor_that_no_page_gave_is_refused(redis, cursor):
+    with pytest.raises(WrongCursor, match="one that a page of scans gave"):
+        await ScanStates(redis, namespace="ns").page(3, cursor)
+
+
+async def test_who_only_shows_scans_reads_no_more_of_them_than_he_shows(redis, monkeypatch):
+    states = ScanStates(redis, namespace="ns")
+    for number in range(50):
+        await states.put(record(f"s{number:02}", at=float(number)))
+    looks = []
+    real = redis.hscan
+
+    async def hscan(*arguments, **more):
+        looks.append(arguments)
+        return await real(*arguments, **more)
+
+    monkeypatch.setattr(redis, "hscan", hscan)
+    assert len(await states.recent(5)) == 5
+    assert names((await states.page(2)).scans) == ["s49", "s48"]
+    assert looks == [], "nobody wrote a record without the index"
+    await states.live()
+    assert looks, "who runs scans looks at all of them, every ten minutes"
+    looks.clear()
+    await states.live()
+    assert looks == []
+    await redis.hset("ns:scans", "late", dump(record("late", at=99.0)))
+    assert names((await states.page(1)).scans) == ["late"]
 
 
 async def test_records_of_shards_have_no_index(redis):

@@ -64,6 +64,7 @@ TINY = {
         "3",
         "--no-peers",
     ),
+    "scan history": ("scan.py", "history", "--scans", "2000", "--rounds", "2"),
     "scan move": ("scan.py", "move", "--count", "60", "--no-peers"),
 }
 

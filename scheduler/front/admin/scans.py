@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import orjson
 from redis.exceptions import RedisError
@@ -14,6 +15,8 @@ from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change
 from scheduler.front.admin.refused import Refused
 from scheduler.scan.names import FINDINGS, TERMS, Names, first
+from scheduler.scan.record.scan_index import WrongCursor
+from scheduler.scan.record.state import MOST_SHOWN
 from scheduler.scan.service import ScanService, UnknownScan, WrongScan, scan_options
 from workers.errors import BrokerUnavailable, ConfigError, StoreError
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from scheduler.runtime import Services
 
+#: Scans of an answer at most.
+_MOST_SCANS = 1_000
 #: Keys that are named without a `limit`, and with the largest.
 _SHOWN = 100
 _MOST = 10_000
@@ -35,16 +40,34 @@ def _away(error: Exception) -> Response:
     return _json({"error": f"ledger: {error or type(error).__name__}"}, 503)
 
 
+def _limit(given: str | None, unless: int, most: int) -> int | None:
+    """How many are wanted; None: no such number may be."""
+    if given is None:
+        return unless
+    return int(given) if re.fullmatch(r"[0-9]{1,9}", given) and 0 < int(given) <= most else None
+
+
 def routes(services: Services) -> list[Route]:
     """The routes of `/v1/scans`."""
     service = ScanService(services)
 
     async def listing(request: Request) -> Response:
-        del request
+        query = request.query_params
+        limit = _limit(query.get("limit"), MOST_SHOWN, _MOST_SCANS)
+        if limit is None:
+            return _json({"error": f"limit {query['limit']!r}: 1 to {_MOST_SCANS} is expected"}, 400)
         try:
-            return _json([await service.report(state) for state in await service.states.all()])
+            page = await service.states.page(limit, query.get("cursor", ""))
+            answer = _json([await service.report(state) for state in page.scans])
+        except WrongCursor as error:
+            return _json({"error": str(error)}, 400)
         except (RedisError, OSError) as error:
             return _away(error)
+        answer.headers["x-total-count"] = str(page.total)
+        if page.cursor:
+            following = urlencode({"limit": limit, "cursor": page.cursor})
+            answer.headers["link"] = f'</v1/scans?{following}>; rel="next"'
+        return answer
 
     async def start(request: Request) -> Response:
         try:
@@ -82,20 +105,20 @@ def routes(services: Services) -> list[Route]:
         name, query = request.path_params["name"], request.query_params
         terms = query.getlist("term") or list(TERMS)
         unknown = sorted(set(terms).difference(TERMS, FINDINGS))
-        limit = query.get("limit", str(_SHOWN))
-        if unknown or not re.fullmatch(r"[0-9]{1,9}", limit) or not 0 < int(limit) <= _MOST:
+        limit = _limit(query.get("limit"), _SHOWN, _MOST)
+        if unknown or limit is None:
             allowed = ", ".join((*TERMS, *FINDINGS))
             return _json({"error": f"term: one of {allowed}; limit: 1 to {_MOST}"}, 400)
         try:
             state = await service.states.get(name)
             if state is None:
                 return _json({"error": f"no scan {name!r}; GET /v1/scans lists them"}, 404)
-            found = [one._asdict() async for one in first(Names(services, state).read(terms), int(limit) + 1)]
+            found = [one._asdict() async for one in first(Names(services, state).read(terms), limit + 1)]
         except (RedisError, OSError) as error:
             return _away(error)
         except StoreError as error:
             return _json({"error": str(error)}, 503)
-        return _json({"name": name, "keys": found[: int(limit)], "more": len(found) > int(limit)})
+        return _json({"name": name, "keys": found[:limit], "more": len(found) > limit})
 
     async def order(request: Request) -> Response:
         name, what = request.path_params["name"], request.path_params["order"]

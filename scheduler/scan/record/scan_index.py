@@ -1,7 +1,8 @@
 """Which scans are under way, and which were requested last, without a look at every record there ever was.
 
 Owns the index beside the records. It is written with them in one step; records of a version that had no
-index, or that such a version writes meanwhile, are found by a look at all of them, every ten minutes at most.
+index, or that such a version writes meanwhile, are found by a look at all of them: when there are more
+records than the index knows, and every ten minutes by whoever runs scans. Who only shows them looks at none.
 
 Key schema (ledger database)::
 
@@ -11,7 +12,9 @@ Key schema (ledger database)::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+import math
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import orjson
 
@@ -20,8 +23,9 @@ if TYPE_CHECKING:
 
 #: Phases in which a scan has work to do.
 ACTIVE = frozenset({"requested", "inventory", "compare", "move"})
-#: Seconds after which all records are looked at again.
+#: Seconds after which all records are looked at again; after so many times its length, where that is more.
 _WHOLE_S: Final = 600
+_TIMES_ITS_LENGTH: Final = 300
 _AT_ONCE: Final = 200
 
 _ADD = """
@@ -40,6 +44,21 @@ def score_of(phase: str, requested_at: float) -> str:
     return "inf" if phase in ACTIVE else repr(requested_at)
 
 
+class WrongCursor(ValueError):
+    """No page gave such a cursor."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"cursor {cursor!r}: one that a page of scans gave is expected")
+
+
+class Page(NamedTuple):
+    """Some names, in order; `cursor` gives those that follow (empty: none do), `total` is all there are."""
+
+    names: list[str]
+    cursor: str
+    total: int
+
+
 class ScanIndex:
     """The index of one hash of records."""
 
@@ -53,28 +72,66 @@ class ScanIndex:
 
     async def live(self) -> list[str]:
         """Names of the scans that are under way."""
-        await self._complete()
+        await self._complete(again=True)
         return cast("list[str]", await self._redis.zrangebyscore(self.key, "inf", "inf"))
 
-    async def recent(self, most: int) -> list[str]:
-        """Names of those that are under way, then of those that were requested last."""
-        await self._complete()
-        return cast("list[str]", await self._redis.zrevrange(self.key, 0, most - 1))
+    async def page(self, most: int, cursor: str = "") -> Page:
+        """Names of those that are under way, then of those that were requested last, behind a cursor.
 
-    async def _complete(self) -> None:
-        """Find records that were written without the index, when it is time."""
-        if await self._redis.exists(self._whole):
+        Raises:
+            WrongCursor: it is none that a page gave.
+        """
+        await self._complete(again=False)
+        begin = await self._behind(cursor) if cursor else 0
+        rows = await self._redis.zrevrange(self.key, begin, begin + most, withscores=True)
+        shown = cast("list[tuple[str, float]]", rows)[:most]
+        last = f"{shown[-1][1]!r}:{shown[-1][0]}" if len(rows) > most else ""
+        return Page([name for name, _ in shown], last, int(await self._redis.zcard(self.key)))
+
+    async def _behind(self, cursor: str) -> int:
+        """How many stand before what follows the cursor."""
+        number, colon, name = cursor.partition(":")
+        try:
+            score = float(number)
+        except ValueError:
+            score = math.nan
+        if not colon or math.isnan(score):
+            raise WrongCursor(cursor)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zscore(self.key, name)
+            pipe.zrevrank(self.key, name)
+            pipe.zcount(self.key, f"({score!r}", "+inf")
+            now, rank, before = await pipe.execute()
+        # One that has begun anew since stands somewhere else: what came before it is passed over as well.
+        return int(rank) + 1 if now == score else int(before)
+
+    async def _complete(self, *, again: bool) -> None:
+        """Find records that were written without the index, when there are such or (`again`) may be."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.exists(self._whole)
+            pipe.hlen(self._records)
+            pipe.zcard(self.key)
+            whole, records, known = await pipe.execute()
+        if records <= known and (whole or not again):
             return
-        cursor = 0
+        cursor, began = 0, time.monotonic()
         while True:
             cursor, found = await self._redis.hscan(self._records, cursor, count=_AT_ONCE)
-            rows = cast("dict[str, str]", found)
-            told: list[str] = []
-            for name, row in rows.items():
-                record = orjson.loads(row)
-                told += [name, row, score_of(record["phase"], float(record.get("requested_at", 0.0)))]
-            if told:
-                await self._add([self._records, self.key], told)
+            await self._look_at(cast("dict[str, str]", found))
             if cursor == 0:
                 break
-        await self._redis.set(self._whole, "1", ex=_WHOLE_S)
+        apart_s = max(_WHOLE_S, int((time.monotonic() - began) * _TIMES_ITS_LENGTH))
+        await self._redis.set(self._whole, "1", ex=apart_s)
+
+    async def _look_at(self, rows: dict[str, str]) -> None:
+        if not rows:
+            return
+        known = await self._redis.zmscore(self.key, list(rows))
+        told: list[str] = []
+        for (name, row), stands in zip(rows.items(), known, strict=True):
+            record = orjson.loads(row)
+            score = score_of(record["phase"], float(record.get("requested_at", 0.0)))
+            if stands != float(score):
+                told += [name, row, score]
+        if told:
+            await self._add([self._records, self.key], told)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
@@ -226,6 +226,14 @@ def not_to_be_continued(state: ScanState, store: str) -> str:
     return ""
 
 
+class ScanPage(NamedTuple):
+    """Some scans; `cursor` gives those that follow (empty: none do), `total` is all there are."""
+
+    scans: list[ScanState]
+    cursor: str
+    total: int
+
+
 class ScanStates:
     """The records of every scan, or with `records` those of another hash."""
 
@@ -260,7 +268,17 @@ class ScanStates:
 
     async def recent(self, most: int = MOST_SHOWN) -> list[ScanState]:
         """Those that are under way and those that were requested last, at most so many, by name."""
-        return await self._named(await self._index.recent(most))
+        return await self._named((await self._index.page(most)).names)
+
+    async def page(self, most: int = MOST_SHOWN, cursor: str = "") -> ScanPage:
+        """Those that are under way, then those that were requested last: some, and how to have the next.
+
+        Raises:
+            WrongCursor: it is none that a page gave.
+        """
+        names, after, total = await self._index.page(most, cursor)
+        found = {state.name: state for state in await self._named(names)}
+        return ScanPage([found[name] for name in names if name in found], after, total)
 
     async def _named(self, names: list[str]) -> list[ScanState]:
         rows = await self._redis.hmget(self._records, names) if names else []

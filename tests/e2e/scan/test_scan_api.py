@@ -13,7 +13,8 @@ from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.dashboard.board import Board
 from scheduler.front.admin.guard import Guard
 from scheduler.runtime import open_services
-from scheduler.scan.service import ScanService
+from scheduler.scan.record.state import ScanState
+from scheduler.scan.service import ScanService, scan_options
 from scheduler.status import collect, to_json
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -35,6 +36,27 @@ async def api(fleet):
             headers={"authorization": "Bearer t"},
         ) as client:
             yield client
+
+
+async def test_the_list_of_scans_comes_in_pages_newest_first(fleet, api):
+    options = {"bucket": fleet.bucket, "inventory": {"manifest": "m"}}
+    for number in range(5):
+        given = scan_options(fleet.settings, f"s{number}", options)
+        state = ScanState(
+            name=f"s{number}", run=f"s{number}-r", options=given, phase="done", requested_at=10.0 + number
+        )
+        await fleet.scans.states.put(state)
+    answer = await api.get("/v1/scans", params={"limit": 2})
+    found = [[one["name"] for one in answer.json()]]
+    while "next" in answer.links:
+        answer = await api.get(answer.links["next"]["url"])
+        assert answer.headers["x-total-count"] == "5"
+        found.append([one["name"] for one in answer.json()])
+    assert found == [["s4", "s3"], ["s2", "s1"], ["s0"]]
+    assert [one["name"] for one in (await api.get("/v1/scans")).json()] == ["s4", "s3", "s2", "s1", "s0"]
+    for wrong in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"cursor": "x"}):
+        answer = await api.get("/v1/scans", params=wrong)
+        assert (answer.status_code, "expected" in answer.json()["error"]) == (400, True), wrong
 
 
 async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):

@@ -166,8 +166,22 @@ _SCAN: Final = {
 
 SCANS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/scans"): Operation(
-        summary="Every scan, by name",
-        answers={200: Answer(about="their reports", type=list[shapes.ScanReport], example=[_SCAN])},
+        summary="Scans: those under way, then those that were requested last",
+        parameters=(
+            Parameter(name="limit", about="scans of the answer, 200 unless said, 1000 at most", type=int),
+            Parameter(
+                name="cursor",
+                about='where to go on: as `Link: </v1/scans?…>; rel="next"` of the answer before says',
+            ),
+        ),
+        answers={
+            200: Answer(
+                about="their reports; `X-Total-Count`: how many scans there are, `Link`: the next ones",
+                type=list[shapes.ScanReport],
+                example=[_SCAN],
+            )
+        },
+        refusals={400: "the limit or the cursor is wrong"},
     ),
     ("POST", "/v1/scans"): Operation(
         summary="Start a scan; the same name and options again mean the same run",
