@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import md5, sha256
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from awscrt.checksums import crc32c
+from fastcrc import crc32
 
 from workers.store.wire.signing import UNSIGNED
 
@@ -40,7 +40,7 @@ def crc32c_base64(chunks: Iterable[bytes | memoryview]) -> str:
     """CRC32C of chunks in order, as `x-amz-checksum-crc32c` carries it."""
     value = 0
     for chunk in chunks:
-        value = crc32c(chunk, value)
+        value = crc32.iscsi(chunk, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
