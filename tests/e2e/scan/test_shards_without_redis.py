@@ -70,6 +70,18 @@ async def processes(bytes_fleet):
         await found.kill(one)
 
 
+async def outage(fleet, processes, *, killed):
+    """Stop the server for longer than leases last, and kill processes meanwhile."""
+    server = int((await fleet.services.redis.info("server"))["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        for one in killed:
+            await processes.kill(one)
+        await asyncio.sleep(LEASE_MS / 1000 + 3)
+    finally:
+        os.kill(server, signal.SIGCONT)
+
+
 async def test_an_outage_longer_than_the_leases_and_kills_in_it_count_and_find_every_key_once(
     bytes_fleet, bytes_store, processes
 ):
@@ -88,14 +100,8 @@ async def test_an_outage_longer_than_the_leases_and_kills_in_it_count_and_find_e
         return sum(map(found_in, shards)) >= least
 
     await eventually(lambda: compared(1_000), "some keys are compared")
-    server = int((await fleet.services.redis.info("server"))["process_id"])
-    os.kill(server, signal.SIGSTOP)
-    try:
-        await processes.kill(first)
-        await asyncio.sleep(LEASE_MS / 1000 + 3)
-    finally:
-        os.kill(server, signal.SIGCONT)
-    processes.start("scan", "serve")
+    await outage(fleet, processes, killed=[first])
+    second = processes.start("scan", "serve")
 
     async def ended():
         return (await fleet.scans.states.get("s")).phase in {"done", "failed"}
@@ -123,7 +129,11 @@ async def test_an_outage_longer_than_the_leases_and_kills_in_it_count_and_find_e
         return found is not None and found.verified is not None and found.verified.checked > 0
 
     await eventually(looked_at, "some keys are verified")
-    await processes.kill(command)
+    store.takes_s["list"] = 4.0  # it does not end meanwhile
+    await outage(fleet, processes, killed=[command, second])
+    store.takes_s["list"] = 0.3
+    assert (await records.get("verify:s")).phase == "compare"
+    processes.start("scan", "serve")
 
     async def verified():
         found = await records.get("verify:s")
