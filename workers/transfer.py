@@ -176,7 +176,7 @@ class Mover:
             replace_etag=item.replace_etag,
             lease=lease,
         ) as upload:
-            async for chunk in answer.chunks():
+            while chunk := await answer.read_some():
                 got += len(chunk)
                 if limit is not None and got > limit:
                     msg = f"{item.key}: more than {limit} bytes"

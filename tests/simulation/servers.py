@@ -156,13 +156,14 @@ class _Session:
             raise OriginsExhausted("403", attempts=(), last=refused)
         if not at_origin(key):
             return Absent(attempts=(), answer=None)
-        body = body_of(key)
+        body, coming = body_of(key), self._pieces()
         return Fetched(
             status=200, headers=(("Content-Type", "text/plain"),), length=len(body), framing="length",
-            content_range=None, origin="o", url=f"http://o/{key}", digests_offered=False, _read=self._read,
+            content_range=None, origin="o", url=f"http://o/{key}", digests_offered=False,
+            _read=lambda _: anext(coming, b""),
         )  # fmt: skip
 
-    async def _read(self, _: Fetched) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncIterator[bytes]:
         body, chance = body_of(self._key), self._weather.chance
         # Now and then one that lasts longer than leases do.
         pause = 0.02 if chance.random() < 0.5 else 0.3

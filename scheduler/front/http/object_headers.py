@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scheduler.front.http.conditional import Validators
 from workers.http.dates import http_seconds
@@ -122,19 +122,36 @@ def from_origin(
     """
     out: RawHeaders = [(b"accept-ranges", b"bytes")]
     for name, value in headers:
-        lower = name.lower()
-        if lower == "content-encoding" and not (value := content_encoding(value)):
+        shown, condition = _as_shown(name)
+        if shown is None or (condition == "vary" and not vary) or (condition == "meta" and not user_meta):
             continue
-        if lower in KEPT or lower in {"etag", "last-modified"} or (vary and lower == "vary"):
-            out.append((lower.encode("latin-1"), raw(value)))
-        elif user_meta and lower.startswith(_USER_META) and not lower.startswith("x-amz-meta-"):
-            out.append((lower.encode("latin-1", "replace"), raw(value)))
+        if condition == "coding" and not (value := content_encoding(value)):
+            continue
+        out.append((shown, value.encode("utf-8", "surrogateescape")))
     for name, value in meta.user_meta:
         if name == "x-oss-tag":
             out.append((b"x-oss-tag", raw(decode_value(value))))
         elif not name.startswith(_OWN_META):
             out.append((b"x-amz-meta-" + name.encode("latin-1", "replace"), raw(decode_value(value))))
     return with_set(sendable(out), set_headers)
+
+
+@lru_cache(maxsize=256)
+def _as_shown(name: str) -> tuple[bytes | None, Literal["", "coding", "vary", "meta"]]:
+    """The name under which a client sees an origin's header, None for never, and on what that depends.
+
+    Remembered, as answers repeat their names.
+    """
+    lower = name.lower()
+    if lower.startswith(_USER_META):
+        known = not lower.startswith("x-amz-meta-")
+        return (lower.encode("latin-1", "replace") if known else None), "meta"
+    if lower not in KEPT and lower not in {"etag", "last-modified", "vary"}:
+        return None, ""
+    condition: Literal["", "coding", "vary"] = (
+        "coding" if lower == "content-encoding" else "vary" if lower == "vary" else ""
+    )
+    return lower.encode("latin-1"), condition
 
 
 def with_set(headers: RawHeaders, set_headers: Iterable[Header]) -> RawHeaders:

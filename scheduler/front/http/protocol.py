@@ -81,6 +81,8 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        #: Loop time since when nothing was answered and nothing has come; None: something is under way.
+        self._idle_since: float | None = None
 
     # ------------------------------------------------------------ connection
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -142,7 +144,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------ bytes in
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         if self.parser is None or self.refusal is not None:
             return
         began_in_head = self._in_head
@@ -240,6 +242,36 @@ class StrictProtocol(HttpToolsProtocol):
             return
         self.cycle.more_body = False
         self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Answer the next request of the connection, or wait for one.
+
+        As uvicorn has it, but with one timer a connection, which is set anew when it rings, instead of one an
+        answer.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_next(self.timeout_keep_alive)
+
+    def _wait_for_next(self, left_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(left_s, self._next_late)
+
+    def _next_late(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # the answer that is under way sets it again
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._wait_for_next(left_s)
+        else:
+            self.timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         if self.cycle is None or self.cycle.response_complete:

@@ -5,13 +5,12 @@ Owns the request's side of a fill (A1, A2, A16, A17, A20, A21, A24). Knows nothi
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scheduler.front.hit import serve_hit
 from scheduler.front.http import s3_error
-from scheduler.front.http.conditional import precondition_holds
+from scheduler.front.http.conditional import has_conditions, precondition_holds
 from scheduler.front.http.object_headers import raw
 from scheduler.front.http.range_header import resolve
 from scheduler.front.miss.answer import keeps_error_body, send_opening, send_unavailable, was_refused
@@ -48,7 +47,7 @@ async def follow(miss: Miss, fill: Fill, spec: RangeSpec | None, *, may_leave: b
     parts, target = miss.parts, miss.target
     seat = fill.join()
     try:
-        opening = await asyncio.shield(fill.opening)
+        opening = await fill.heard()
         if fill.plan.headers != miss.plan.headers and is_for_one(opening, fill.plan):
             seat.leave()
             if await was_refused(miss):
@@ -67,7 +66,8 @@ async def follow(miss: Miss, fill: Fill, spec: RangeSpec | None, *, may_leave: b
         if not isinstance(opening, Opened):
             await send_opening(miss, opening)
             return True
-        if not precondition_holds(miss.request.by_name, opening.validators):
+        by_name = miss.request.by_name
+        if has_conditions(by_name) and not precondition_holds(by_name, opening.validators):
             miss.answered("origin")
             await miss.answer.error(s3_error.PRECONDITION_FAILED, resource=target.resource)
             return True

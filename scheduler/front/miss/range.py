@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -29,7 +29,7 @@ from workers.origin.fetch.sharing import withheld
 from workers.plan import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
     from scheduler.front.http.range_header import RangeSpec
     from scheduler.front.miss.miss import Miss
@@ -172,8 +172,7 @@ async def _send_part(miss: Miss, opened: Fetched) -> None:
         if length is None and part is not None and part[0] is not None:
             length = part[0].length
     try:
-        async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", opened.chunks())) as chunks:
-            await miss.answer.stream(206, headers, chunks, length=length)
+        await miss.answer.pour(206, headers, opened, length=length)
     except OriginError as error:
         raise Interrupted(error.reason) from error
 

@@ -36,7 +36,7 @@ async def pull_whole(parts: Parts, request: Request, ruled: Ruled, *, looked_at:
         fill = parts.herd.start(new_fill(rule, fetch, item, looked_at=looked_at))
     seat = fill.join()
     try:
-        opening = await asyncio.shield(fill.opening)
+        opening = await fill.heard()
         if isinstance(opening, Opened):
             reader = opening.body.reader()
             seat.take()

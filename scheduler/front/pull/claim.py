@@ -48,7 +48,7 @@ LAST_LOOK_S = 0.5
 #: Seconds between two questions which buckets have tombstones.
 LEARN_S = 2.0
 #: Seconds that finished keys are collected before the ledger is told.
-FINISH_S = 0.02
+FINISH_S = 0.05
 
 #: A claim's state as metrics name its result; without an answer it is `unknown`.
 _RESULTS = {

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
+from scheduler.front.http.object_headers import origin_validators
 from workers.errors import OriginError, OriginsExhausted
 from workers.origin.fetch.sharing import withheld
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from scheduler.front.http.conditional import Validators
     from scheduler.front.pull.spool import Body
     from scheduler.rules.model import Header
+    from workers.answers import Headers
     from workers.errors import TransferError
     from workers.origin.fetch.fetcher import OriginAnswer
     from workers.plan import FetchItem, FetchPlan
@@ -30,10 +32,16 @@ class Opened:
     headers: tuple[tuple[bytes, bytes], ...]
     #: Bytes, or None when only the end of the body tells.
     length: int | None
-    validators: Validators
+    #: As the origin said it.
+    said: Headers
     body: Body
     #: Why only the client whose request it was may have it (F61); empty when everybody may.
     withheld: str = ""
+
+    @property
+    def validators(self) -> Validators:
+        """What conditions are compared with (A21); few requests have any."""
+        return origin_validators(self.said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +131,8 @@ class Fill:
     )
     #: Requests that read it, or will.
     followers: int = 0
+    #: Of these, the ones that wait to hear of the opening.
+    _listening: list[asyncio.Future[None]] = field(default_factory=list)
     #: Of these, the ones that came before there was a body.
     waiting: int = 0
     task: asyncio.Task[None] | None = None
@@ -166,6 +176,18 @@ class Fill:
             if isinstance(opening, Opened):
                 opening.body.expected += self.waiting
             self.opening.set_result(opening)
+            for listener in self._listening:
+                if not listener.done():  # else that follower has gone
+                    listener.set_result(None)
+            self._listening.clear()
+
+    async def heard(self) -> Opening:
+        """What became of opening; a follower that goes takes nothing from the others."""
+        if not self.opening.done():
+            listener: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._listening.append(listener)
+            await listener
+        return self.opening.result()
 
     def join(self) -> Seat:
         """A follower's place: the beginning of the body is kept until it reads or leaves."""

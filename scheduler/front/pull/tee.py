@@ -11,13 +11,12 @@ exception and its own consequence, and none is ever taken for another:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
-from scheduler.front.http.object_headers import from_origin, origin_validators
+from scheduler.front.http.object_headers import from_origin
 from scheduler.front.pull.fill import Opened
 from scheduler.front.pull.spool import BodyFailed
 from workers.errors import (
@@ -34,8 +33,6 @@ from workers.plan import unlistable
 from workers.store.metadata import object_meta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from scheduler.front.pull.afterwards import Afterwards
     from scheduler.front.pull.claim import FrontClaims
     from scheduler.front.pull.fill import Fill
@@ -107,7 +104,7 @@ class Tee:
                 )
             ),
             length=answer.length,
-            validators=origin_validators(answer.headers),
+            said=answer.headers,
             body=body,
             withheld=reason or "",
         )
@@ -159,13 +156,12 @@ class Tee:
     ) -> OriginError | None:
         """Read it to its end; `stored`: the store gets it too, by the task `by` while it comes, or later."""
         try:
-            async with contextlib.aclosing(cast("AsyncGenerator[bytes, None]", answer.chunks())) as chunks:
-                async for chunk in chunks:
-                    await body.write(chunk)
-                    if not fill.followers and (by.done() if by is not None else not stored):
-                        log.info("pull_unwanted", bucket=fill.bucket, key=fill.key, got=body.written)
-                        body.fail(OriginTruncated("nobody reads any more", origin=answer.origin))
-                        return None
+            while chunk := await answer.read_some():
+                await body.write(chunk)
+                if not fill.followers and (by.done() if by is not None else not stored):
+                    log.info("pull_unwanted", bucket=fill.bucket, key=fill.key, got=body.written)
+                    body.fail(OriginTruncated("nobody reads any more", origin=answer.origin))
+                    return None
         except OriginError as error:
             if isinstance(error, DigestMismatch) and fill.plan.store.check_md5 == "off":
                 body.finish_wrong(error)  # F43: the client's answer does not wait for the comparison

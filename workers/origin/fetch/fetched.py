@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from workers.answers import Headers
     from workers.origin.wire.body import Framing
@@ -33,13 +33,23 @@ class Fetched:
     origin: str
     url: str
     digests_offered: bool
-    _read: Callable[[Fetched], AsyncIterator[bytes]] = field(repr=False)
+    _read: Callable[[Fetched], Awaitable[bytes]] = field(repr=False)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body, once; a clean end means that it is whole and agrees with every digest offered.
+    @property
+    def at_end(self) -> bool:
+        """Never known before a read gives nothing: only then what was promised of the body was looked at."""
+        return False
+
+    async def read_some(self) -> bytes:
+        """The next bytes of the body; empty at its end, which means that it is whole and as was promised.
 
         Raises:
             OriginTruncated, OriginTimeout: also after continuing by Range was tried (B6).
             DigestMismatch: the bytes are not what the origin, or a listing, promised.
         """
-        return self._read(self)
+        return await self._read(self)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The same to iterate over, which costs more."""
+        while chunk := await self._read(self):
+            yield chunk

@@ -8,6 +8,7 @@ budget is held while bytes flow and given back whatever happens.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from workers.answers import MAX_ERROR_BODY_BYTES, Absent, OriginAnswer, PassedRedirect
@@ -30,7 +31,7 @@ from workers.origin.wire.redirects import Hops
 from workers.plan import origin_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from workers.answers import Attempt
     from workers.origin.fetch.shared import SharedByFetches
@@ -222,7 +223,7 @@ class FetchSession:
                 length = 0
             self._answered(origin, answer.status, took_s)
             self._release()
-            return self._fetched(200, answer, part.total if part else length, framing, host, url)
+            return self._fetched(200, answer, part.total if part else length, framing, host, url, _nothing)
 
         async def ask_again(where: str, headers: Sequence[tuple[str, str]]) -> Answer:
             return await self._fetcher.client.ask(
@@ -251,7 +252,10 @@ class FetchSession:
             if self._guards:
                 await self._fetcher.error_pages.check(stream, item.path, page)
         self._way.answered(host, answer.status, took_s)
-        return self._fetched(206 if ranged else 200, answer, length, framing, host, url, digests=digests)
+        read = partial(self._read, stream, self._promise)
+        return self._fetched(
+            206 if ranged else 200, answer, length, framing, host, url, read, digests=digests
+        )
 
     def _fetched(
         self,
@@ -261,6 +265,7 @@ class FetchSession:
         framing: Framing,
         host: str,
         url: str,
+        read: Callable[[Fetched], Awaitable[bytes]],
         *,
         digests: bool = False,
     ) -> Fetched:
@@ -273,7 +278,7 @@ class FetchSession:
             origin=host,
             url=url,
             digests_offered=digests,
-            _read=self._chunks,
+            _read=read,
         )
 
     async def _head_by_get(self, origin: Origin, url: str) -> Answer:
@@ -326,29 +331,41 @@ class FetchSession:
 
     # ------------------------------------------------------------ bytes
 
-    async def _chunks(self, fetched: Fetched) -> AsyncIterator[bytes]:
-        stream, promise, slot = self._stream, self._promise, self._slot.slot
-        if stream is None:
-            return
-        verifier = promise.verifier if promise is not None else None
+    async def _read(self, stream: BodyStream, promise: Promise | None, fetched: Fetched) -> bytes:
+        """The next bytes of a body; what was promised of it is looked at behind the last of them."""
         try:
-            while chunk := await stream.read():
-                if verifier is not None:
-                    verifier.update(chunk)
+            chunk = await stream.read()
+            if chunk:
+                if promise is not None and promise.verifier is not None:
+                    promise.verifier.update(chunk)
+                slot = self._slot.slot
                 if slot is not None:
                     await slot.pace(len(chunk))
-                yield chunk
+                return chunk
+            if self._stream is not stream:
+                return b""  # its end was told before
             if promise is not None:
                 promise.finish(stream.got)
         except OriginError as error:
             self._way.broke(error)
             self._control.failed(fetched.origin, error)
+            self._done_with(stream)
             raise
-        else:
-            self._control.succeeded(fetched.origin, self._way.attempts[-1].duration_s)
-        finally:
-            if self._stream is stream:
-                self._release()
+        except BaseException:
+            self._done_with(stream)
+            raise
+        self._control.succeeded(fetched.origin, self._way.attempts[-1].duration_s)
+        self._release()
+        return b""
+
+    def _done_with(self, stream: BodyStream) -> None:
+        if self._stream is stream:
+            self._release()
+
+
+async def _nothing(_: Fetched) -> bytes:
+    """The body of an answer to HEAD."""
+    return b""
 
 
 def _is_empty(answer: Answer) -> bool:

@@ -122,7 +122,7 @@ def _fill(key: str = "k", **store: Any) -> Fill:
 
 
 def _answer(size: int, *, error: BaseException | None = None, hold: asyncio.Event | None = None) -> Fetched:
-    async def read(_: Fetched) -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncIterator[bytes]:
         body = (PIECE * (size // len(PIECE) + 1))[:size]
         half = max(1, size // 2)
         for piece in (body[:half], body[half:]):
@@ -134,6 +134,7 @@ def _answer(size: int, *, error: BaseException | None = None, hold: asyncio.Even
         if error is not None:
             raise error
 
+    coming = pieces()
     return Fetched(
         status=200,
         headers=(("Content-Type", "text/plain"),),
@@ -143,7 +144,7 @@ def _answer(size: int, *, error: BaseException | None = None, hold: asyncio.Even
         origin="o",
         url="http://o/k",
         digests_offered=False,
-        _read=read,
+        _read=lambda _: anext(coming, b""),
     )
 
 
