@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.connection import parse_url
 
 from workers.broker import following
+from workers.broker.pool import Pool
 from workers.broker.sentinels import ASKED_S, AsyncFinder, Finder
 from workers.broker_address import sentinels_of, server_url
 from workers.errors import ConfigError
@@ -53,7 +54,7 @@ def connect(
     else:
         kind = following.AsyncUnix if unix else following.AsyncTls if tls else following.AsyncTcp
     pool = _made(
-        redis.asyncio.BlockingConnectionPool,
+        Pool,
         connection_class=packed(kind),
         max_connections=max_connections,
         timeout=_POOL_S,

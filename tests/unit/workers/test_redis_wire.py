@@ -123,6 +123,44 @@ async def test_a_server_that_reads_nothing_is_given_up_after_the_timeout(wired):
     assert not connection.is_connected
 
 
+async def test_an_answer_is_waited_for_without_a_timer_of_its_own(wired, monkeypatch):
+    connection, _, writer = wired
+    loop, timers = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+    monkeypatch.setattr(
+        loop, "call_at", lambda *args, **kwargs: timers.append(args) or call_at(*args, **kwargs)
+    )
+    for number in range(20):
+        writer.write(b":%d\r\n" % number)
+        assert await connection.read_response() == number
+    assert len(timers) < 20
+
+
+async def test_an_answer_that_does_not_come_ends_the_connection_after_its_timeout(wired):
+    connection, _, _ = wired
+    connection.socket_timeout = 0.05
+    with pytest.raises(RedisTimeoutError, match=r"0\.05 s"):
+        await connection.read_response()
+    assert not connection.is_connected
+
+
+async def test_a_reader_that_is_cancelled_is_not_told_of_a_timeout(wired):
+    connection, _, _ = wired
+    reading = asyncio.create_task(connection.read_response())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not connection.is_connected
+
+
+async def test_a_caller_that_waits_no_longer_than_it_says_gets_nothing_and_keeps_the_connection(wired):
+    connection, _, writer = wired
+    assert await connection.read_response(timeout=0.01) is None
+    writer.write(b"+OK\r\n")
+    assert await connection.read_response() == b"OK"
+
+
 async def test_a_connection_that_was_lost_is_an_error_of_redis(wired):
     connection, _, writer = wired
     writer.transport.abort()
