@@ -10,7 +10,6 @@ import csv
 import io
 import re
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -26,7 +25,7 @@ from scheduler.commands.command_line import (
     run_async,
     say,
 )
-from scheduler.dispatch.failures import Selection, retry, selected
+from scheduler.dispatch.failures import Selection, retry, selected, shown
 from scheduler.dispatch.failures import waive as waive_all
 from workers.errors import BrokerUnavailable, ConfigError, QueueFull
 from workers.ledger.failures import failure_to_json
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scheduler.config.settings import Settings
+    from scheduler.dispatch.failures import Shown
     from workers.ledger.failures import Failure
     from workers.ledger.ledger import Ledger
 
@@ -134,21 +134,25 @@ def command() -> None:
 @config_option
 @json_option
 def list_(limit: int, config: Path | None, as_json: bool, **filters: Any) -> None:
-    """List failures, with a count of each reason."""
-    rows = _read(config, filters)
-    reasons = Counter(row.reason for row in rows)
+    """List failures in order, with a count of each reason; of more than 10,000 those that are met first."""
+    settings = load(config)
+    buckets, selection = _buckets(settings, filters["buckets"]), _selection(filters)
+    found: Shown = _with_ledger(
+        settings, lambda ledger: shown(ledger, list(dict.fromkeys(buckets)), selection, most=limit)
+    )
+    rows, reasons, count = found.rows, found.reasons, found.reasons.total()
     if as_json:
-        shown = [failure_to_json(row) for row in rows[:limit]]
-        echo_json({"count": len(rows), "reasons": dict(reasons.most_common()), "failures": shown})
+        listed = [failure_to_json(row) for row in rows]
+        echo_json({"count": count, "reasons": dict(reasons.most_common()), "failures": listed})
         return
     now = time.time()
-    for row in rows[:limit]:
+    for row in rows:
         what = f"{row.reason:<22} {row.rule:<16} {row.tries:>3}x"
         say(f"{_ago(now - row.last_at):>6}  {what}  {row.bucket}/{one_line(row.key)}")
-    if len(rows) > limit:
-        say(f"… and {len(rows) - limit} more; --limit shows them, `export` writes all", err=True)
+    if count > len(rows):
+        say(f"… and {count - len(rows)} more; --limit shows them, `export` writes all", err=True)
     summary = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    say(f"{len(rows)} failure(s)" + (f": {summary}" if summary else ""), err=True)
+    say(f"{count} failure(s)" + (f": {summary}" if summary else ""), err=True)
 
 
 @command.command()

@@ -8,6 +8,7 @@ was recorded of it meanwhile.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from workers.plan import FetchItem, FetchPlan
 
 _NO_KEY = "a place of an inventory, no key: scan again, or waive it"
+#: A list of so many failures is shown in order; of a longer one, those that are met first.
+MOST_SORTED = 10_000
 #: Failures sent in one step.
 _STEP = 500
 
@@ -81,10 +84,61 @@ async def selected(
                     yield found
             continue
         seen: set[str] = set()  # a Redis scan may give an entry twice
-        async for failure in ledger.failures.iterate(bucket):
+        reason = min(selection.reasons) if len(selection.reasons) == 1 else ""
+        listed = ledger.failures.iterate(
+            bucket, reason=reason, prefix=selection.prefix, scan=selection.scan or ""
+        )
+        async for failure in listed:
             if failure.key not in seen and selection.holds(failure, at):
                 seen.add(failure.key)
                 yield failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Some of the failures that a selection means, and how many there are of each reason."""
+
+    #: By bucket and key: the first of them, or, of very many, those that were met first.
+    rows: tuple[Failure, ...]
+    reasons: Counter[str]
+
+
+async def shown(ledger: Ledger, buckets: Sequence[str], selection: Selection, *, most: int) -> Shown:
+    """At most so many failures of a selection; a million more cost nothing where only reasons choose."""
+    known = await _counted(ledger, buckets, selection)
+    reasons = Counter() if known is None else known
+    rows: list[Failure] = []
+    enough: int | None = None
+    if known is not None:
+        listed = sum([await ledger.failures.count(bucket) for bucket in buckets])
+        if listed > MOST_SORTED or not most:
+            enough = min(most, known.total())
+    if enough != 0:
+        async for failure in selected(ledger, buckets, selection):
+            rows.append(failure)
+            if known is None:
+                reasons[failure.reason] += 1
+            if len(rows) == enough:
+                break
+            if len(rows) >= 2 * max(most, MOST_SORTED):
+                rows = sorted(rows, key=_place)[:most]
+    return Shown(rows=tuple(sorted(rows, key=_place)[:most]), reasons=reasons)
+
+
+def _place(failure: Failure) -> tuple[str, str]:
+    return failure.bucket, failure.key
+
+
+async def _counted(ledger: Ledger, buckets: Sequence[str], selection: Selection) -> Counter[str] | None:
+    """How many are of each reason, where that is known without a look at each."""
+    if replace(selection, reasons=frozenset()) != Selection():
+        return None
+    sums: Counter[str] = Counter()
+    for bucket in buckets:
+        for reason, number in (await ledger.failures.reasons(bucket)).items():
+            if not selection.reasons or reason in selection.reasons:
+                sums[reason] += number
+    return sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,9 +181,8 @@ class Names:
 
     async def _failures(self) -> AsyncIterator[Named]:
         failures, bucket = self._services.ledger.failures, self._state.options.bucket
-        async for failure in failures.iterate(bucket):
-            if failure.scan == self._state.run:
-                yield _of_failure(failure)
+        async for failure in failures.iterate(bucket, scan=self._state.run):
+            yield _of_failure(failure)
         for waiver in await failures.waivers(bucket):
             if waiver.failure.scan == self._state.run:
                 yield _of_failure(waiver.failure)

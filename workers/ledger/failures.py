@@ -77,6 +77,10 @@ class Waiver:
 
 #: As the scripts find it.
 _REASON = re.compile(r'"reason":"([^"]*)"')
+#: What means more than itself in a pattern of Redis.
+_GLOB = re.compile(r"[*?\[\]\\^-]")
+#: Records that Redis hands out in one step.
+_AT_ONCE = 500
 _FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 _WAIVER: TypeAdapter[Waiver] = TypeAdapter(Waiver)
 
@@ -136,21 +140,32 @@ class Failures:
         return None if found is None else _FAILURE.validate_json(found)
 
     async def iterate(
-        self, bucket: str, *, reason: str = "", within_s: float | None = None
+        self,
+        bucket: str,
+        *,
+        reason: str = "",
+        prefix: str = "",
+        scan: str = "",
+        within_s: float | None = None,
     ) -> AsyncIterator[Failure]:
-        """Every failure of a bucket, or of one reason, in no order, in bounded memory.
+        """Every failure of a bucket, or of one reason, prefix and scan run, in no order, in bounded memory.
 
         With `within_s` it ends after that many seconds, however many there are: for somebody who waits.
         """
         ends = None if within_s is None else time.monotonic() + within_s
-        wanted = orjson.dumps(reason).decode()
-        async for _, record in self._redis.hscan_iter(self._failures(bucket), count=500):
+        # Most records are not of a rare reason: those are not taken apart. Other prefixes are not even sent.
+        marks = [
+            f'"{name}":{orjson.dumps(value).decode()}'
+            for name, value in (("reason", reason), ("scan", scan))
+            if value
+        ]
+        match = _GLOB.sub(r"\\\g<0>", prefix) + "*" if prefix else None
+        async for _, record in self._redis.hscan_iter(self._failures(bucket), match=match, count=_AT_ONCE):
             if ends is not None and time.monotonic() > ends:
                 return
-            # Most records are not of a rare reason: those are not taken apart.
-            if not reason or f'"reason":{wanted}' in record:
+            if all(mark in record for mark in marks):
                 failure = _FAILURE.validate_json(record)
-                if reason in {"", failure.reason}:
+                if reason in {"", failure.reason} and scan in {"", failure.scan}:
                     yield failure
 
     async def reasons(self, bucket: str) -> dict[str, int]:

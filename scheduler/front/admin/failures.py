@@ -7,15 +7,14 @@ token is asked for by the application.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scheduler.dispatch.failures import RetryServices, Selection, retry, selected, waive
+from scheduler.dispatch.failures import RetryServices, Selection, retry, selected, shown, waive
 from scheduler.front.admin.bounded import body_of
 from scheduler.front.admin.guard import note_change, who_of
 from scheduler.front.admin.refused import Refused, answering
@@ -138,15 +137,14 @@ class _FailuresApi:
             older_than_s=_number(params.get("older_than_s"), "older_than_s"),
             newer_than_s=_number(params.get("newer_than_s"), "newer_than_s"),
         )
-        reasons: Counter[str] = Counter()
-        rows: list[dict[str, Any]] = []
-        wanted = buckets or sorted(self._services.settings.buckets)
-        async for failure in selected(self._services.ledger, wanted, selection):
-            reasons[failure.reason] += 1
-            if len(rows) < limit:
-                rows.append(failure_to_json(failure))
+        wanted = list(dict.fromkeys(buckets)) or sorted(self._services.settings.buckets)
+        found = await shown(self._services.ledger, wanted, selection, most=limit)
         return JSONResponse(
-            {"count": reasons.total(), "reasons": dict(reasons.most_common()), "failures": rows},
+            {
+                "count": found.reasons.total(),
+                "reasons": dict(found.reasons.most_common()),
+                "failures": [failure_to_json(failure) for failure in found.rows],
+            },
         )
 
     async def show(self, request: Request) -> Response:

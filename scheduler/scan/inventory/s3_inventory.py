@@ -14,6 +14,7 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections import deque
 from itertools import islice
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 #: Data files that are fetched at once, and bytes of them that wait in memory for the one being read.
 _AT_ONCE: Final = 4
 _AHEAD_BYTES: Final = 64 << 20
+#: What an ETag looks like that is the digest of the object.
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
 #: Entries that are handed on at a time.
 _BLOCK: Final = 5_000
 
@@ -206,7 +209,7 @@ def _latest(found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
             yield Entry(
                 row["Key"],
                 rows.size(size) if size not in {None, ""} else None,
-                f"md5:{etag}" if len(etag) == 32 and "-" not in etag else None,
+                f"md5:{etag}" if _MD5.fullmatch(etag) else None,
                 _moment(changed) if changed else None,
             )
 

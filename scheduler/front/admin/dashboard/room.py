@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Rows of one page of failures or keys.
 PAGE: Final = 100
+#: Seconds that a page looks for rows among very many.
+LOOKED_S: Final = 0.15
 #: Pages whose last known state is kept for a Redis that is away.
 _REMEMBERED: Final = 32
 

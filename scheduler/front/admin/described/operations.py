@@ -147,6 +147,7 @@ RULES: Final[Mapping[tuple[str, str], Operation]] = {
     ),
 }  # fmt: skip
 
+_SCANS_SHOWN = Annotated[int, Field(ge=1, le=1000)]
 _LIMIT_OF_KEYS = Annotated[int, Field(ge=1, le=10_000)]
 _SCAN: Final = {
     "name": "archive", "run": "5f1c", "bucket": "site", "phase": "move", "paused": False, "error": "",
@@ -168,7 +169,7 @@ SCANS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/scans"): Operation(
         summary="Scans: those under way, then those that were requested last",
         parameters=(
-            Parameter(name="limit", about="scans of the answer, 200 unless said, 1000 at most", type=int),
+            Parameter(name="limit", about="scans of the answer, 200 unless said", type=_SCANS_SHOWN),
             Parameter(
                 name="cursor",
                 about='where to go on: as `Link: </v1/scans?…>; rel="next"` of the answer before says',

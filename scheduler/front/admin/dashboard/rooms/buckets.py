@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
-from scheduler.front.admin.dashboard.room import PAGE, Missing, asked
+from scheduler.front.admin.dashboard.room import LOOKED_S, PAGE, Missing, asked
 from scheduler.scan.names import Names
 from scheduler.scan.record.state import ScanStates
 from workers.errors import FerrymanError, described
@@ -124,12 +125,12 @@ async def _only_origin(services: Services, bucket: str, prefix: str) -> dict[str
             if len(rows) > PAGE or read >= _MOST_READ:
                 more = True
                 break
-    async for failure in services.ledger.failures.iterate(bucket):
+    ends = time.monotonic() + LOOKED_S
+    async for failure in services.ledger.failures.iterate(bucket, prefix=prefix, within_s=LOOKED_S):
         if len(rows) > PAGE:
-            more = True
             break
-        if failure.key.startswith(prefix):
-            rows[failure.key] = ("failed", failure.reason)
+        rows[failure.key] = ("failed", failure.reason)
+    more = more or len(rows) > PAGE or time.monotonic() > ends
     return {
         "only_origin": [(key, *rows[key]) for key in sorted(rows)][:PAGE],
         "more": more,

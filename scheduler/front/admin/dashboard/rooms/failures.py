@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from scheduler.front.admin.dashboard.remedies import OTHER, REMEDIES
-from scheduler.front.admin.dashboard.room import PAGE, Missing
+from scheduler.front.admin.dashboard.room import LOOKED_S, PAGE, Missing
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scheduler.runtime import Services
-
-#: Seconds that a page looks for rows.
-LOOKED_S: Final = 0.15
 
 NOTHING: dict[str, Any] = {
     "rows": [],
@@ -47,9 +44,8 @@ async def failures(services: Services, request: Request) -> dict[str, Any]:
     ends = time.monotonic() + LOOKED_S
     for name in buckets:
         left = max(0.0, ends - time.monotonic())
-        async for failure in services.ledger.failures.iterate(name, reason=reason, within_s=left):
-            if not failure.key.startswith(prefix):
-                continue
+        found = services.ledger.failures.iterate(name, reason=reason, prefix=prefix, within_s=left)
+        async for failure in found:
             more = len(rows) == PAGE
             if more:
                 break

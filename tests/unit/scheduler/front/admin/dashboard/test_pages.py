@@ -73,9 +73,9 @@ class Failures:
     async def get(self, bucket, key):
         return next((row for row in self.rows if row.key == key), None)
 
-    async def iterate(self, bucket, *, reason="", within_s=None):
+    async def iterate(self, bucket, *, reason="", prefix="", scan="", within_s=None):
         for row in self.rows:
-            if reason in {"", row.reason}:
+            if reason in {"", row.reason} and row.key.startswith(prefix):
                 yield row
 
 
