@@ -36,7 +36,8 @@ def progress_of(state: ScanState, total: Account, *, keys_left: int = 0) -> Prog
 
     `keys_left`: what is likely still to be compared, of a scan whose shards list what it reads.
     """
-    settled = total.found - total.pending
+    # A dry run only counts: what it would fetch is not waited for.
+    settled = total.found if state.options.dry_run else total.found - total.pending
     expected = max(state.read - state.duplicates, total.found)
     if state.source_listed or state.options.reverse:
         expected += keys_left

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,8 +15,10 @@ from scheduler.front.admin.dashboard import pages
 from scheduler.front.admin.dashboard.board import Board
 from scheduler.front.admin.guard import Guard
 from scheduler.runtime import open_services
+from scheduler.scan.record.shard import KeyRange, Shard
 from scheduler.scan.record.state import ScanState
 from scheduler.scan.service import ScanService, scan_options
+from scheduler.scan.shards.records import ShardStates
 from scheduler.status import collect, to_json
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -57,6 +61,29 @@ async def test_the_list_of_scans_comes_in_pages_newest_first(fleet, api):
     for wrong in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"cursor": "x"}):
         answer = await api.get("/v1/scans", params=wrong)
         assert (answer.status_code, "expected" in answer.json()["error"]) == (400, True), wrong
+
+
+async def test_the_page_of_a_scan_that_is_cut_names_the_ranges_that_are_not_done(fleet, api):
+    given = scan_options(fleet.settings, "s", {"bucket": fleet.bucket, "inventory": {"manifest": "m"}})
+    scan = ScanState(
+        name="s", run="s-0123456789ab", options=given, phase="compare", shards=3, collation="bytes"
+    )
+    await fleet.scans.states.put(scan)
+    states = ShardStates(fleet.services.redis, namespace=fleet.settings.broker.namespace, run=scan.run)
+    for number, (begin, end, phase) in enumerate(
+        (("", "d", "done"), ("d", "m", "compare"), ("m", None, "requested"))
+    ):
+        shard = Shard(number=number, range=KeyRange(begin=begin, end=end), expected=500, worker="host:7")
+        record = replace(
+            scan, name=states.name(number), phase=phase, shards=0, shard=shard, active_s=90.0 - number
+        )  # fmt: skip
+        assert await states.put_held(record, "")
+    assert await states.acquire(states.name(1), "host:7:x")
+    text = re.sub(r"<[^>]*>", " ", (await api.get("/scans", params={"name": "s"})).text)
+    text = " ".join(text.split())
+    assert "3: 1 done, 1 running, 1 waiting; they join without gap or overlap; slowest from d" in text
+    rows = text.partition("the slowest first")[2].partition("By prefix")[0]
+    assert "by d running 0 500 89 s host:7 m waiting 0 500 88 s host:7" in rows, rows
 
 
 async def test_a_scan_is_started_read_and_ordered_over_http(fleet, api):

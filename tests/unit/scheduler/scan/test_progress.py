@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scheduler.scan.progress import progress_of
 from scheduler.scan.record.account import Account
 from scheduler.scan.record.state import ScanOptions, ScanState
@@ -10,7 +12,7 @@ OPTIONS = ScanOptions(bucket="b", inventory={"manifest": "m"})
 
 
 def state(**more):
-    return ScanState(name="s", run="s-1", options=OPTIONS, **{"phase": "move", "active_s": 10.0, **more})
+    return ScanState(name="s", run="s-1", **{"options": OPTIONS, "phase": "move", "active_s": 10.0, **more})
 
 
 def test_rates_are_over_the_seconds_of_work_whatever_the_clock_says():
@@ -25,6 +27,14 @@ def test_nobody_knows_how_long_it_takes_before_the_inventory_is_read_and_after_t
     assert progress_of(state(read=5), account).eta_s is None
     assert progress_of(state(inventory_complete=True, phase="done"), account).eta_s is None
     assert progress_of(state(active_s=0.0), account).objects_per_s == 0.0
+
+
+def test_a_dry_run_is_at_its_end_when_all_is_compared_whatever_it_would_fetch():
+    scan = state(read=1000, inventory_complete=True, options=replace(OPTIONS, dry_run=True))
+    found = progress_of(scan, Account(found=600, present=100, pending=500))
+    assert (found.settled, found.objects_per_s, found.eta_s) == (600, 60.0, 6.7)
+    ended = progress_of(replace(scan, phase="done"), Account(found=1000, present=400, pending=600))
+    assert (ended.settled, ended.expected) == (1000, 1000)
 
 
 def test_a_scan_that_is_paused_or_waits_for_its_hours_has_no_end_in_sight():

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Prefixes of the table, the largest first.
 MOST_PREFIXES = 200
+#: Ranges of a scan that is cut, the slowest first.
+MOST_RANGES = 8
 NOTHING: dict[str, Any] = {
     "sources": sorted(SOURCES),
     "buckets": [],
@@ -27,6 +29,8 @@ NOTHING: dict[str, Any] = {
     "name": "",
     "prefixes": [],
     "prefixes_left": 0,
+    "ranges": [],
+    "ranges_left": 0,
 }
 NO_KEYS: dict[str, Any] = {"name": "", "term": "", "terms": TERMS, "rows": [], "more": False, "problem": ""}
 
@@ -44,11 +48,17 @@ async def scans(services: Services, request: Request) -> dict[str, Any]:
     report = await service.report(state)
     rows = sorted(report["prefixes"].items(), key=lambda row: -row[1]["found"])
     options = {
-        key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        key: ", ".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else "yes"
+        if value is True
+        else value
         for key, value in asdict(state.options).items()
         if value not in (None, "", (), [], False) and key not in {"bucket", "inventory"}
     }
     inventory = ", ".join(state.options.inventory)
+    left = [one for one in report["shards"]["ranges"] if one["state"] != "done"]
+    left.sort(key=lambda one: -one["active_s"])
     return {
         **found,
         "name": name,
@@ -56,6 +66,8 @@ async def scans(services: Services, request: Request) -> dict[str, Any]:
         "prefixes": rows[:MOST_PREFIXES],
         "prefixes_left": max(0, len(rows) - MOST_PREFIXES),
         "options": {"inventory": inventory, **options},
+        "ranges": left[:MOST_RANGES],
+        "ranges_left": max(0, len(left) - MOST_RANGES),
     }
 
 
