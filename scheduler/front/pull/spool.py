@@ -155,7 +155,8 @@ class Body:
         self._readers: set[Reader] = set()
         #: Readers that wait for more.
         self._waiting: list[asyncio.Future[None]] = []
-        self._room = asyncio.Event()
+        #: What the writer waits for, while it does: somebody read on, came or left.
+        self._room: asyncio.Event | None = None
         self._closed = False
         self._discarded = False
         #: Readers that are announced and not there yet: for them the beginning is kept.
@@ -228,8 +229,9 @@ class Body:
             self._drop_before(min(needed, self.written - self.hold_back_bytes))
             if self._in_memory <= self._spool.window_bytes:
                 return
-            self._room.clear()
+            self._room = asyncio.Event()
             await self._room.wait()
+            self._room = None
 
     async def _spill(self) -> bool:
         """Move the older half of the memory to disk; False when the disk's budget does not allow it."""
@@ -298,18 +300,21 @@ class Body:
     def leave(self, reader: Reader) -> None:
         """A reader is done."""
         self._readers.discard(reader)
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
         self._discard_unused()
 
     def arrived(self) -> None:
         """One of the expected readers is there, or will not come."""
         self.expected -= 1
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
         self._discard_unused()
 
     def moved(self) -> None:
         """A reader went on."""
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     async def read(self, position: int) -> bytes:
         """Bytes at a place, at least one; empty at the end of a finished body."""

@@ -71,6 +71,28 @@ async def test_a_wrong_name_is_refused_also_where_no_sni_is_sent(pki, server_tls
         assert origin.count() == 0
 
 
+async def test_what_tls_is_verified_with_is_loaded_for_origins_that_speak_it_and_for_no_others(
+    pki, server_tls, monkeypatch
+):
+    """Loading it keeps every client of the process waiting."""
+    loaded = []
+    load = ssl.create_default_context
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda **kwargs: loaded.append(kwargs) or load(**kwargs)
+    )
+    async with ChaosOrigin() as plain, ChaosOrigin(tls=server_tls) as behind:
+        async with rig(OriginSettings(ca_file=pki / "ca.pem")) as one:
+            plan = plan_for(plain.host)
+            assert (await one.get(plan, "ok/x")).body == plain.body("/x")
+            assert loaded == []
+            assert (await one.get(secure(behind.host), "ok/x")).body == behind.body("/x")
+            assert [kwargs["cafile"] for kwargs in loaded] == [pki / "ca.pem"]
+        async with rig() as one:
+            with pytest.raises(OriginsExhausted) as caught:
+                await one.get(secure(behind.host), "ok/x")
+            assert isinstance(caught.value.last, OriginUnreachable)
+
+
 async def test_a_client_certificate_is_shown_only_by_the_plan_that_names_it(pki, server_tls):
     """F27."""
     server_tls.verify_mode = ssl.CERT_REQUIRED

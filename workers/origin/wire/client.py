@@ -95,7 +95,7 @@ class OriginClient:
         self._guard = Guard.of(settings.allow_networks, listeners)
         self._credentials = Credentials(settings.credentials)
         self._resolver = resolver
-        self._pools: dict[tuple[bool, bool, str], Exchanger] = {}
+        self._pools: dict[tuple[bool, bool, str, bool], Exchanger] = {}
         self._deadlines = Deadlines()
         self._fixed = fixed_headers(instance)
 
@@ -204,9 +204,11 @@ class OriginClient:
     ) -> Answer:
         sni, connect_s = plan.sni, plan.timeouts.connect_s
         certificate = credential if self._credentials.is_certificate(credential) else None
-        pool = self._pools.get((configured, sni, certificate or ""))
+        # What TLS is verified with takes 40 ms to load, for which every client of the process would wait.
+        secure = certificate is not None or not url.startswith("http:")
+        pool = self._pools.get((configured, sni, certificate or "", secure))
         if pool is None:
-            pool = self._open_pool(configured=configured, sni=sni, certificate=certificate)
+            pool = self._open_pool(configured=configured, sni=sni, certificate=certificate, secure=secure)
         try:
             route, target = pool.route(url)
         except ValueError as error:
@@ -270,17 +272,17 @@ class OriginClient:
         name = (target.raw_host or "").lower().rstrip(".")
         return name in self._own_names or f"{name}:{target.port}" in self._own_names
 
-    def _open_pool(self, *, configured: bool, sni: bool, certificate: str | None) -> Exchanger:
+    def _open_pool(self, *, configured: bool, sni: bool, certificate: str | None, secure: bool) -> Exchanger:
         connector = GuardedConnector(
             self._guard,
             configured=configured,
-            tls=self._tls_context(sni=sni, certificate=certificate),
+            tls=self._tls_context(sni=sni, certificate=certificate) if secure else True,
             check_names=not sni and self._settings.verify_tls,
             resolver=self._resolver,
         )
         # "." leaves no name after aiohttp strips the dots: no SNI is sent.
         pool = Exchanger(connector, self._fixed, server_hostname=None if sni else ".")
-        self._pools[configured, sni, certificate or ""] = pool
+        self._pools[configured, sni, certificate or "", secure] = pool
         return pool
 
     def _tls_context(self, *, sni: bool, certificate: str | None) -> ssl.SSLContext:
