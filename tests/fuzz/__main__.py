@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     broken = 0
     for target in targets:
+        if not target.can_run:
+            print(f"{target.name}: left out, as {target.needs} is not installed", flush=True)
+            continue
         inputs = given.inputs if given.minutes is None else 1 << 40
         run = _guided if guided else _blind
         broken += run(target, inputs, (given.minutes or 0) * 60, seed, given.found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,13 @@ class Target:
     #: The reader's own errors: with these it may refuse.
     refuses: tuple[type[Exception], ...] = ()
     max_bytes: int = 4096
+    #: A module that its reader cannot do without, and that no set-up brings.
+    needs: str = ""
+
+    @property
+    def can_run(self) -> bool:
+        """Whether that module is here."""
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
     def try_one(self, data: bytes, *, hang_s: float = HANG_S) -> bool:
         """Whether the input was taken; False when it was refused.

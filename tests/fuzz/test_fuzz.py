@@ -12,6 +12,7 @@ from fuzz.target import CORPUS, Crash, Target
 from fuzz.targets import TARGETS
 from scheduler.scan.inventory.index_page import read_html
 from scheduler.scan.inventory.locations import Location
+from support.real import skip_or_fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +27,26 @@ def _libraries_say_nothing_of_odd_inputs() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if not target.needs])
 def test_every_reader_takes_or_refuses_whatever_comes(name):
+    _short(TARGETS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.needs])
+def test_readers_that_need_more_than_a_set_up_take_or_refuse_whatever_comes(name):
     target = TARGETS[name]
+    if not target.can_run:
+        skip_or_fail(f"{target.needs} is not installed: make test-slow installs it")
+    _short(target)
+
+
+def _short(target: Target) -> None:
     for data in target.seeds:
         target.try_one(data)
     for _, data in target.kept():
         target.try_one(data)
-    make = Mutator(f"1/{name}", target.seeds, target.words, max_bytes=target.max_bytes)
+    make = Mutator(f"1/{target.name}", target.seeds, target.words, max_bytes=target.max_bytes)
     for _ in range(_INPUTS):
         target.try_one(make())
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import datetime as dt
 import gzip
 import hashlib
 import io
@@ -31,7 +32,7 @@ from workers.background import end
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
     from typing import BinaryIO
 
     from scheduler.runtime import Services
@@ -187,17 +188,28 @@ def _csv(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
 def _parquet(body: bytes, names: list[str]) -> Iterator[dict[str, Any]]:
     del names
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         msg = "Parquet inventories need the extra: pip install 'ferryman[parquet]'"
         raise ConfigError(msg) from error
     wanted = {"key": "Key", "size": "Size", "e_tag": "ETag", "last_modified_date": "LastModifiedDate",
               "is_latest": "IsLatest", "is_delete_marker": "IsDeleteMarker"}  # fmt: skip
-    file = parquet.ParquetFile(io.BytesIO(body))
-    columns = [name for name in wanted if name in file.schema_arrow.names]
-    for part in file.iter_batches(columns=columns):
-        for row in part.to_pylist():
-            yield {wanted[name]: value for name, value in row.items()}
+    try:
+        file = parquet.ParquetFile(io.BytesIO(body))
+        columns = [name for name in wanted if name in file.schema_arrow.names]
+        if "key" not in columns:
+            msg = f"no column key; there are {', '.join(file.schema_arrow.names)[:200] or 'none'}"
+            raise ValueError(msg)
+        for part in file.iter_batches(_BLOCK, columns=columns):
+            for row in part.to_pylist():
+                if type(row["key"]) is not str:
+                    msg = f"key {str(row['key'])[:50]!r} is no text"
+                    raise ValueError(msg)
+                yield {wanted[name]: value for name, value in row.items()}
+    except (ArrowException, OverflowError) as error:
+        # It has kinds of errors that are none of ours: what it does not know, a time that no calendar has.
+        msg = f"no Parquet that can be read: {str(error)[:200]}"
+        raise ValueError(msg) from error
 
 
 def _latest(found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
@@ -220,6 +232,8 @@ def _is(value: Any, *, default: bool) -> bool:
     return value is True or str(value).lower() == "true"
 
 
-_moment: Callable[[Any], float] = lambda value: (  # noqa: E731  # one name for two shapes
-    value.timestamp() if hasattr(value, "timestamp") else rows.unix_time(value)
-)
+def _moment(value: Any) -> float:
+    """Unix seconds; a time without a zone is UTC, as in text."""
+    if isinstance(value, dt.datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).timestamp()
+    return rows.unix_time(value)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _HERE = Location("http://o.example", "/files/a/")
 _FOLDER = Path(tempfile.gettempdir())
+_PARQUET = Path(__file__).parents[2] / "data" / "parquet"
 
 
 def _checked(entry: Entry) -> None:
@@ -80,6 +81,11 @@ def _s3_csv(data: bytes) -> None:
                 _checked(entry)
         except (ValueError, KeyError, OSError, EOFError, zlib.error, csv.Error):
             continue
+
+
+def _s3_parquet(data: bytes) -> None:
+    for entry in s3_inventory._latest(s3_inventory._parquet(data, [])):
+        _checked(entry)
 
 
 def _s3_manifest(data: bytes) -> None:
@@ -157,6 +163,14 @@ TARGETS = (
         read=_s3_csv,
         seeds=(b'"site","a%20b"\n', b'"site","a","v1","true","false","3","2026-11-21T03:56:35.000Z","900150983cd24fb0d6963f7d28e17f72"\n'),
         words=(b'","', b'"true"', b"%FF", b'""', b"\x1f\x8b\x08\x00", b"0001-01-01"),
+    ),
+    Target(
+        name="s3-inventories-parquet",
+        read=_s3_parquet,
+        needs="pyarrow",
+        seeds=tuple(path.read_bytes() for path in sorted(_PARQUET.glob("*.parquet"))),
+        words=(b"PAR1", b"PARE", b"\x15\x00", b"\x15\x02", b"\x15\x80\x80\x80\x80\x10", b"\x19\x0c", b"\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x08"),
+        refuses=(ValueError, OSError),
     ),
     Target(
         name="s3-inventory-manifests",
