@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 
+#: Looks at what is waited for within the time that it may take: who waits for long is woken seldom.
+_LOOKS = 20
 #: What a connection takes without being waited for: buffers of sockets and of asyncio hold as much.
 _AT_ONCE_BYTES = 64 * 1024
 
@@ -81,7 +83,7 @@ def _make(kind: type[AbstractConnection]) -> type[AbstractConnection]:
             wait = Wait(loop.time() + limit_s)
             deadlines = self._deadlines
             if deadlines is None:
-                deadlines = self._deadlines = Deadlines()
+                deadlines = self._deadlines = Deadlines(tick_s=limit_s / _LOOKS)
             deadlines.add(wait, loop)
             try:
                 return await super().read_response(disable_decoding, math.inf, **options)

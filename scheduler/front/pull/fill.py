@@ -132,7 +132,7 @@ class Fill:
     #: Requests that read it, or will.
     followers: int = 0
     #: Of these, the ones that wait to hear of the opening.
-    _listening: list[asyncio.Future[None]] = field(default_factory=list)
+    _listening: list[asyncio.Future[None]] = field(default_factory=list, init=False)
     #: Of these, the ones that came before there was a body.
     waiting: int = 0
     task: asyncio.Task[None] | None = None
