@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torture.plants import PLANTS, planted
+from torture.plants import OLDER, PLANTS, planted
 from torture.run import Result, Run
 from torture.schedule import Fault, Kind, from_json, make_schedule
 from torture.shrink import needed
@@ -78,12 +78,14 @@ def _run(
     seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None = None
 ) -> tuple[Result, Path]:
     root = Path(tempfile.mkdtemp(prefix="faults-"))
-    tree = None if plant is None else planted(plant, root / "tree")
+    # A copy, so that whoever works on the code meanwhile does not change what runs.
+    tree = planted(plant, root / "tree")
+    older = planted("a version before", root / "older", OLDER)
     print(
         f"seed {seed}: {len(faults)} faults in {seconds:.0f} s{f', planted: {plant}' if plant else ''}",
         flush=True,
     )
-    return Run(root, seed=seed, seconds=seconds, faults=faults, tree=tree)(), root
+    return Run(root, seed=seed, seconds=seconds, faults=faults, tree=tree, older=older)(), root
 
 
 def _replay(file: Path) -> int:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.config.load import load_settings
 from torture.content import N_BIG, N_FLUX, N_GONE, at_origin, body_of, must_end
+from torture.layout import BUCKET
 from torture.oracle import ABSENT, value_of
-from torture.system import BUCKET
 from workers.ledger.ledger import Ledger
 from workers.plan import Lane
 from workers.queue.queue import JobQueue
@@ -53,6 +53,8 @@ class Look:
                 state = str(value).split("|")[0]
                 if state in {"running", "queued", "pending"}:
                     busy[f"claims {state}"] += 1
+            back = await ledger.back.state(BUCKET)
+            busy["keys on the way back"] = back.pending - back.failed
         finally:
             await ledger.close()
             await queue.close()
@@ -189,7 +191,11 @@ def judge_gate(system: System, look: Look) -> None:
     if victim is None:
         return
     look.remove(victim)
-    system.command("verify", BUCKET, "--sample", "20", timeout_s=300)
+    verified = system.command("verify", BUCKET, "--json", timeout_s=300).stdout
+    if not verified.startswith("{"):
+        oracle.violated(f"verify says {verified[-500:]!r}")
+    elif json.loads(verified)["clean"] and victim not in look.contents():
+        oracle.violated(f"verify finds nothing, and the store lacks {victim}")
     looked = system.command("finalize", BUCKET, "--check", "--quiet", "1s", "--json").stdout
     if not looked.startswith("{"):
         oracle.violated(f"finalize --check says {looked[-500:]!r}")

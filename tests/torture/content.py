@@ -7,6 +7,8 @@ Groups of keys by their first folder::
     rw/N     clients write and delete it; even ones are at the origins, too
     race/N   at the origins; written or deleted by a client while another one asks for it, once each
     bad/N    at the origins, which refuse it: a listed failure for whoever is promised it
+    back/N   clients write and delete it, and the old bucket gets it a moment later (`write_back: async`)
+    sync/N   the same, before the client is answered; of both, even ones were in the bucket at first
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ N_GONE: Final = 60
 N_RW: Final = 48
 N_BIG: Final = 10
 N_BAD: Final = 20
+N_BACK: Final = 24
+#: Groups whose origin is the old bucket.
+BACK: Final = ("back/", "sync/")
 #: As many as anybody asks for.
 N_PUB: Final = 1_000_000
 
@@ -39,6 +44,8 @@ def at_origin(key: str) -> bool:
             return n < N_BIG
         case "rw":
             return n < N_RW and n % 2 == 0
+        case "back" | "sync":
+            return n < N_BACK and n % 2 == 0
         case _:
             return False
 

@@ -12,14 +12,19 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from torture.content import at_origin, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: No object.
 ABSENT: Final = "absent"
 #: Seconds within which a consumer that was held up hands a line of its log on.
 _HANDED_ON_S: Final = 30.0
+#: Seconds for which a lease on the way back keeps others off, so that bytes of a key may be under way.
+LEASED_S: Final = 60.0
 
 
 def value_of(body: bytes) -> str:
@@ -46,13 +51,17 @@ class Oracle:
     """The contents that are possible. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._keys: dict[str, _Key] = {}
         self._versions: defaultdict[str, int] = defaultdict(int)
         #: Keys that somebody was promised, by an event or a log line, and when; and those of them that Redis
         #: was made to forget, which only a scan finds.
         self.wanted: dict[str, float] = {}
         self.lost: set[str] = set()
+        #: When Redis was made to forget: from, and until when.
+        self.forgettings: list[tuple[float, float]] = []
+        #: What the origins have had of a key from a time on, as contents are compared.
+        self.behind: Callable[[str, float], set[str]] = _never_changes
         self.violations: list[str] = []
 
     def violated(self, text: str) -> None:
@@ -92,15 +101,26 @@ class Oracle:
     def forgotten(self, since: float) -> None:
         """Redis lost what it was told from `since` on: deletes may be undone, and promises are not kept."""
         with self._lock:
+            self.forgettings.append((since, time.monotonic()))
             # A line of a log is handed on some time after it was written.
             late = {key for key, at in self.wanted.items() if at >= since - _HANDED_ON_S}
             self.lost |= late
             for key in late:
                 del self.wanted[key]
             for key, known in self._keys.items():
-                if at_origin(key) and known.history[-1][0] >= since and ABSENT in known.history[-1][1]:
-                    known.loose.add(value_of(body_of(key)))
+                if known.history[-1][0] >= since and ABSENT in known.history[-1][1]:
+                    known.loose |= self.behind(key, since)
                     known.now(known.present)
+
+    def is_certain(self, at: float) -> bool:
+        """Whether Redis knows for sure what it was told then, and leases of that time held."""
+        with self._lock:
+            return all(at < since - LEASED_S or at > until + LEASED_S for since, until in self.forgettings)
+
+    def told(self, key: str) -> float:
+        """When a client last sent something of this key, or was answered."""
+        with self._lock:
+            return self._key(key).history[-1][0]
 
     def want(self, key: str) -> None:
         """Somebody was told that this key is going to be moved."""
@@ -141,3 +161,7 @@ class Oracle:
             if not key.startswith("pub/"):
                 self._keys[key] = known
         return known
+
+
+def _never_changes(key: str, _since: float) -> set[str]:
+    return {value_of(body_of(key))} if at_origin(key) else set()

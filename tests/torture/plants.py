@@ -87,15 +87,19 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
 }
 
 
-def planted(name: str, tree: Path, plants: Mapping[str, tuple[Edit, ...]] = PLANTS) -> Path:
-    """A copy of the code with that bug of `plants` below `tree`; the folder to run it from.
+#: What makes the code one of the version before: its workers read messages of another number.
+OLDER: Final = {"a version before": (Edit("workers/plan.py", "WIRE_VERSION = 1\n", "WIRE_VERSION = 0\n"),)}
+
+
+def planted(name: str | None, tree: Path, plants: Mapping[str, tuple[Edit, ...]] = PLANTS) -> Path:
+    """A copy of the code below `tree`, with that bug of `plants`; the folder to run it from.
 
     Raises:
         LookupError: the place is not there exactly once.
     """
     for room in ("scheduler", "workers"):
         shutil.copytree(_HOUSE / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for edit in plants[name]:
+    for edit in plants[name] if name is not None else ():
         file = tree / edit.file
         text = file.read_text()
         if text.count(edit.right) != 1:

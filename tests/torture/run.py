@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from torture.around.messages import LANES, move_list, put_other_versions, put_twice
 from torture.checks import Look, judge_contents, judge_gate, judge_scan, settle
-from torture.clients import Numbers, make_clients
+from torture.checks_back import judge_back
 from torture.content import N_FLUX
-from torture.messages import LANES, move_list, put_other_versions, put_twice
-from torture.operators import Operator
 from torture.oracle import Oracle
-from torture.schedule import PARTS, SERVERS, Fault, Kind
+from torture.people.clients import Numbers
+from torture.people.everybody import make_clients
+from torture.people.operators import Operator, Verifier
+from torture.schedule import OLDER, ORIGINS, PARTS, SERVERS, Fault, Kind
 from torture.system import System
 
 if TYPE_CHECKING:
@@ -58,10 +60,17 @@ class Run:
     """Hits a system by a schedule; `faults` may be fewer than the seed makes."""
 
     def __init__(
-        self, root: Path, *, seed: int, seconds: float, faults: Sequence[Fault], tree: Path | None = None
+        self,
+        root: Path,
+        *,
+        seed: int,
+        seconds: float,
+        faults: Sequence[Fault],
+        tree: Path | None = None,
+        older: Path | None = None,
     ) -> None:
         self._oracle = Oracle()
-        self._system = System(root, self._oracle, seed=seed, tree=tree)
+        self._system = System(root, self._oracle, seed=seed, tree=tree, older=older)
         self._result = Result(seed=seed, seconds=seconds, faults=tuple(faults))
         self._events: deque[str] = deque(maxlen=_SHOWN)
         self._numbers = Numbers()
@@ -79,7 +88,9 @@ class Run:
             clients = make_clients(system, self._numbers, seed=self._result.seed)
             operator = Operator("operator", system, self._numbers, seed=self._result.seed)
             operator.look = Look(system)
-            clients.append(operator)
+            verifier = Verifier("verifier", system, self._numbers, seed=self._result.seed)
+            verifier.look = operator.look
+            clients += [operator, verifier]
             self._began = time.monotonic()
             for client in clients:
                 client.start()
@@ -125,6 +136,9 @@ class Run:
         if fault.kind is Kind.POWER_CUT or (fault.kind is Kind.FREEZE and fault.for_s > _LEASE_S / 2):
             for origin in system.origins.values():
                 origin.excused_until = time.monotonic() + fault.for_s + 2 * _LEASE_S
+        if fault.kind is Kind.STALL and (way := target.partition(">")[2]) in ORIGINS:
+            # Who has given up is not gone for the origin before the cable carries bytes again.
+            system.origins[way].excused_until = time.monotonic() + fault.for_s + _LEASE_S
         match fault.kind:
             case Kind.KILL:
                 self._down[target] += 1
@@ -146,10 +160,15 @@ class Run:
             case Kind.CHANGE:
                 for n in range(0, N_FLUX, 3):
                     self._oracle.changed(f"flux/{(n + int(fault.at_s)) % N_FLUX}")
+            case Kind.OLD_WORKER:
+                system.start(OLDER)
             case Kind.ROTATE:
-                system.rotate()
+                system.disk.rotate()
+            case Kind.COPY_TRUNCATE:
+                if not system.disk.copy_truncate():
+                    self._say("  no room for the copy: left out")
             case Kind.DISK_FULL:
-                if not system.fill_disk():
+                if not system.disk.fill():
                     self._say("  no small disk here: left out")
             case kind if kind in _ORIGIN_KINDS:
                 system.origins[target].fault = kind
@@ -170,7 +189,9 @@ class Run:
             case Kind.REDIS_FULL | Kind.REDIS_READ_ONLY:
                 self._redis_is_well()
             case Kind.DISK_FULL:
-                system.free_disk()
+                system.disk.free()
+            case Kind.OLD_WORKER:
+                system.terminate(OLDER)
             case kind if kind in _ORIGIN_KINDS:
                 system.origins[target].fault = None
             case kind if kind in _CABLE_KINDS:
@@ -184,6 +205,7 @@ class Run:
                 self._refused[name] = self._refused[name] + 1 if refused else 0
                 if self._refused[name] == _REFUSALS:
                     self._oracle.violated(f"{name} refuses to start, as if its configuration were wrong")
+                self._say(f"  {name} ended with {self._system.ended_with(name)}, and is started again")
                 self._system.start(name)
 
     def _cut_power(self, seconds: float) -> None:
@@ -241,7 +263,8 @@ class Run:
             system.signal(name, signal.SIGCONT)
         for name in PARTS:
             system.set_clock(name, 0.0)
-        system.free_disk()
+        system.disk.free()
+        system.signal(OLDER, signal.SIGKILL)
         self._down.clear()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not self._oracle.violations:
@@ -266,6 +289,7 @@ class Run:
         try:
             settle(self._system, look)
             if not self._oracle.violations:
+                judge_back(self._system, look)
                 judge_contents(self._system, look)
                 judge_scan(self._system, look)
                 judge_gate(self._system, look)

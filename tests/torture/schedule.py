@@ -13,9 +13,13 @@ from typing import Any, Final
 
 #: Parts of the system, in the order in which they are started.
 SERVERS: Final = ("redis", "store")
-PARTS: Final = ("front-a", "front-b", "hot", "cold", "consumer")
-ORIGINS: Final = ("origin-1", "origin-2")
-LINKS: Final = tuple(f"{part}>{server}" for part in PARTS for server in SERVERS)
+PARTS: Final = ("front-a", "front-b", "hot", "cold", "consumer", "scan")
+#: Old servers, and the old bucket, which is written back to.
+ORIGINS: Final = ("origin-1", "origin-2", "bucket")
+#: A worker of the version before, as while a fleet is upgraded; not there otherwise.
+OLDER: Final = "older"
+#: Each way from a part to what it talks to.
+LINKS: Final = tuple(f"{part}>{server}" for part in PARTS for server in (*SERVERS, *ORIGINS))
 
 #: Seconds without a new fault at the start of each minute.
 CALM_S: Final = 8.0
@@ -48,6 +52,8 @@ class Kind(StrEnum):
     TWICE = "twice"
     LATE = "late"
     OTHER_VERSION = "other-version"
+    #: A worker of the version before works beside the new ones.
+    OLD_WORKER = "old-worker"
     #: An origin: 503, a body that ends early, none at all, wrong bytes of the right length under a digest.
     ORIGIN_STATUS = "origin-status"
     ORIGIN_CUT = "origin-cut"
@@ -55,7 +61,10 @@ class Kind(StrEnum):
     ORIGIN_LIE = "origin-lie"
     #: Objects of the origin that change get their next content.
     CHANGE = "change"
+    #: A log: renamed, and a new one begun; copied, and truncated in place.
     ROTATE = "rotate"
+    COPY_TRUNCATE = "copy-truncate"
+    #: The disk of spool, checkpoints and logs is full.
     DISK_FULL = "disk-full"
     #: A part's wall clock is wrong.
     CLOCK = "clock"
@@ -86,7 +95,9 @@ _DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]
     (Kind.ORIGIN_STALL, 2, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_LIE, 8, ORIGINS, (1.0, 8.0)),
     (Kind.CHANGE, 6, ("origins",), (0.0, 0.0)),
+    (Kind.OLD_WORKER, 2, (OLDER,), (2.0, 8.0)),
     (Kind.ROTATE, 4, ("log",), (0.0, 0.0)),
+    (Kind.COPY_TRUNCATE, 4, ("log",), (0.0, 0.0)),
     (Kind.DISK_FULL, 2, ("disk",), (0.5, 5.0)),
     (Kind.CLOCK, 5, PARTS, (1.0, 15.0)),
     (Kind.POWER_LOSS, 3, ("consumer",), (0.1, 2.0)),

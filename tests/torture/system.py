@@ -24,53 +24,48 @@ from scheduler.config.ports import free_ports
 from support.installation import ferryman, plain_environment
 from support.store.seaweed import weed_arguments
 from support.valkey import valkey_arguments
-from torture.network import Cable, Loop
-from torture.origins import OldServer
-from torture.schedule import LINKS, ORIGINS, PARTS
+from torture.around.bucket import OldBucket
+from torture.around.network import Cable, Loop
+from torture.around.origins import OldServer
+from torture.disk import Disk
+from torture.layout import ACCESS_KEY, BUDGET, SECRET_KEY, TOKEN, settings_of
+from torture.schedule import LINKS, OLDER, ORIGINS, PARTS, SERVERS
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
 
 #: What runs inside each part.
 _INSIDE: Final = Path(__file__).parent / "inside"
-ACCESS_KEY: Final = "FM0123456789ABCDEF01"
-SECRET_KEY: Final = "torture-secret-of-the-store"
-TOKEN: Final = "torture-token-of-the-admin-side"
-BUCKET: Final = "site"
-#: What each origin may be asked for at once.
-BUDGET: Final = 12
-#: Bytes of the disk that holds data_dir, where it can be mounted.
-_DISK_BYTES: Final = 256 << 20
 
 
 class System:
-    """All parts; use as a context. `tree` is where the code that runs is taken from; None: from here."""
+    """All parts; use as a context. `tree` is where the code that runs is taken from; None: from here.
 
-    def __init__(self, root: Path, oracle: Oracle, *, seed: int, tree: Path | None = None) -> None:
+    `older` is that of a version before.
+    """
+
+    def __init__(
+        self, root: Path, oracle: Oracle, *, seed: int, tree: Path | None = None, older: Path | None = None
+    ) -> None:
         self.root = root
         self.oracle = oracle
         self.loop = Loop()
         self.origins: dict[str, OldServer] = {}
         self.cables: dict[str, Cable] = {}
-        self.log = root / "access.log"
-        self.data = root / "data"
-        #: What had reached the disk, by the number of the file.
-        self._synced = root / "synced"
+        self.disk = Disk(root)
         self._seed = seed
         self._tree = tree
+        self._older = older
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._rotations = 0
-        self._disk = False
         redis_port, *store_ports, self.gateway_a, self.gateway_b, self.admin_a, self.admin_b = free_ports(17)
         self._redis_port, self._store_ports = redis_port, store_ports
 
     # ------------------------------------------------------------------ start and end
 
     def __enter__(self) -> Self:
-        for name in ("redis", "store", "data", "synced"):
+        for name in ("redis", "store"):
             (self.root / name).mkdir(parents=True)
-        self.log.touch()
-        self._mount()
+        self.disk.mount()
         self.loop.run(self._lay())
         self._configure()
         for name in ("redis", "store"):
@@ -89,75 +84,31 @@ class System:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
         self.loop.stop()
-        if self._disk:
-            subprocess.run(["umount", "-l", self.data], check=True)
-
-    def _mount(self) -> None:
-        """A small disk for what the parts keep; where that is not allowed, this fault is left out."""
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", self.data],
-            check=False, capture_output=True,
-        )  # fmt: skip
-        self._disk = made.returncode == 0
+        self.disk.unmount()
 
     async def _lay(self) -> None:
+        for name in ORIGINS:
+            kind = OldBucket if name == "bucket" else OldServer
+            self.origins[name] = kind(name, self.oracle, seed=self._seed, budget=BUDGET)
+            await self.origins[name].start()
+        self.oracle.behind = self.bucket.had
         ports = {"redis": self._redis_port, "store": self._store_ports[0]}
+        ports |= {name: origin.port for name, origin in self.origins.items()}
         for link in LINKS:
             cable = Cable(link, ("127.0.0.1", ports[link.partition(">")[2]]))
             await cable.lay()
             self.cables[link] = cable
-        for name in ORIGINS:
-            self.origins[name] = OldServer(name, self.oracle, seed=self._seed, budget=BUDGET)
-            await self.origins[name].start()
 
     def _configure(self) -> None:
-        first, second = (f"127.0.0.1:{self.origins[name].port}" for name in ORIGINS)
-        rules: list[dict[str, Any]] = [
-            {
-                "name": "standby",
-                "type": "mirror",
-                "when": {"prefix": "pub/"},
-                "request": {"protocol": "http"},
-                "origin": {"hosts": [{"host": first, "standbys": [second]}]},
-                "store": {"check_md5": "stream"},
-            },
-            {
-                "name": "weighted",
-                "type": "mirror",
-                "request": {"protocol": "http"},
-                "origin": {"hosts": [{"host": first, "weight": 2}, {"host": second}]},
-                "store": {"check_md5": "stream"},
-            },
-        ]
-        settings: dict[str, Any] = {
-            "data_dir": str(self.data),
-            "gateway": {
-                "access_keys": [
-                    {"id": "app", "secret": "app-secret", "may": ["read", "list", "write", "delete"]}
-                ],
-                "herd_wait_s": 3,
-                "client_stall_s": 10,
-                "lookup_s": 5,
-            },
-            "admin": {"token": TOKEN},
-            "store": {
-                "access_key_id": ACCESS_KEY,
-                "secret_access_key": SECRET_KEY,
-                # Without the proof at start, which would find out a header that is not sent.
-                "create_only": "if-none-match",
-                "read_timeout_s": 8,
-                "connect_timeout_s": 2,
-                "max_retries": 2,
-            },
-            "broker": {"heartbeat_timeout_s": 6},
-            "origin": {"budgets": {"default": {"concurrency": BUDGET}}},
-            "limits": {"drain_s": 2, "memory_bytes": 64 << 20},
-            "buckets": {BUCKET: {"rules": rules}},
-            "consume": [{"path": str(self.log), "format": "combined", "bucket": BUCKET, "start": "start"}],
-            "scans": {BUCKET: {"bucket": BUCKET, "inventory": {"manifest": str(self.root / "keys.txt")}}},
-            "log": {"format": "json"},
-        }
+        settings = settings_of(self.root, self.disk, self.origins)
         (self.root / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    @property
+    def bucket(self) -> OldBucket:
+        """The origin that is written back to."""
+        found = self.origins["bucket"]
+        assert isinstance(found, OldBucket)
+        return found
 
     # ------------------------------------------------------------------ processes
 
@@ -166,24 +117,28 @@ class System:
         if name in self._processes and self._processes[name].poll() is None:
             return
         command, environment = self._command(name)
-        with (self.root / f"{name}.log").open("ab") as out:
+        out_of = self.root / f"{name}.log" if name in SERVERS else self.disk.log_of(name)
+        with out_of.open("ab") as out:
             self._processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
                 cwd=self.root, start_new_session=True,
             )  # fmt: skip
 
-    def environment(self, part: str | None = None) -> dict[str, str]:
+    def environment(self, part: str | None = None, *, tree: Path | None = None) -> dict[str, str]:
         """Of a process of ours; without a part its ways are never broken."""
+        tree = tree or self._tree
         plain = plain_environment()
         ports = {"redis": self._redis_port, "store": self._store_ports[0]}
         if part is not None:
             ports = {server: self.cables[f"{part}>{server}"].port for server in ports}
-        paths = [str(self._tree)] if self._tree is not None else []
+            ways = [f"{one.port}={self.cables[f'{part}>{name}'].port}" for name, one in self.origins.items()]
+        paths = [str(tree)] if tree is not None else []
         if part is not None:
             plain |= {
                 "TORTURE_CLOCK": str(self._clock(part)),
-                "TORTURE_DATA": str(self.data),
-                "TORTURE_SYNCED": str(self._synced),
+                "TORTURE_DATA": str(self.disk.data),
+                "TORTURE_SYNCED": str(self.disk.synced),
+                "TORTURE_WAYS": ",".join(ways),
             }
             paths.append(str(_INSIDE))
         if paths:
@@ -209,14 +164,20 @@ class System:
             "hot": ["worker", "--lane", "hot", "--processes", "1"],
             "cold": ["worker", "--lane", "cold", "--processes", "1"],
             "consumer": ["consume"],
+            "scan": ["scan", "serve"],
+            OLDER: ["worker", "--lane", "hot", "--processes", "1"],
         }[name]
+        if name == OLDER:  # in the place of the new one's machine
+            return ferryman(*arguments), self.environment("hot", tree=self._older)
         return ferryman(*arguments), self.environment(name)
 
-    def command(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours over ways that never break; 124 when it does not end in time."""
+    def command(
+        self, *arguments: str, timeout_s: float = 120.0, part: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours, over ways that never break or those of a part; 124: not in time."""
         try:
             return subprocess.run(
-                ferryman(*arguments), env=self.environment(), cwd=self.root, check=False,
+                ferryman(*arguments), env=self.environment(part), cwd=self.root, check=False,
                 capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
@@ -224,7 +185,7 @@ class System:
 
     def signal(self, name: str, number: int) -> None:
         """To the part and all its children."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, KeyError):
             os.killpg(self._processes[name].pid, number)
 
     def terminate(self, name: str) -> None:
@@ -280,32 +241,7 @@ class System:
         """Of what the part kept only that is left which had been flushed to the disk."""
         self.signal(part, signal.SIGKILL)
         self.gone(part)
-        for file in (self.data / "consume").glob("*.json"):
-            kept = self._synced / str(file.stat().st_ino)
-            body = kept.read_bytes() if kept.exists() else b""
-            with file.open("r+b") as opened:  # the same file, as on the disk that comes back
-                opened.write(body)
-                opened.truncate()
-
-    def rotate(self) -> None:
-        """As logrotate's `create`: the file moves away, a new one takes its name."""
-        self._rotations += 1
-        self.log.rename(self.log.with_name(f"access.log.{self._rotations}"))
-        self.log.touch()
-
-    def fill_disk(self) -> bool:
-        """Write until nothing fits; False where there is no small disk."""
-        if not self._disk:
-            return False
-        with contextlib.suppress(OSError), (self.data / "ballast").open("wb") as file:
-            while True:
-                file.write(bytes(1 << 20))
-                file.flush()
-        return True
-
-    def free_disk(self) -> None:
-        """Take that back."""
-        (self.data / "ballast").unlink(missing_ok=True)
+        self.disk.lose_power()
 
     # ------------------------------------------------------------------ questions
 

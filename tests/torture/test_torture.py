@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -15,12 +16,12 @@ import pytest
 import redis
 
 from torture import checks
-from torture.clients import Numbers
+from torture.around.messages import move_list, put_other_versions, put_twice
 from torture.content import at_origin, body_of
-from torture.messages import move_list, put_other_versions, put_twice
 from torture.oracle import ABSENT, Oracle, value_of
+from torture.people.clients import Numbers
 from torture.plants import _HOUSE, PLANTS
-from torture.schedule import CALM_S, LINKS, Kind, from_json, make_schedule
+from torture.schedule import CALM_S, LINKS, ORIGINS, Kind, from_json, make_schedule
 from torture.shrink import needed
 from torture.system import System
 from workers.plan import decode_batch
@@ -100,7 +101,7 @@ def test_only_the_faults_that_are_needed_are_left(culprits):
 
 
 INSIDE = """
-import datetime, os, pathlib, sys, time
+import datetime, os, pathlib, socket, sys, time
 wrong = time.time() - float(sys.argv[1])
 assert abs(datetime.datetime.now(datetime.UTC).timestamp() - time.time()) < 1
 assert abs(datetime.datetime.utcnow().replace(tzinfo=datetime.UTC).timestamp() - time.time()) < 1
@@ -113,27 +114,40 @@ with file.open("w") as opened:
         os.fsync(opened.fileno())
 with file.open("a") as opened:
     opened.write(", not on the disk")
+with socket.socket() as way:
+    way.connect(("127.0.0.1", int(sys.argv[3])))
+    assert way.recv(10) == b"the cable"
 print(round(wrong))
 """
 
 
 @pytest.mark.parametrize(("flushed", "left"), [("synced", "on the disk"), ("not", "")])
-def test_a_part_has_the_wrong_time_and_a_power_loss_leaves_what_was_flushed(tmp_path, flushed, left):
+def test_a_part_has_the_wrong_time_its_own_cable_and_after_a_power_loss_what_was_flushed(
+    tmp_path, flushed, left
+):
     system = System(tmp_path, Oracle(), seed=1)
     system._processes["consumer"] = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    cable = socket.create_server(("127.0.0.1", 0))
     for link in LINKS:
-        system.cables[link] = SimpleNamespace(port=1)
-    for name in ("data/consume", "synced"):
-        (tmp_path / name).mkdir(parents=True)
+        system.cables[link] = SimpleNamespace(port=cable.getsockname()[1] if link == "consumer>bucket" else 1)
+    system.origins = {name: SimpleNamespace(port=number) for number, name in enumerate(ORIGINS, start=2)}
+    for folder in (system.disk.data / "consume", system.disk.synced):
+        folder.mkdir(parents=True)
     system.set_clock("consumer", -600.0)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", INSIDE, str(time.time()), flushed],
-        env=system.environment("consumer"), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert int(done.stdout) in range(-600, -540)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", INSIDE, str(time.time()), flushed, str(system.origins["bucket"].port)],
+        env=system.environment("consumer"), stdout=subprocess.PIPE, text=True,
+    ) as process, cable:  # fmt: skip
+        cable.settimeout(30)
+        taken, _ = cable.accept()
+        with taken:
+            taken.sendall(b"the cable")
+            wrong_s, _ = process.communicate()
+    assert process.returncode == 0
+    assert int(wrong_s) in range(-600, -540)
     system.lose_power("consumer")
     assert not system.runs("consumer")
-    assert (tmp_path / "data" / "consume" / "log.json").read_text() == left
+    assert (system.disk.data / "consume" / "log.json").read_text() == left
     system.loop.stop()
 
 

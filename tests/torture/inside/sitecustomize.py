@@ -1,9 +1,11 @@
-"""Inside each part under torture: a wall clock that can be set, and a record of what has reached the disk.
+"""Inside each part under torture: a wall clock that can be set, a record of what has reached the disk, and
+its own ways to the origins.
 
 Python runs this at start, because its folder is on the part's PYTHONPATH. The clock is `time.time`,
 `time_ns`, `datetime.now` and `utcnow`, which is all that the house and its libraries read; monotonic time
 goes on. After each fsync of a file below the data folder a copy of its contents is kept by the file's number:
-with those `System.lose_power` leaves what a machine would that was switched off.
+with those `Disk.lose_power` leaves what a machine would that was switched off. Rules name each origin's own
+port, which is the same for all parts; whoever connects to it gets the cable of this part.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import ctypes
 import datetime
 import gc
 import os
+import socket
 import time
 
 _CLOCK = os.environ.get("TORTURE_CLOCK")
 _DATA = os.environ.get("TORTURE_DATA")
 _SYNCED = os.environ.get("TORTURE_SYNCED")
+#: `port=port of the cable`, with commas between.
+_WAYS = os.environ.get("TORTURE_WAYS")
 #: Seconds of real time between two looks at the file that says how wrong the clock is.
 _LOOK_S = 0.2
 
@@ -62,7 +67,21 @@ def _recorded_fsync(fd: int) -> None:
     os.replace(copy.name, kept)
 
 
+def _set_ways() -> None:
+    ways = {int(port): int(cable) for port, cable in (way.split("=") for way in _WAYS.split(","))}
+    connect = socket.socket.connect
+
+    def by_cable(self, address):
+        if self.family == socket.AF_INET and address[1] in ways:
+            address = (address[0], ways[address[1]])
+        return connect(self, address)
+
+    socket.socket.connect = by_cable
+
+
 if _CLOCK:
     _set_clock()
 if _DATA and _SYNCED:
     os.fsync = _recorded_fsync
+if _WAYS:
+    _set_ways()

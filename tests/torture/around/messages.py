@@ -12,17 +12,17 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from torture.system import BUCKET
+from torture.layout import BUCKET
 
 if TYPE_CHECKING:
     import redis
 
-    from torture.clients import Numbers
     from torture.oracle import Oracle
+    from torture.people.clients import Numbers
     from torture.system import System
 
 LANES: Final = ("hot", "cold")
-RECORDED: Final = Path(__file__).parents[1] / "data" / "wire"
+RECORDED: Final = Path(__file__).parents[2] / "data" / "wire"
 #: Both ends in one step, so that a message is in one of the lists at any time.
 _MOVE: Final = """
 for _, id in ipairs(redis.call('lrange', KEYS[1], 0, -1)) do redis.call('rpush', KEYS[2], id) end

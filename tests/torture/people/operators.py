@@ -1,4 +1,4 @@
-"""Who moves the rest meanwhile: scans over all keys that were asked for so far, and looks at the gate.
+"""Who moves the rest meanwhile: scans over all keys that were asked for so far, and looks at what they moved.
 
 Owns the manifest, which grows with what clients ask for.
 """
@@ -9,13 +9,15 @@ import json
 from typing import Final
 
 from torture.checks import Look, unbalanced
-from torture.clients import Client
 from torture.content import N_BIG, N_FLUX
-from torture.system import BUCKET
+from torture.layout import BUCKET
+from torture.people.clients import Client
 
 _ACTIVE: Final = frozenset({"requested", "inventory", "compare", "move"})
 #: Seconds between two looks.
 _EVERY_S: Final = 4.0
+#: Seconds between two verifications.
+_VERIFIED_EVERY_S: Final = 20.0
 
 
 class Operator(Client):
@@ -53,3 +55,23 @@ class Operator(Client):
             lacking = sorted(set(known) - self.look.contents().keys())
             if lacking:
                 self._oracle.violated(f"the gate is open, and the store lacks {len(lacking)}: {lacking[:3]}")
+
+
+class Verifier(Client):
+    """Verifies what the scans have moved, over the ways of the part that runs them."""
+
+    look: Look
+
+    def turn(self) -> None:
+        self._stopped.wait(_VERIFIED_EVERY_S)
+        manifest = self._system.root / "keys.txt"
+        known = manifest.read_text().split() if manifest.exists() else []
+        done = self._system.command("verify", BUCKET, "--sample", "20", "--json", part="scan", timeout_s=60)
+        if not done.stdout.startswith("{"):
+            self._counted(f"verify {done.returncode}")
+            return
+        clean = json.loads(done.stdout)["clean"]
+        self._counted("verified, clean" if clean else "verified, not clean")
+        lacking = sorted(set(known) - self.look.contents().keys()) if clean else []
+        if lacking:
+            self._oracle.violated(f"verify is clean, and the store lacks {len(lacking)}: {lacking[:3]}")

@@ -19,7 +19,7 @@ from torture.schedule import Kind
 if TYPE_CHECKING:
     from torture.oracle import Oracle
 
-_STALLED_S = 20.0
+STALLED_S = 20.0
 #: Seconds after which too many requests are still too many.
 _SEEN_S = 0.5
 _SINCE = 1_700_000_000
@@ -45,7 +45,7 @@ class OldServer:
 
     async def start(self) -> None:
         """Serve on a free port of the loopback address."""
-        app = web.Application()
+        app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -61,7 +61,12 @@ class OldServer:
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
         try:
-            return await self._of_key(number, request, unquote(request.raw_path.split("?")[0]).lstrip("/"))
+            # A fault hits most requests, not all: what gets through is as interesting.
+            fault = self.fault if self._chance.random() < 0.8 else None
+            if fault is Kind.ORIGIN_STATUS:
+                return web.Response(status=self._chance.choice((500, 502, 503)), headers={"Retry-After": "1"})
+            key = unquote(request.raw_path.split("?")[0]).lstrip("/")
+            return await self._of_key(number, request, key, fault)
         except ConnectionError:  # whoever asked is gone
             return web.Response(status=500)
         finally:
@@ -82,14 +87,12 @@ class OldServer:
         if still > self._budget and time.monotonic() > self.excused_until:
             self._oracle.violated(f"{self.name}: {still} requests at once, its budget is {self._budget}")
 
-    async def _of_key(self, number: int, request: web.Request, key: str) -> web.StreamResponse:
-        # A fault hits most requests, not all: what gets through is as interesting.
-        fault = self.fault if self._chance.random() < 0.8 else None
+    async def _of_key(
+        self, number: int, request: web.Request, key: str, fault: Kind | None
+    ) -> web.StreamResponse:
         if fault is Kind.ORIGIN_STALL:
-            await asyncio.sleep(_STALLED_S)
+            await asyncio.sleep(STALLED_S)
             return web.Response(status=504)
-        if fault is Kind.ORIGIN_STATUS:
-            return web.Response(status=self._chance.choice((500, 502, 503)), headers={"Retry-After": "1"})
         if key.startswith("bad/"):
             return web.Response(status=403)
         if not at_origin(key):
