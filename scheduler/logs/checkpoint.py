@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import threading
-import time
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -29,10 +28,11 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One path: its files' marks, oldest first, and when they were saved."""
+    """One path: its files' marks, oldest first, and up to when its files were known."""
 
     marks: tuple[Mark, ...]
-    #: Unix seconds.
+    #: Unix seconds, by the clock of the file system: the last change of any file of the path that was known.
+    #: What changed later came while nobody looked. (A clock of our own may step.)
     saved_at: float
     #: Format that was detected, for the record.
     format: str = ""
@@ -108,9 +108,9 @@ class Checkpoint:
         """Every path it knows."""
         return list(self._entries)
 
-    def put(self, path: Path, marks: list[Mark], *, format_name: str = "") -> None:
-        """Remember marks; `save` writes them."""
-        entry = Entry(marks=tuple(marks), saved_at=time.time(), format=format_name)
+    def put(self, path: Path, marks: list[Mark], *, seen_at: float, format_name: str = "") -> None:
+        """Remember marks, of files that were known up to `seen_at`; `save` writes them."""
+        entry = Entry(marks=tuple(marks), saved_at=seen_at, format=format_name)
         known = self._entries.get(str(path))
         if known is None or known.marks != entry.marks:
             self._entries[str(path)] = entry

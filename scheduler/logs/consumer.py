@@ -263,7 +263,8 @@ class Consumer:
             stream.source.accept(token)
         if isinstance(stream.source, FileStream):
             name = stream.collector.format.name if stream.collector is not None else ""
-            self._checkpoint.put(stream.source.path, stream.source.tail.marks, format_name=name)
+            tail = stream.source.tail
+            self._checkpoint.put(stream.source.path, tail.marks, seen_at=tail.seen_at, format_name=name)
 
     def _finished(self) -> bool:
         """Whether everything that can be read once was read."""
@@ -274,7 +275,7 @@ class Consumer:
     def _add(self, spec: InputSpec, source: Source) -> None:
         self._streams.append(_Stream(source=source, spec=spec, caught_up_at=time.time()))
         if isinstance(source, FileStream):
-            self._checkpoint.put(source.path, source.tail.marks)
+            self._checkpoint.put(source.path, source.tail.marks, seen_at=source.tail.seen_at)
 
     def _learn(self, stream: _Stream) -> bool:
         """Give the stream its format, when its first lines tell it."""

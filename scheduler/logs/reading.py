@@ -11,10 +11,19 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from scheduler.logs.identity import GZIP_MAGIC, HEAD_BYTES, TAIL_BYTES, Mark, content_of, digest
+from scheduler.logs.identity import (
+    GZIP_MAGIC,
+    HEAD_BYTES,
+    TAIL_BYTES,
+    Mark,
+    content_of,
+    digest,
+    same_content,
+    same_content_gz,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 #: Longest line that is read; a longer one is passed over and counted.
@@ -373,3 +382,10 @@ class GzipReader:
             self._ended = True
             self.damaged = self.damaged or self._packed.damaged
         return data
+
+
+def repeats(reader: FileReader | GzipReader, marks: Iterable[Mark]) -> bool:
+    """Whether the file holds what was read of one of these, packed or not."""
+    if isinstance(reader, GzipReader):
+        return any(mark.offset and same_content_gz(reader.path, mark) for mark in marks)
+    return any(mark.offset and same_content(reader.descriptor, mark) for mark in marks)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scheduler.logs.identity import Mark, family, is_beginning, is_gzip, same_content, same_content_gz
-from scheduler.logs.reading import FileReader, GzipReader, Piece
+from scheduler.logs.reading import FileReader, GzipReader, Piece, repeats
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Tail:
         from_start: bool,
         linger_s: float = LINGER_S,
     ) -> None:
-        """Take up the path where `marks`, saved at unix time `saved_at`, left it, else at its start or end.
+        """Take up the path where `marks`, saved with `seen_at` as `saved_at`, left it, else at start or end.
 
         Raises:
             ConfigError: the path is a directory, or may not be read.
@@ -85,6 +85,8 @@ class Tail:
         self.gaps: list[Gap] = []
         self.overlong = 0
         self._linger_s = linger_s
+        #: Unix time, by the file system's clock, of the last change of any file of this path that we know of.
+        self.seen_at = saved_at
         self._current: _Open | None = None
         self._rotated: list[_Open] = []
         self._refused = ""
@@ -100,11 +102,12 @@ class Tail:
         if info is not None and not os.access(path, os.R_OK):
             raise ConfigError(f"{path}: permission denied (user id {os.geteuid()})")
         if marks:
-            self._resume(marks, saved_at)
+            self._resume(marks)
         elif info is not None:
             self._open_current(offset=0)
             if not from_start:
                 self._skip_to_end()
+        self._seen()
 
     @property
     def marks(self) -> list[Mark]:
@@ -190,6 +193,7 @@ class Tail:
         log.info("log_file_finished", path=str(one.reader.path), offset=one.reader.offset)
         one.reader.close()
         self._rotated.remove(one)
+        self._seen()  # it may have been packed meanwhile
 
     def _gap(self, lost_bytes: int, reason: str) -> None:
         self.gaps.append(Gap(path=self.path, bytes=lost_bytes, reason=reason))
@@ -227,16 +231,22 @@ class Tail:
                 self._retire(current, now)
             return
         if current is None:
+            self._between(now)
             self._open_current(offset=0)
             return
         if isinstance(current.reader, GzipReader):
             return
         if (info.st_dev, info.st_ino) != (current.reader.device, current.reader.inode):
             self._retire(current, now)
+            self._between(now)
             self._open_current(offset=0)
             log.info("log_rotated", path=str(self.path))
         elif not current.reader.intact():
             self._truncated(current, now)
+        elif info.st_mtime > self.seen_at:
+            if not current.reader.offset:  # of which nothing was read, may have been truncated
+                self._between(now)
+            self.seen_at = max(self.seen_at, info.st_mtime)
 
     def _skip_to_end(self) -> None:
         current = self._current
@@ -260,7 +270,8 @@ class Tail:
             copy.grew_at = now
             self._rotated.append(copy)
             log.info("log_truncated", path=str(self.path), copy=str(copy.reader.path))
-        else:
+        others = self._between(now)
+        if copy is None and (unread_from.offset or not others):
             lost = max(0, current.accepted.size - unread_from.offset)
             read = (
                 None
@@ -275,7 +286,7 @@ class Tail:
         if not current.pending:
             current.accepted = reader.mark()
 
-    def _resume(self, marks: Sequence[Mark], saved_at: float) -> None:
+    def _resume(self, marks: Sequence[Mark]) -> None:
         """Find every file of the checkpoint again, and files that came between it and now."""
         taken: set[tuple[int, int]] = set()
         current: _Open | None = None
@@ -291,33 +302,53 @@ class Tail:
                 current = one
             else:
                 self._rotated.append(one)
-        for path in family(self.path):
-            info = path.stat()
-            if info.st_mtime <= saved_at or (info.st_dev, info.st_ino) in taken:
-                continue
-            one = self._open(path)
-            if one is not None and not self._is_copy(one, marks):
-                log.info("log_rotated_while_away", path=str(path))
-                self._rotated.append(one)
+        self._current = current
+        self._between(0.0, marks)
         if current is None:
             self._open_current(offset=0)
-        else:
-            self._current = current
 
-    def _is_copy(self, one: _Open, marks: Sequence[Mark]) -> bool:
-        """Whether the file repeats one that a mark was found in (compressed beside its original)."""
-        for mark in marks:
-            if mark.offset == 0:
+    def _between(self, now: float, marks: Sequence[Mark] = ()) -> int:
+        """Open files that came after all that is known and were rotated away before we looked; how many.
+
+        Both rotations may lie between two looks: of a process that stood still, or was away.
+        """
+        marks = [*marks, *(one.reader.mark() for one in self._all())]
+        taken = {(one.reader.device, one.reader.inode) for one in self._all()}
+        found, known = 0, self.seen_at
+        for path in family(self.path):
+            changed_at = self._changed_at(path)
+            if changed_at <= known:
                 continue
-            reader = one.reader
-            if isinstance(reader, GzipReader):
-                same = same_content_gz(reader.path, mark)
-            else:
-                same = same_content(reader.descriptor, mark)
-            if same:
-                reader.close()
-                return True
-        return False
+            self.seen_at = max(self.seen_at, changed_at)
+            if _identity(path) in taken or self._has_read(path):
+                continue
+            one = self._open(path)
+            if one is None:
+                continue
+            if repeats(one.reader, marks):  # packed beside its original
+                one.reader.close()
+                continue
+            log.info("log_rotated_meanwhile", path=str(path))
+            one.grew_at = now
+            self._rotated.append(one)
+            found += 1
+        return found
+
+    def _has_read(self, path: Path) -> bool:
+        """Whether it is a beginning of what was read under the path itself."""
+        reader = self._current.reader if self._current is not None else None
+        return isinstance(reader, FileReader) and reader.has_read(path)
+
+    def _seen(self) -> None:
+        """Whatever is there now is known."""
+        self.seen_at = max(self.seen_at, *map(self._changed_at, (self.path, *family(self.path))))
+
+    @staticmethod
+    def _changed_at(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0  # gone again
 
     def _at_path(self, mark: Mark) -> _Open | None:
         """The file under the path itself, when it is that of the mark."""

@@ -186,8 +186,8 @@ def judge_scan(system: System, look: Look) -> None:
 
 def judge_gate(system: System, look: Look) -> None:
     """Of a bucket that lacks one key of the inventory the gate stays shut, whatever was found before."""
-    oracle = system.oracle
-    victim = next((key for key in sorted(look.contents()) if key.startswith("pub/")), None)
+    oracle, named = system.oracle, set((system.root / "keys.txt").read_text().split())
+    victim = next((key for key in sorted(named & look.contents().keys()) if key.startswith("pub/")), None)
     if victim is None:
         return
     look.remove(victim)

@@ -67,7 +67,7 @@ class OldBucket(OldServer):
         self, number: int, request: web.Request, key: str, fault: Kind | None
     ) -> web.StreamResponse:
         asked = Request(
-            request.method, key.removeprefix(f"{OLD_BUCKET}/"), dict(request.query),
+            request.method, key.removeprefix(OLD_BUCKET).removeprefix("/"), dict(request.query),
             {name.lower(): value for name, value in request.headers.items()}, await request.read(),
         )  # fmt: skip
         if fault is Kind.ORIGIN_STALL:  # and then does it, whether somebody is still there or not

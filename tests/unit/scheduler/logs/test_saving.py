@@ -44,11 +44,11 @@ async def test_what_moves_while_a_write_is_under_way_is_written_by_one_more(tmp_
     checkpoint = Checkpoint(tmp_path / "c.json")
     with checkpoint.hold():
         saver = Saver(checkpoint)
-        checkpoint.put(log, [mark(1)])
+        checkpoint.put(log, [mark(1)], seen_at=0.0)
         saver.soon()
         assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
         for offset in range(2, 50):  # the loop is free: nothing here waits for the disk
-            checkpoint.put(log, [mark(offset)])
+            checkpoint.put(log, [mark(offset)], seen_at=0.0)
             saver.soon()
             await asyncio.sleep(0)
         disk.through.release(2)
@@ -64,10 +64,10 @@ async def test_the_end_waits_for_the_write_under_way_and_writes_the_rest(tmp_pat
     checkpoint = Checkpoint(tmp_path / "c.json")
     with checkpoint.hold():
         saver = Saver(checkpoint)
-        checkpoint.put(log, [mark(1)])
+        checkpoint.put(log, [mark(1)], seen_at=0.0)
         saver.soon()
         assert await asyncio.to_thread(disk.begun.acquire, timeout=20)
-        checkpoint.put(log, [mark(2)])
+        checkpoint.put(log, [mark(2)], seen_at=0.0)
         threading.Timer(0.1, disk.through.release, (2,)).start()
         saver.finish()
     assert saved(tmp_path / "c.json", log) == 2

@@ -279,6 +279,69 @@ def test_a_restart_after_two_rotations_reads_the_file_in_between_whole(path, clo
     assert drain(resumed(path, marks, saved_at), clock) == as_bytes(numbered(5, 11))
 
 
+def rotated_twice(path, numbers, rotate):
+    """What came before, between and after two rotations, with times that are apart."""
+    for at, name in enumerate(("access.log.2", "access.log.1")):
+        append(path, *numbered(*numbers[at]))
+        rotate(path, path.with_name(name))
+        changed_at = path.with_name(name).stat().st_mtime + 5 + at
+        os.utime(path.with_name(name), (changed_at, changed_at))
+    append(path, *numbered(*numbers[2]))
+
+
+def moved(path, to):
+    path.rename(to)
+    path.touch()
+
+
+def copied(path, to):
+    shutil.copy(path, to)
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("rotate", [moved, copied])
+@pytest.mark.parametrize("read", [0, 60], ids=["nothing read", "much read"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["stood still", "restarted"])
+def test_two_rotations_between_two_looks_lose_no_line(path, clock, rotate, read, restarted):
+    append(path.with_name("access.log.9"), "long ago")
+    os.utime(path.with_name("access.log.9"), (1, 1))
+    path.touch()
+    tail = Tail(path, from_start=True)
+    if read:
+        append(path, *numbered(0, read))
+        assert drain(tail, clock) == as_bytes(numbered(0, read))
+    rotated_twice(path, ((read, 70), (70, 80), (80, 90)), rotate)
+    if restarted:
+        tail = resumed(path, tail.marks, tail.seen_at)
+    assert drain(tail, clock) == as_bytes(numbered(read, 90))
+    clock.past_linger()
+    assert drain(tail, clock) == []
+    assert tail.gaps == []
+
+
+def test_what_is_packed_after_its_rotation_is_not_read_again(path, clock):
+    append(path, *numbered(0, 50))
+    tail = Tail(path, from_start=True)
+    drain(tail, clock)
+    path.rename(path.with_name("access.log.1"))
+    append(path, *numbered(50, 60))
+    assert drain(tail, clock) == as_bytes(numbered(50, 60))
+    clock.past_linger()
+    drain(tail, clock)
+    old, packed = path.with_name("access.log.1"), path.with_name("access.log.2.gz")
+    packed.write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    later = path.stat().st_mtime + 5  # by a packer that does not keep the time of what it packs
+    os.utime(packed, (later, later))
+    append(path, *numbered(60, 70))
+    os.utime(path, (later + 1, later + 1))
+    assert drain(tail, clock) == as_bytes(numbered(60, 70))
+    path.rename(path.with_name("access.log.1"))
+    append(path, *numbered(70, 80))
+    assert drain(tail, clock) == as_bytes(numbered(70, 80))
+    assert drain(resumed(path, tail.marks, tail.seen_at), clock) == []
+
+
 def test_a_restart_after_compression_reads_the_rest_from_the_gz(path, clock):
     append(path, *numbered(0, 2000))
     tail = Tail(path, from_start=True)
