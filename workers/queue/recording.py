@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
 
 from workers.errors import BrokerUnavailable
 from workers.ledger.claims import asker
-from workers.ledger.failures import Failure
+from workers.ledger.failures import Failure, unread_failures
 from workers.ledger.names import Named
-from workers.plan import AbsentAtOrigin, AlreadyPresent, Skipped, Stored
+from workers.plan import AbsentAtOrigin, AlreadyPresent, Lane, Skipped, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from workers.ledger.ledger import Ledger
     from workers.plan import Batch, FetchItem
@@ -164,6 +164,31 @@ class Recorder:
         await insist(lambda: self._requeue(batch, again))
         await insist(write)
         self._leases.drop(plan.bucket, held)
+
+    async def unread(self, wire: Mapping[str, Any], reason: str) -> None:
+        """The keys of a message that cannot be read are listed, as far as they can be told.
+
+        Its claims go, which nobody else would give up, and a scan learns that its places have failed.
+        """
+        failures = unread_failures(wire, reason)
+        if not failures:
+            return
+        bucket, keys, claim = failures[0].bucket, [failure.key for failure in failures], wire.get("claim")
+        lane, scan, number = Lane(failures[0].lane), wire.get("scan"), wire.get("batch")
+        places = [
+            (item["position"], "failed", 0)
+            for item in wire["items"]
+            if isinstance(item, dict) and type(item.get("position")) is int and item["position"] >= 0
+        ]
+
+        async def write() -> None:
+            await self._ledger.failures.add(failures)
+            if isinstance(scan, str) and scan and type(number) is int and number >= 0:
+                await self._ledger.outcomes.set_places(scan, number, places)
+            if isinstance(claim, str) and claim:
+                await self._ledger.claims.forget(bucket, keys, lane=lane, claim=claim)
+
+        await insist(write)
 
     async def _requeue(self, batch: Batch, again: Sequence[Again]) -> None:
         """Put items back: the unfinished at once together, the others each after its delay.

@@ -19,7 +19,7 @@ import structlog
 
 from workers.errors import OriginsExhausted, TransferError, WireError, described
 from workers.ledger.claims import RunState
-from workers.ledger.failures import Failure, unread_failures
+from workers.ledger.failures import Failure
 from workers.plan import AlreadyPresent, Batch, Skipped, Stored, decode_batch
 from workers.queue.hands import Hands
 from workers.queue.recording import Again, Recorder, Result, insist
@@ -119,8 +119,7 @@ class BatchRunner:
         try:
             batch = decode_batch(dict(wire))
         except WireError as error:
-            unreadable = unread_failures(wire, str(error))
-            await insist(lambda: self._ledger.failures.add(unreadable))
+            await self._recorder.unread(wire, str(error))
             raise
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex

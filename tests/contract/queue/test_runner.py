@@ -486,6 +486,22 @@ async def test_the_keys_of_a_message_that_cannot_be_read_are_listed(setup):
     assert (failure.reason, failure.rule, failure.lane) == ("unreadable_message", "r", "cold")
 
 
+async def test_a_message_that_cannot_be_read_leaves_no_claim_and_no_open_place_of_a_scan(setup):
+    """Else an event for its key would count as a duplicate for an hour, and its scan would wait for ever."""
+    items = tuple(FetchItem(key=key, path=key, position=at) for at, key in enumerate("ab"))
+    wire = encode_batch(Batch(plan=PLAN, items=items, claim="me", scan="scan", batch=7))
+    claims = setup.ledger.claims
+    await setup.ledger.outcomes.open_batch("scan", 7, size=2, group="g")
+    await claims.claim_many("site", ["a", "b"], lane=Lane.HOT, owner="me")
+    await claims.mark_queued("site", ["a", "b"], lane=Lane.HOT, owner="me")
+    with pytest.raises(WireError, match="version 9"):
+        await setup.runner.run({**wire, "v": 9})
+    assert await claims.claim_many("site", ["a", "b"], lane=Lane.HOT, owner="other") == ["claimed"] * 2
+    assert (await setup.ledger.outcomes.totals("scan"))["g"] == {"failed": 2}
+    with pytest.raises(WireError):  # what can be told of it may be anything
+        await setup.runner.run({**wire, "v": 9, "claim": 7, "scan": ["x"], "items": [{"key": "a"}, 3]})
+
+
 async def test_a_message_of_another_version_is_refused(setup):
     with pytest.raises(WireError, match="version 9"):
         await setup.runner.run({"v": 9})
