@@ -71,14 +71,19 @@ class Look:
         finally:
             await ledger.close()
 
-    def contents(self) -> dict[str, str]:
-        """Every key of the store with what it holds."""
-        return asyncio.run(self._contents())
+    def contents(self, groups: tuple[str, ...] = ("",)) -> dict[str, str]:
+        """Every key of the store, or of groups, with what it holds."""
+        return asyncio.run(self._contents(groups))
 
-    async def _contents(self) -> dict[str, str]:
+    async def _contents(self, groups: tuple[str, ...]) -> dict[str, str]:
         found: dict[str, str] = {}
         async with ObjectStore(self._settings.store, self._settings.limits) as store:
-            keys = [one.key async for page in store.list(BUCKET) for one in page.objects]
+            keys = [
+                one.key
+                for group in groups
+                async for page in store.list(BUCKET, group)
+                for one in page.objects
+            ]
             limit = asyncio.Semaphore(16)
 
             async def look(key: str) -> None:

@@ -6,7 +6,7 @@ Owns what is excused: writes that Redis was made to forget, which `scan start --
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from torture.checks import settle
 from torture.content import BACK, N_BACK
@@ -14,13 +14,17 @@ from torture.layout import BUCKET
 from torture.oracle import ABSENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torture.checks import Look
     from torture.system import System
+
+KEYS: Final = tuple(f"{group}{n}" for group in BACK for n in range(N_BACK))
 
 
 def judge_back(system: System, look: Look) -> None:
     """At once where Redis forgot nothing, and of all keys after a scan the other way round."""
-    _compare(system, look, certain=True)
+    compare(system, look, certain=True)
     if system.oracle.violations:
         return
     done = system.command(
@@ -31,25 +35,46 @@ def judge_back(system: System, look: Look) -> None:
         system.oracle.violated(f"the scan the other way round ends with {done.returncode}: {said}")
         return
     settle(system, look)
-    _compare(system, look, certain=False)
+    compare(system, look, certain=False)
     shown = system.command("back", "verify", BUCKET, "--full", timeout_s=300)
     if shown.returncode != 0:
         said = (shown.stdout + shown.stderr)[-1500:]
         system.oracle.violated(f"back verify ends with {shown.returncode}: {said}")
 
 
-def _compare(system: System, look: Look, *, certain: bool) -> None:
+def compare(system: System, look: Look, *, certain: bool) -> None:
     """The two sides; `certain`: only keys of which Redis lost nothing."""
-    oracle, ours, theirs = system.oracle, look.contents(), system.bucket.contents()
-    for key in (f"{group}{n}" for group in BACK for n in range(N_BACK)):
-        if certain and not oracle.is_certain(oracle.told(key)):
-            continue
+    oracle = system.oracle
+    keys = [key for key in KEYS if not certain or oracle.is_certain(oracle.told(key))]
+    for said in differences(system, look, keys).values():
+        oracle.violated(said)
+
+
+def differences(system: System, look: Look, keys: list[str]) -> dict[str, str]:
+    """Keys that the two sides have otherwise, and what to say of them."""
+    oracle, ours, theirs = system.oracle, look.contents(BACK), system.bucket.contents()
+    found: dict[str, str] = {}
+    for key in keys:
         here, there = ours.get(key, ABSENT), theirs.get(key, ABSENT)
-        if here == there:
-            continue
         # What nobody has asked for yet is at the origin only, and so is what nobody knows to be deleted.
-        if here == ABSENT and there in oracle.possible(key, time.monotonic()):
-            continue
-        oracle.violated(
-            f"{key} is {here[:8]} in the store and {there[:8]} in the old bucket{oracle.story(key)}"
-        )
+        if here != there and not (here == ABSENT and there in oracle.possible(key, time.monotonic())):
+            story = oracle.story(key)
+            found[key] = f"{key} is {here[:8]} in the store and {there[:8]} in the old bucket{story}"
+    return found
+
+
+def judge_claim(system: System, look: Look, claim: Callable[[], bool]) -> bool | None:
+    """Whether one could go back now, as `claim` says; when it says so, both sides have to be equal.
+
+    None where it says no. Only keys are compared that nobody touched meanwhile.
+    """
+    oracle = system.oracle
+    before = {key: oracle.told(key) for key in KEYS if oracle.is_settled(key)}
+    if not claim():
+        return None
+    found = differences(system, look, list(before))
+    found = {key: said for key, said in found.items() if oracle.told(key) == before[key]}
+    wrong = [said for key, said in found.items() if oracle.is_certain(before[key])]
+    for said in wrong:
+        oracle.violated(f"one could go back, they say, and {said}")
+    return not wrong

@@ -38,6 +38,9 @@ class _Key:
     history: list[tuple[float, frozenset[str]]]
     #: Contents of writes that were never answered: they may still land, whatever was answered since.
     loose: set[str] = field(default_factory=set)
+    #: Writes that are under way, and when one was last given up.
+    open: int = 0
+    gave_up_at: float = -LEASED_S
 
     def now(self, may_be: set[str]) -> None:
         self.history.append((time.monotonic(), frozenset(may_be | self.loose)))
@@ -58,8 +61,8 @@ class Oracle:
         #: was made to forget, which only a scan finds.
         self.wanted: dict[str, float] = {}
         self.lost: set[str] = set()
-        #: When Redis was made to forget: from, and until when.
-        self.forgettings: list[tuple[float, float]] = []
+        #: When Redis was made to forget: from, and until when (of the last one perhaps not yet over).
+        self._forgettings: list[tuple[float, float]] = []
         #: What the origins have had of a key from a time on, as contents are compared.
         self.behind: Callable[[str, float], set[str]] = _never_changes
         self.violations: list[str] = []
@@ -84,24 +87,44 @@ class Oracle:
         """A client sends a write (or with ABSENT a delete)."""
         with self._lock:
             known = self._key(key)
+            known.open += 1
             known.now(known.present | {value})
 
     def ended(self, key: str, value: str) -> None:
         """It was answered with success."""
         with self._lock:
-            self._key(key).now({value})
+            known = self._key(key)
+            known.open -= 1
+            known.now({value})
 
     def unknown(self, key: str, value: str) -> None:
         """It was answered with a failure, or not at all: done or not, now or later."""
         with self._lock:
             known = self._key(key)
+            known.open -= 1
+            known.gave_up_at = time.monotonic()
             known.loose.add(value)
             known.now(known.present)
+
+    def is_settled(self, key: str) -> bool:
+        """Whether no write of it is under way: none is unanswered, nor was given up lately."""
+        with self._lock:
+            known = self._key(key)
+            return not known.open and time.monotonic() - known.gave_up_at > LEASED_S
+
+    def forgets(self) -> float:
+        """Redis is going to lose what it is told from now on, until `forgotten`; the time of it."""
+        with self._lock:
+            now = time.monotonic()
+            self._forgettings.append((now, float("inf")))
+            return now
 
     def forgotten(self, since: float) -> None:
         """Redis lost what it was told from `since` on: deletes may be undone, and promises are not kept."""
         with self._lock:
-            self.forgettings.append((since, time.monotonic()))
+            self._forgettings = [
+                (at, time.monotonic() if at == since else until) for at, until in self._forgettings
+            ]
             # A line of a log is handed on some time after it was written.
             late = {key for key, at in self.wanted.items() if at >= since - _HANDED_ON_S}
             self.lost |= late
@@ -115,7 +138,7 @@ class Oracle:
     def is_certain(self, at: float) -> bool:
         """Whether Redis knows for sure what it was told then, and leases of that time held."""
         with self._lock:
-            return all(at < since - LEASED_S or at > until + LEASED_S for since, until in self.forgettings)
+            return all(at < since - LEASED_S or at > until + LEASED_S for since, until in self._forgettings)
 
     def told(self, key: str) -> float:
         """When a client last sent something of this key, or was answered."""

@@ -74,6 +74,9 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
             "if False and not await self._ended",
         ),
     ),
+    "last write on the way back": (
+        Edit("workers/ledger/back_scripts.py", "elseif r.seq ~= seq then", "elseif false then"),
+    ),
     "fsync of a checkpoint": (
         Edit(
             "scheduler/logs/checkpoint.py",

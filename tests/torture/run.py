@@ -21,7 +21,7 @@ from torture.content import N_FLUX
 from torture.oracle import Oracle
 from torture.people.clients import Numbers
 from torture.people.everybody import make_clients
-from torture.people.operators import Operator, Verifier
+from torture.people.operators import Operator, Returner, Verifier
 from torture.schedule import OLDER, ORIGINS, PARTS, SERVERS, Fault, Kind
 from torture.system import System
 
@@ -86,11 +86,11 @@ class Run:
         """Run it to its end."""
         with self._system as system:
             clients = make_clients(system, self._numbers, seed=self._result.seed)
-            operator = Operator("operator", system, self._numbers, seed=self._result.seed)
-            operator.look = Look(system)
-            verifier = Verifier("verifier", system, self._numbers, seed=self._result.seed)
-            verifier.look = operator.look
-            clients += [operator, verifier]
+            look = Look(system)
+            for kind in (Operator, Verifier, Returner):
+                one = kind(kind.__name__.lower(), system, self._numbers, seed=self._result.seed)
+                one.look = look
+                clients.append(one)
             self._began = time.monotonic()
             for client in clients:
                 client.start()

@@ -218,8 +218,8 @@ class System:
         """Redis comes back with what it had `seconds` ago; the time of that."""
         kept, place = self.root / "redis.kept", self.root / "redis" / "appendonlydir"
         shutil.rmtree(kept, ignore_errors=True)
+        at = self.oracle.forgets()  # before the copy: more may be lost, never less
         shutil.copytree(place, kept)
-        at = time.monotonic()
         time.sleep(seconds)
         self.signal("redis", signal.SIGKILL)
         self.gone("redis")

@@ -50,12 +50,15 @@ def make_broker(
 ) -> RedisBroker:
     """A Redis broker with our middleware, the process's own given last; connects on first use.
 
-    `on_loop`: dramatiq runs an event loop for the actors; without, they are plain functions on its threads.
+    `on_loop`: dramatiq runs an event loop for the actors, and strays are looked for there; without, they are
+    plain functions on its threads.
     """
-    return WaitingBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
+    broker = WaitingBroker(  # type: ignore[no-untyped-call]  # dramatiq types only its public base
         client=connect_blocking(settings),
         namespace=settings.namespace,
         middleware=[*([AsyncIO()] if on_loop else []), DeadLetterUnexpected(), *middleware],
         heartbeat_timeout=int(settings.heartbeat_timeout_s * 1000),
         maintenance_chance=MAINTENANCE_CHANCE,
     )
+    broker.has_strays = on_loop
+    return broker

@@ -170,11 +170,11 @@ class Recorder:
 
         Its claims go, which nobody else would give up, and a scan learns that its places have failed.
         """
-        failures = unread_failures(wire, reason)
-        if not failures:
+        listed = unread_failures(wire, reason)
+        if not listed:
             return
-        bucket, keys, claim = failures[0].bucket, [failure.key for failure in failures], wire.get("claim")
-        lane, scan, number = Lane(failures[0].lane), wire.get("scan"), wire.get("batch")
+        bucket, keys, claim = listed[0].bucket, [failure.key for failure in listed], wire.get("claim")
+        lane, scan, number = Lane(listed[0].lane), wire.get("scan"), wire.get("batch")
         places = [
             (item["position"], "failed", 0)
             for item in wire["items"]
@@ -182,7 +182,7 @@ class Recorder:
         ]
 
         async def write() -> None:
-            await self._ledger.failures.add(failures)
+            await self._ledger.failures.add(listed)
             if isinstance(scan, str) and scan and type(number) is int and number >= 0:
                 await self._ledger.outcomes.set_places(scan, number, places)
             if isinstance(claim, str) and claim:

@@ -231,6 +231,13 @@ class BatchRunner:
         settled = await insist(lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions))
         if settled:
             log.info("batch_repeated", scan=batch.scan, batch=batch.batch, settled=len(settled))
+            if batch.claim:  # a Redis that came back without its last second may have them once more
+                done = [item.key for _, item in numbered if item.position in settled]
+                await insist(
+                    lambda: self._ledger.claims.forget(
+                        batch.plan.bucket, done, lane=batch.lane, claim=batch.claim
+                    )
+                )
         return [(index, item) for index, item in numbered if item.position not in settled]
 
     async def _stopped(self, batch: Batch, deaths: int) -> bool:

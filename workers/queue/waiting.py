@@ -1,4 +1,4 @@
-"""An idle worker waits, where dramatiq's would look again and again.
+"""An idle worker waits, where dramatiq's would look again and again, and says once what came of a message.
 
 Owns three waits. The consumer of a lane waits at the server until a message is there (`BLMOVE` of a list's
 head to where it was: it changes nothing, blocks while there is none, and is woken by whoever puts one there).
@@ -14,14 +14,19 @@ from queue import Empty, PriorityQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
+import structlog
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.errors import ConnectionClosed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import dramatiq
 
 #: Seconds that a consumer waits at the server: in between it sees that it shall end.
 AT_SERVER_S: Final = 0.5
+
+log = structlog.get_logger(__name__)
 
 
 class WaitingConsumer(_RedisConsumer):
@@ -41,6 +46,27 @@ class WaitingConsumer(_RedisConsumer):
             self._wait()
         return message
 
+    def ack(self, message: Any) -> None:
+        """Acknowledge it, once."""
+        self._once(super().ack, message)
+
+    def nack(self, message: Any) -> None:
+        """Put it with the dead letters, once."""
+        self._once(super().nack, message)
+
+    def _once(self, tell: Callable[[Any], None], message: Any) -> None:
+        """What has no answer is not said again where strays are looked for.
+
+        A Redis that came back without its last second has forgotten what was recorded before: said again, the
+        message would be gone, and what came of it, too. So it is found as a stray, and worked off once more.
+        """
+        try:
+            tell(message)
+        except ConnectionClosed as error:
+            if not self.broker.has_strays:
+                raise
+            log.warning("not_acknowledged", message_id=message.message_id, error=str(error))
+
     def _wait(self) -> None:
         """Until a message is in the list, or a while has passed."""
         name = f"{self.broker.namespace}:{self.queue_name}"
@@ -55,6 +81,9 @@ class WaitingConsumer(_RedisConsumer):
 
 class WaitingBroker(RedisBroker):
     """dramatiq's broker, whose consumers wait."""
+
+    #: Whether its process gives back what it was given and does not have (`workers.queue.strays`).
+    has_strays = False
 
     @property
     def consumer_class(self) -> type[WaitingConsumer]:

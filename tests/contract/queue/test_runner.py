@@ -298,6 +298,21 @@ async def test_a_scan_batch_that_comes_twice_is_worked_off_once(setup):
     assert [call[:3] for call in setup.calls] == [("a", 0, "m1-0"), ("b", 0, "m1-1"), ("b", 0, "m2-1")]
 
 
+async def test_a_place_that_is_settled_keeps_no_claim_queued_when_redis_forgot_that_it_went(setup):
+    """The place was recorded, the claim given up, and Redis came back with the first of these only."""
+    await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
+    await setup.ledger.outcomes.set_places("scan", 0, [(0, "stored", 1)])
+    claims = setup.ledger.claims
+    for lane, owner, key in ((Lane.COLD, "mine", "a"), (Lane.HOT, "others", "b")):
+        await claims.claim_many("site", [key], lane=lane, owner=owner)
+        await claims.mark_queued("site", [key], lane=lane, owner=owner)
+    await setup.ledger.outcomes.set_places("scan", 0, [(1, "stored", 1)])
+    await setup.run("a", "b", id="m1", scan="scan", batch=0, lane=Lane.COLD, claim="mine")
+    assert setup.calls == []
+    states = await claims.claim_many("site", ["a", "b"], lane=Lane.COLD, owner="me")
+    assert states == ["claimed", "duplicate"]
+
+
 async def test_poison_lists_only_what_a_scan_still_lacks(setup):
     await setup.ledger.outcomes.open_batch("scan", 0, size=2, group="")
     await setup.ledger.outcomes.set_places("scan", 0, [(0, "stored", 1)])

@@ -12,6 +12,7 @@ import dramatiq
 import pytest
 import redis
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup, decode_batch
@@ -121,6 +122,28 @@ async def test_a_message_that_another_worker_gives_back_wakes_one_that_is_idle(
     await queue.give_back(other.broker_id, Lane.HOT, sorted(held))
     assert keys(await getting) == ["first"]
     other.close()
+
+
+@pytest.mark.parametrize("tell", ["ack", "nack"])
+async def test_what_got_no_answer_is_not_said_again_and_leaves_the_message_to_be_found(
+    queue, broker, valkey_url, monkeypatch, tell
+):
+    """Redis may have come back without what was recorded before: said again, the message would be gone."""
+
+    def away(*_):
+        raise redis.ConnectionError("Connection closed by server.")
+
+    await queue.enqueue_many([batch("first")])
+    consumer = broker.consume("hot", prefetch=1, timeout=50)
+    (message,) = await asyncio.to_thread(taken, consumer, 1)
+    monkeypatch.setattr(broker, f"do_{tell}", away)
+    getattr(consumer, tell)(message)
+    assert consumer.outstanding_message_count == 0
+    assert await queue.held_by(broker.broker_id, Lane.HOT) == {message.options["redis_message_id"]}
+    without = make_broker(BrokerSettings(url=valkey_url, namespace="q"), on_loop=False)
+    monkeypatch.setattr(without, f"do_{tell}", away)
+    with contextlib.closing(without), pytest.raises(ConnectionClosed):
+        getattr(without.consume("hot", prefetch=1, timeout=50), tell)(message)
 
 
 async def test_two_idle_consumers_share_what_comes(queue, broker, server, monkeypatch):

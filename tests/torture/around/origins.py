@@ -47,11 +47,15 @@ class OldServer:
         """Serve on a free port of the loopback address."""
         app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        self.port = runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         number = next(self._numbers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torture.content import N_BACK, N_RW
 from torture.people.clients import Client, Gateway, Sender, Visitor
-from torture.people.writers import Application, Racer, Sync
+from torture.people.writers import Application, Back, Racer, Sync
 
 if TYPE_CHECKING:
     from torture.people.clients import Numbers
@@ -20,7 +20,7 @@ def make_clients(system: System, numbers: Numbers, *, seed: int) -> list[Client]
     return [
         *(Visitor(f"visitor-{n}", system, numbers, seed=seed) for n in range(4)),
         *(Application(f"application-{n}", system, numbers, seed=seed, keys=keys[n]) for n in range(writers)),
-        Application("back", system, numbers, seed=seed, keys=[f"back/{n}" for n in range(N_BACK)]),
+        Back("back", system, numbers, seed=seed, keys=[f"back/{n}" for n in range(N_BACK)]),
         Sync("sync", system, numbers, seed=seed, keys=[f"sync/{n}" for n in range(N_BACK)]),
         *(Racer(f"racer-{n}", system, numbers, seed=seed + n, keys=[]) for n in range(3)),
         Sender("sender", system, numbers, seed=seed),

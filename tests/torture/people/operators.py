@@ -9,6 +9,7 @@ import json
 from typing import Final
 
 from torture.checks import Look, unbalanced
+from torture.checks_back import judge_claim
 from torture.content import N_BIG, N_FLUX
 from torture.layout import BUCKET
 from torture.people.clients import Client
@@ -75,3 +76,19 @@ class Verifier(Client):
         lacking = sorted(set(known) - self.look.contents().keys()) if clean else []
         if lacking:
             self._oracle.violated(f"verify is clean, and the store lacks {len(lacking)}: {lacking[:3]}")
+
+
+class Returner(Client):
+    """Asks whether one could go back to the old bucket now, and looks whether that is so."""
+
+    look: Look
+
+    def turn(self) -> None:
+        self._stopped.wait(0.5)
+        good = judge_claim(self._system, self.look, self._could_go_back)
+        self._counted("could not go back" if good is None else "could go back")
+
+    def _could_go_back(self) -> bool:
+        port = self._chance.choice((self._system.admin_a, self._system.admin_b))
+        status, body = self._system.ask(port, "/v1/back")
+        return status == 200 and bool(json.loads(body)["could_go_back"])

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from torture.people.clients import Numbers
     from torture.system import System
 
-#: Seconds after which a loss of Redis has been told to the oracle.
-_TOLD_S: Final = 15.0
+#: Seconds of a round of those who rest, and of these the ones in which they write.
+_ROUND_S: Final = 15.0
+_AT_WORK_S: Final = 9.0
 
 
 class Application(Client):
@@ -125,19 +126,28 @@ class Racer(Application):
             connection.getresponse().read()
 
 
-class Sync(Application):
-    """An application whose writes have reached the old bucket when they are answered."""
+class Back(Application):
+    """An application of which one could go back to the old bucket: it rests now and then."""
+
+    def turn(self) -> None:
+        if time.monotonic() % _ROUND_S < _AT_WORK_S:
+            super().turn()
+        else:
+            self._stopped.wait(0.5)
+
+
+class Sync(Back):
+    """One whose writes have reached the old bucket when they are answered."""
 
     def _write(self, call, key: str, value: str) -> None:
         sent = time.monotonic()
         super()._write(call, key, value)
         there = self._system.bucket.now(key)
-        if self.succeeded and there not in self._oracle.possible(key, time.monotonic()):
-            time.sleep(_TOLD_S)
-            if self._oracle.is_certain(sent):
-                self._oracle.violated(
-                    f"{key} was answered and the old bucket has {there[:8]}{self._oracle.story(key)}"
-                )
+        possible = self._oracle.possible(key, time.monotonic())
+        if self.succeeded and there not in possible and self._oracle.is_certain(sent):
+            self._oracle.violated(
+                f"{key} was answered and the old bucket has {there[:8]}{self._oracle.story(key)}"
+            )
 
 
 def _code(error: Exception) -> str:

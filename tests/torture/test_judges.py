@@ -1,0 +1,118 @@
+"""The judges of the random faults, and what they look at: oracle, old bucket, disk."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from types import SimpleNamespace
+
+from torture import oracle as oracles
+from torture.around.bucket import OldBucket
+from torture.around.network import Loop
+from torture.checks_back import judge_claim
+from torture.content import body_of
+from torture.disk import Disk
+from torture.oracle import LEASED_S, Oracle, value_of
+
+
+def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
+    oracle = Oracle()
+    assert oracle.is_certain(now)
+    since = oracle.forgets()
+    assert [oracle.is_certain(at) for at in (since - LEASED_S - 1, since - 1, since + 5000)] == [
+        True,
+        False,
+        False,
+    ]
+    now += 2
+    oracle.forgotten(since)
+    assert [oracle.is_certain(at) for at in (now + LEASED_S - 1, now + LEASED_S + 1)] == [False, True]
+
+
+def test_a_key_is_settled_when_no_write_of_it_can_be_under_way(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
+    oracle = Oracle()
+    assert oracle.is_settled("back/1")
+    oracle.begins("back/1", "new")
+    assert not oracle.is_settled("back/1")
+    oracle.ended("back/1", "new")
+    assert oracle.is_settled("back/1")
+    assert oracle.told("back/1") == now
+    oracle.begins("back/1", "lost")
+    oracle.unknown("back/1", "lost")
+    assert not oracle.is_settled("back/1")
+    now += LEASED_S + 1
+    assert oracle.is_settled("back/1")
+
+
+def test_a_claim_that_one_could_go_back_is_wrong_where_the_sides_differ():
+    oracle = Oracle()
+    oracle.begins("back/1", "new")
+    oracle.ended("back/1", "new")
+    ours, theirs = {"back/1": "new"}, {"back/1": "old"}
+    system = SimpleNamespace(oracle=oracle, bucket=SimpleNamespace(contents=lambda: theirs))
+    look = SimpleNamespace(contents=lambda _: ours)
+    assert judge_claim(system, look, lambda: False) is None
+    assert judge_claim(system, look, lambda: bool(oracle.begins("back/1", "newer") or True)) is True, (
+        "touched"
+    )
+    oracle.ended("back/1", "newer")
+    assert not oracle.violations
+    assert judge_claim(system, look, lambda: True) is False
+    assert "new in the store and old in the old bucket" in oracle.violations[0]
+
+
+def ask(url, method="GET", body=None, **headers):
+    """Status and body."""
+    asked = urllib.request.Request(
+        url, body, {n.replace("_", "-"): v for n, v in headers.items()}, method=method
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_the_old_bucket_knows_what_it_had_and_takes_only_what_was_written():
+    oracle, loop = Oracle(), Loop()
+    bucket = OldBucket("bucket", oracle, seed=1, budget=12)
+    oracle.behind = bucket.had
+    loop.run(bucket.start())
+    url = f"http://127.0.0.1:{bucket.port}/old"
+    before = time.monotonic()
+    try:
+        assert ask(f"{url}/back/2") == (200, body_of("back/2"))
+        assert ask(f"{url}/back/1")[0] == 404
+        assert b"<Key>back/2</Key>" in ask(f"{url}/?list-type=2")[1]
+        oracle.begins("back/2", value_of(b"new"))
+        assert ask(f"{url}/back/2", "PUT", b"new")[0] == 200
+        assert bucket.now("back/2") == value_of(b"new")
+        assert not oracle.violations
+        assert {value_of(b"new"), value_of(body_of("back/2"))} <= bucket.had("back/2", before)
+        assert ask(f"{url}/back/2", "PUT", b"torn", Content_MD5="A" * 22 + "==")[0] == 400
+        assert ask(f"{url}/back/2", "PUT", b"of nobody")[0] == 200
+    finally:
+        loop.run(bucket.stop())
+        loop.stop()
+    assert "back/2 got what nobody wrote" in oracle.violations[0]
+
+
+def test_a_full_disk_tears_no_line_and_a_rotation_none(tmp_path):
+    disk = Disk(tmp_path)
+    disk.log.parent.mkdir()
+    disk.log.touch()
+    assert disk.write_line("one")
+    assert disk.copy_truncate()
+    assert disk.write_line("two")
+    disk.rotate()
+    assert disk.write_line("three")
+    disk._torn = True  # as after a write that did not fit
+    assert disk.write_line("four")
+    lines = [disk.log.with_name(f"access.log{end}").read_text() for end in (".1", ".2", "")]
+    assert lines == ["one\n", "two\n", "three\n\nfour\n"]
