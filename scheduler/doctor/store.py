@@ -13,7 +13,7 @@ from workers.store.client import ObjectStore
 from workers.store.guarantees import CreateOnly
 from workers.store.known_stores import recognised
 from workers.store.probe.probe import probe
-from workers.store.wire.addressing import OWN_PREFIX
+from workers.store.wire.addressing import PROBE_PREFIX
 from workers.store.write.parts import one_put_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SKEW_WARNING_S = 60.0
 SKEW_FAILED_S = 600.0
 MIB = 2**20
-PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 CLOCK_KEY = f"{PROBE_PREFIX}clock"
 _RIGHTS = "allow s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload"
 _KEYS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from workers.store.listing import list_uploads
 from workers.store.metadata import is_mirrored, object_meta, replay_headers
 from workers.store.probe.trial import versions_of
 from workers.store.wire import multipart
+from workers.store.wire.addressing import PROBE_PREFIX
 from workers.store.write.journal import UPLOADS_PREFIX
 from workers.store.write.sweep import end_earlier, sweep
 
@@ -374,13 +376,27 @@ async def test_p41_upload_of_a_killed_process_is_swept_and_no_other(seaweed, buc
         theirs, _ = await multipart.create(store.transport, bucket, "big/two", {}, crc32c=False)
         young = await sweep(store, bucket, older_than_s=3600)
         assert (young.aborted, young.young) == (0, 1)
-        import time
-
         swept = await sweep(store, bucket, older_than_s=3600, now=time.time() + 7200)
         assert (swept.aborted, swept.forgotten, swept.failed) == (1, 1, 0)
         left = [u async for u in list_uploads(store.transport, bucket, "", headers={})]
         assert [u.upload_id for u in left] == [theirs.id]
         assert await keys_of(store, bucket, UPLOADS_PREFIX) == []
+
+
+async def test_p41_the_upload_of_a_killed_self_test_is_swept(seaweed, bucket):
+    """It has no note: its place is nobody else's."""
+    async with store_at(
+        seaweed.endpoint,
+        access_key_id=seaweed.access_key_id,
+        secret_access_key=seaweed.secret_access_key,
+    ) as store:
+        await store.ensure_bucket(bucket)
+        await multipart.create(store.transport, bucket, f"{PROBE_PREFIX}of-the-dead/parts", {}, crc32c=False)
+        theirs, _ = await multipart.create(store.transport, bucket, "probe/parts", {}, crc32c=False)
+        assert (await sweep(store, bucket, older_than_s=3600)).aborted == 0
+        assert (await sweep(store, bucket, older_than_s=3600, now=time.time() + 7200)).aborted == 1
+        left = [u async for u in list_uploads(store.transport, bucket, "", headers={})]
+        assert [u.upload_id for u in left] == [theirs.id]
 
 
 async def test_p41_the_upload_of_a_killed_try_is_swept_although_the_same_try_came_again(seaweed, bucket):

@@ -138,6 +138,17 @@ async def test_a_store_that_goes_away_during_the_self_test_has_proven_nothing():
             await store.guarantees(BUCKET)
 
 
+@pytest.mark.parametrize("action", ["create", "part", "complete", "abort"])
+async def test_a_store_that_does_not_answer_a_trial_of_parts_has_not_shown_that_it_has_none(action):
+    """Else every object of more than one part would be refused for as long as the process lives."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        fake.fault = lambda one: "cut" if one.action == action else None
+        with pytest.raises(StoreUnavailable):
+            await store.guarantees(BUCKET)
+        fake.fault = None
+        assert (await store.guarantees(BUCKET)).multipart
+
+
 async def test_without_multipart_uploads_larger_objects_go_in_one_put():
     async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
         fake.fault = lambda one: (501, "NotImplemented") if one.action == "create" else None

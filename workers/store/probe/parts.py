@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers.errors import StoreError
+from workers.errors import StoreError, StoreThrottled, StoreUnavailable
 from workers.store.guarantees import CreateOnly
 from workers.store.probe.trial import FIRST, SECOND
 from workers.store.probe.writes import WRONG_CRC32C, WRONG_MD5, WRONG_SHA256
@@ -41,11 +41,21 @@ async def multipart_uploads(trial: Trial, single: CreateOnly) -> Parts:
     try:
         checksums = await _part_checksums(trial, key)
         obeyed = await _complete_is_create_only(trial, key, single, crc32c="crc32c" in checksums)
+    except (StoreUnavailable, StoreThrottled) as error:
+        # A store may refuse it like that; one that does not answer says nothing of parts.
+        if error.status is None or isinstance(error, StoreThrottled):
+            raise
+        await trial.writable()
+        return _without(trial, error)
     except StoreError as error:
-        log.warning("store_without_multipart", bucket=trial.bucket, error=str(error))
-        return Parts(works=False, create_only=CreateOnly.CHECK_THEN_WRITE, checksums=())
+        return _without(trial, error)
     mode = single if obeyed else CreateOnly.CHECK_THEN_WRITE
     return Parts(works=True, create_only=mode, checksums=checksums)
+
+
+def _without(trial: Trial, error: StoreError) -> Parts:
+    log.warning("store_without_multipart", bucket=trial.bucket, error=str(error))
+    return Parts(works=False, create_only=CreateOnly.CHECK_THEN_WRITE, checksums=())
 
 
 async def _part_checksums(trial: Trial, key: str) -> tuple[str, ...]:

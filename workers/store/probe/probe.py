@@ -16,14 +16,12 @@ from workers.store.probe.keys import listing, missing_key_status, unrepresentabl
 from workers.store.probe.parts import multipart_uploads
 from workers.store.probe.trial import Trial
 from workers.store.probe.writes import checksums, create_only, if_match, object_tags
-from workers.store.wire.addressing import OWN_PREFIX
+from workers.store.wire.addressing import PROBE_PREFIX
 
 if TYPE_CHECKING:
     from workers.store.access import StoreAccess
 
 log = structlog.get_logger(__name__)
-
-_PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 
 
 async def probe(store: StoreAccess, bucket: str) -> StoreGuarantees:
@@ -33,7 +31,7 @@ async def probe(store: StoreAccess, bucket: str) -> StoreGuarantees:
         StoreDenied: it does not even let us write under `.ferryman/probe/`.
         StoreUnavailable, StoreThrottled: it does not answer.
     """
-    trial = Trial(store, bucket, f"{_PROBE_PREFIX}{uuid.uuid4().hex}/")
+    trial = Trial(store, bucket, f"{PROBE_PREFIX}{uuid.uuid4().hex}/")
     try:
         await trial.writable()
         strongest, inverted = await create_only(trial)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Everything under this prefix is Ferryman's own: never served, never listed, never migrated.
 OWN_PREFIX = ".ferryman/"
+#: Below which a store is tried out.
+PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 
 #: Keys that are their own path; most are.
 _PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")
