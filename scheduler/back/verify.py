@@ -80,9 +80,12 @@ async def verify_back(services: Services, bucket: str, *, sample: int | None) ->
 
     wanted = [(key, False) for key in keys] + [(key, True) for key in gone]
     for at in range(0, len(wanted), 1000):
-        async with asyncio.TaskGroup() as group:
-            for key, deleted in wanted[at : at + 1000]:
-                group.create_task(one(key, deleted=deleted))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for key, deleted in wanted[at : at + 1000]:
+                    group.create_task(one(key, deleted=deleted))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from several
     return report
 
 

@@ -75,6 +75,14 @@ class Look:
         """Every key of the store, or of groups, with what it holds."""
         return asyncio.run(self._contents(groups))
 
+    def stored(self) -> set[str]:
+        """Every key of the store."""
+        return asyncio.run(self._stored())
+
+    async def _stored(self) -> set[str]:
+        async with ObjectStore(self._settings.store, self._settings.limits) as store:
+            return {one.key async for page in store.list(BUCKET) for one in page.objects}
+
     async def _contents(self, groups: tuple[str, ...]) -> dict[str, str]:
         found: dict[str, str] = {}
         async with ObjectStore(self._settings.store, self._settings.limits) as store:
@@ -123,7 +131,7 @@ def settle(system: System, look: Look) -> None:
     while not oracle.violations:
         busy = look.busy()
         if not busy:
-            ended = look.contents().keys() | look.failures().keys()
+            ended = look.stored() | look.failures().keys()
             open_keys = [key for key in sorted(oracle.wanted) if must_end(key) and key not in ended]
             if not open_keys:
                 break
@@ -183,8 +191,8 @@ def judge_scan(system: System, look: Look) -> None:
         oracle.violated(f"scan status ends with {status.returncode}: {status.stderr[-500:]}")
     elif wrong := unbalanced(json.loads(status.stdout)):
         oracle.violated(f"the account of the last scan does not balance: {wrong}")
-    contents = look.contents()
-    lost = [key for key in keys if key not in contents]
+    stored = look.stored()
+    lost = [key for key in keys if key not in stored]
     if lost:
         oracle.violated(f"{len(lost)} keys are missing after a scan that is done, such as {lost[:3]}")
 
@@ -192,18 +200,18 @@ def judge_scan(system: System, look: Look) -> None:
 def judge_gate(system: System, look: Look) -> None:
     """Of a bucket that lacks one key of the inventory the gate stays shut, whatever was found before."""
     oracle, named = system.oracle, set((system.root / "keys.txt").read_text().split())
-    victim = next((key for key in sorted(named & look.contents().keys()) if key.startswith("pub/")), None)
+    victim = next((key for key in sorted(named & look.stored()) if key.startswith("pub/")), None)
     if victim is None:
         return
     look.remove(victim)
     verified = system.command("verify", BUCKET, "--json", timeout_s=300).stdout
     if not verified.startswith("{"):
         oracle.violated(f"verify says {verified[-500:]!r}")
-    elif json.loads(verified)["clean"] and victim not in look.contents():
+    elif json.loads(verified)["clean"] and victim not in look.stored():
         oracle.violated(f"verify finds nothing, and the store lacks {victim}")
     looked = system.command("finalize", BUCKET, "--check", "--quiet", "1s", "--json").stdout
     if not looked.startswith("{"):
         oracle.violated(f"finalize --check says {looked[-500:]!r}")
-    elif json.loads(looked)["open"] and victim not in look.contents():
+    elif json.loads(looked)["open"] and victim not in look.stored():
         oracle.violated(f"the gate is open, and the store lacks {victim}")
     judge_scan(system, look)

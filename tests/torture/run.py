@@ -298,7 +298,7 @@ class Run:
             judged.set()
             reviver.join()
         self._result.settled_s = time.monotonic() - started
-        self._result.objects = len(look.contents())
+        self._result.objects = len(look.stored())
         self._result.failures = Counter(look.failures().values())
 
     def _keep_alive(self, judged: threading.Event) -> None:

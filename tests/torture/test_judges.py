@@ -89,6 +89,7 @@ def test_the_old_bucket_knows_what_it_had_and_takes_only_what_was_written():
     try:
         assert ask(f"{url}/back/2") == (200, body_of("back/2"))
         assert ask(f"{url}/back/1")[0] == 404
+        assert ask(f"{url}/back/2?tagging") == (200, b"<Tagging><TagSet/></Tagging>")
         assert b"<Key>back/2</Key>" in ask(f"{url}/?list-type=2")[1]
         oracle.begins("back/2", value_of(b"new"))
         assert ask(f"{url}/back/2", "PUT", b"new")[0] == 200

@@ -228,7 +228,7 @@ def test_what_ends_slowly_is_waited_for_and_what_stands_still_is_a_violation(bus
     monkeypatch.setattr(checks, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     left = iter(busy)
     look = SimpleNamespace(
-        busy=lambda: +Counter(messages=next(left)), contents=dict, failures=dict, uploads=list
+        busy=lambda: +Counter(messages=next(left)), stored=set, failures=dict, uploads=list
     )
     oracle = Oracle()
     checks.settle(SimpleNamespace(oracle=oracle), look)

@@ -11,6 +11,7 @@ import structlog
 from click.testing import CliRunner
 
 from scheduler.back.state import collect_back
+from scheduler.back.verify import verify_back
 from scheduler.cli import cli
 from scheduler.doctor import back as doctor
 from scheduler.doctor.model import Level
@@ -19,6 +20,7 @@ from scheduler.scan.gate.gate import _way_back
 from scheduler.status import collect
 from support.back import back_rule, draining, until_equal
 from support.gateway import until
+from workers.errors import OriginUnreachable
 from workers.settings import reveal_json
 from workers.telemetry import metrics
 
@@ -67,6 +69,21 @@ async def test_status_says_in_one_line_whether_one_could_go_back_and_names_what_
     async with draining(front.services):
         await until_equal(front.services, bucket)
     assert (await ferryman(front, "back", "status"))[0] == 0
+
+
+async def test_verify_says_in_a_sentence_that_the_origin_gives_no_answer(
+    start, client, call, origin, bucket, monkeypatch
+):
+    async def away(*_, **__):
+        raise OriginUnreachable("old.example.com: no route", origin="old.example.com")
+
+    front = await start()
+    for key in ("a", "b"):
+        await call(client(front).put_object, Bucket=bucket, Key=key, Body=b"x")
+    await until_equal(front.services, bucket)
+    monkeypatch.setattr(front.services.origin_writer.wire, "digest", away)
+    with pytest.raises(OriginUnreachable, match="no route"):
+        await verify_back(front.services, bucket, sample=None)
 
 
 async def test_verify_compares_byte_by_byte_and_names_every_kind_of_difference(

@@ -53,7 +53,7 @@ class Operator(Client):
         status, body = self._system.ask(port, f"/v1/gate/{BUCKET}?quiet=1s")
         if status == 200 and json.loads(body)["open"]:
             self._counted("gate open")
-            lacking = sorted(set(known) - self.look.contents().keys())
+            lacking = sorted(set(known) - self.look.stored())
             if lacking:
                 self._oracle.violated(f"the gate is open, and the store lacks {len(lacking)}: {lacking[:3]}")
 
@@ -73,7 +73,7 @@ class Verifier(Client):
             return
         clean = json.loads(done.stdout)["clean"]
         self._counted("verified, clean" if clean else "verified, not clean")
-        lacking = sorted(set(known) - self.look.contents().keys()) if clean else []
+        lacking = sorted(set(known) - self.look.stored()) if clean else []
         if lacking:
             self._oracle.violated(f"verify is clean, and the store lacks {len(lacking)}: {lacking[:3]}")
 
