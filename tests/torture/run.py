@@ -288,6 +288,8 @@ class Run:
         reviver.start()
         try:
             settle(self._system, look)
+            if self._oracle.violations:
+                self._system.tell_tasks()
             if not self._oracle.violations:
                 judge_back(self._system, look)
                 judge_contents(self._system, look)

@@ -188,6 +188,12 @@ class System:
         with contextlib.suppress(ProcessLookupError, KeyError):
             os.killpg(self._processes[name].pid, number)
 
+    def tell_tasks(self) -> None:
+        """Each part writes into its log where its tasks wait."""
+        for name in PARTS:
+            self.signal(name, signal.SIGUSR2)
+        time.sleep(2.0)
+
     def terminate(self, name: str) -> None:
         """As an orderly stop: to the parent only, which ends its children."""
         self._processes[name].terminate()

@@ -14,7 +14,9 @@ import ctypes
 import datetime
 import gc
 import os
+import signal
 import socket
+import sys
 import time
 
 _CLOCK = os.environ.get("TORTURE_CLOCK")
@@ -79,7 +81,23 @@ def _set_ways() -> None:
     socket.socket.connect = by_cable
 
 
+def _tell_tasks(*_) -> None:
+    """Where each task of this process waits, into its log: for what stands still."""
+    import asyncio
+
+    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]:
+        inner, way = task.get_coro(), []
+        while inner is not None and len(way) < 50:
+            frame = getattr(inner, "cr_frame", None) or getattr(inner, "ag_frame", None)
+            if frame is not None:
+                way.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+            inner = getattr(inner, "cr_await", None) or getattr(inner, "ag_await", None)
+        told = "\n    ".join([f"task {task.get_name()} of {os.getpid()}:", *way])
+        sys.stderr.write(f"{told}\n")
+
+
 if _CLOCK:
+    signal.signal(signal.SIGUSR2, _tell_tasks)
     _set_clock()
 if _DATA and _SYNCED:
     os.fsync = _recorded_fsync
