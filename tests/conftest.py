@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from support.real import skip_or_fail
 from workers.collector import be_patient, spare_what_lasts
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """Thousands of tests are objects that stay: the collector need not look through them again and again."""
     be_patient()
+    # On a machine that has other things to do.
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 
 def pytest_collection_finish() -> None:

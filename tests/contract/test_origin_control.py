@@ -12,6 +12,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
+from support.patience import PATIENCE_S
 from workers.errors import BrokerUnavailable, BudgetExhausted, OriginThrottled, OriginUnreachable
 from workers.origin.control.control import OriginControl
 from workers.origin.control.fleet import Fleet
@@ -65,7 +66,7 @@ async def process(connect, namespace):
         yield start
 
 
-async def until(condition, within_s: float = 5.0) -> None:
+async def until(condition, within_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the state is Redis's, nobody can set an event
             await asyncio.sleep(0.02)

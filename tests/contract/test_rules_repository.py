@@ -32,6 +32,7 @@ from scheduler.rules.model import (
     When,
 )
 from scheduler.rules.xml_tree import XmlElement
+from support.patience import PATIENCE_S
 from workers.errors import BrokerUnavailable
 from workers.ledger.rule_epochs import RuleEpochs, rule_epochs_key
 
@@ -86,7 +87,7 @@ async def other(connect) -> AsyncIterator[RulesRepository]:
     await found.close()
 
 
-async def eventually(holds: Callable[[], object], within_s: float = 2.0) -> float:
+async def eventually(holds: Callable[[], object], within_s: float = PATIENCE_S) -> float:
     """Seconds until it held."""
     began = time.monotonic()
     while not holds():
@@ -386,13 +387,13 @@ async def test_a_redis_that_takes_the_connection_and_says_nothing_holds_up_no_st
         return await epoch()
 
     monkeypatch.setattr(repository._store, "epoch", late)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await repository.start()
     assert not repository.synced
     answers.set()
     await eventually(lambda: repository.synced)
     answers.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await repository.close()
 
 

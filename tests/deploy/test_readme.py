@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.ports import free_ports
-from support.installation import PATIENCE_S, ferryman, plain_environment, running_origin
+from support.installation import ferryman, plain_environment, running_origin
+from support.patience import PATIENCE_S
 from support.processes import die_with_parent
 
 README = Path(__file__).parents[2] / "README.md"

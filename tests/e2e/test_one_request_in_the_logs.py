@@ -10,7 +10,8 @@ import pytest
 
 from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
-from support.installation import PATIENCE_S, fetch, running_origin, running_up, until
+from support.installation import fetch, running_origin, running_up, until
+from support.patience import PATIENCE_S
 from workers.store.client import ObjectStore
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.ports import free_ports
-from support.installation import PATIENCE_S, fetch, plain_environment, running_origin, until
+from support.installation import fetch, plain_environment, running_origin, until
+from support.patience import PATIENCE_S
 from support.processes import die_with_parent
 from support.real import skip_or_fail
 

@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.rules.in_force.repository import RulesRepository
 from scheduler.rules.model import HostGroup, OriginHost, OriginPart, Rule
+from support.patience import PATIENCE_S
 from support.valkey import running_valkey
 from workers.broker.clients import connect
 from workers.errors import BrokerUnavailable
@@ -29,7 +30,7 @@ def rule(host: str) -> Rule:
     return Rule(name="images", origin=OriginPart(hosts=(HostGroup(primary=OriginHost(host=host)),)))
 
 
-async def eventually(holds: Callable[[], object], within_s: float = 20.0) -> None:
+async def eventually(holds: Callable[[], object], within_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "not within its deadline"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from support.gateway import until
+from support.patience import PATIENCE_S
 from workers.back.drain import Drain
 from workers.back.settle import Settler
 from workers.back.wire import OriginWire
@@ -67,7 +68,7 @@ async def draining(services: Services) -> AsyncIterator[Drain]:
             await end(running)
 
 
-async def until_equal(services: Services, bucket: str, *, timeout_s: float = 30.0) -> None:
+async def until_equal(services: Services, bucket: str, *, timeout_s: float = PATIENCE_S) -> None:
     """Wait until nothing of a bucket is pending on the way back."""
 
     async def equal() -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from support.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -51,7 +53,7 @@ def consuming(config: Path, *arguments: str) -> Iterator[subprocess.Popen]:
         output.close()
 
 
-def until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE_S) -> None:
     """Poll with a deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -26,6 +26,7 @@ from scheduler.front.server import serve_app
 from scheduler.machine.listen import bind
 from scheduler.machine.startup import make_ready
 from scheduler.runtime import open_services
+from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -100,7 +101,7 @@ class Front:
     async def head(self, path: str, headers: dict[str, str] | None = None, **more: Any) -> Reply:
         return await self.request("HEAD", path, headers, **more)
 
-    async def raw(self, data: bytes, *, timeout_s: float = 20.0) -> RawReply:
+    async def raw(self, data: bytes, *, timeout_s: float = PATIENCE_S) -> RawReply:
         """Send bytes and read until the connection ends."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         got = bytearray()
@@ -119,7 +120,7 @@ class Front:
                 await writer.wait_closed()
         return RawReply(data=bytes(got), reset=reset)
 
-    async def raw_get(self, path: str, *more: str, timeout_s: float = 20.0) -> RawReply:
+    async def raw_get(self, path: str, *more: str, timeout_s: float = PATIENCE_S) -> RawReply:
         """A GET over a raw connection that is closed behind the answer."""
         lines = [f"GET /{self.bucket}{path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *more]
         return await self.raw(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), timeout_s=timeout_s)
@@ -129,11 +130,11 @@ class Front:
         async with await self.services.store.get(self.bucket, key) as response:
             return None if response.status == 404 else await response.read()
 
-    async def until_stored(self, key: str, *, timeout_s: float = 15.0) -> bytes:
+    async def until_stored(self, key: str, *, timeout_s: float = PATIENCE_S) -> bytes:
         """What the store has, as soon as it has it."""
         return await until(lambda: self.stored(key), timeout_s=timeout_s)
 
-    async def idle(self, *, timeout_s: float = 15.0) -> None:
+    async def idle(self, *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until no pull runs in this process."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while len(self.gateway.parts.herd) or self.gateway.parts.jobs.pending:
@@ -147,7 +148,7 @@ class Front:
         return (await self.services.queue.depth(Lane.HOT)).waiting
 
 
-async def until(look: Callable[[], Any], *, timeout_s: float = 15.0) -> Any:
+async def until(look: Callable[[], Any], *, timeout_s: float = PATIENCE_S) -> Any:
     """Poll an asynchronous question until its answer is true."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:

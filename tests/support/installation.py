@@ -22,14 +22,12 @@ from urllib.parse import unquote
 
 from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
+from support.patience import PATIENCE_S
 from support.processes import die_with_parent
 from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
-
-#: Generous, because machines that run tests are busy; nothing waits for it to pass.
-PATIENCE_S = 60.0
 
 
 def until(condition: Callable[[], bool], what: str, *, timeout_s: float = PATIENCE_S) -> None:

@@ -32,7 +32,7 @@ def running(
     log: Path,
     ready: Callable[[], bool],
     env: Mapping[str, str],
-    timeout_s: float = 30.0,
+    timeout_s: float = 60.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter it only when `ready` says so."""
     with (

@@ -21,7 +21,8 @@ import pytest
 from botocore.config import Config
 
 from scheduler.config.ports import free_ports
-from support.installation import PATIENCE_S, plain_environment, until
+from support.installation import plain_environment, until
+from support.patience import PATIENCE_S
 from support.processes import die_with_parent
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]

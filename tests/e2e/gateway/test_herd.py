@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from support.gateway import until_asked
+from support.patience import PATIENCE_S
 from workers.errors import BrokerUnavailable, StoreUnavailable
 
 pytestmark = pytest.mark.real
@@ -169,7 +170,7 @@ async def test_a23_a_store_that_hangs_does_not_hold_the_client(chaos, mirror, st
             return await self.inner.__aexit__(*error)
 
     monkeypatch.setattr(front.services.store, "upload", lambda *a, **k: Hanging(upload(*a, **k)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await front.get("/k")).body == BODY
         assert (await front.get("/k")).body == BODY, "from the fill that still waits for the store"
     released.set()

@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from support.patience import PATIENCE_S
+
 pytestmark = pytest.mark.real
 
 BODY = os.urandom(50_000)
@@ -143,7 +145,7 @@ async def test_a_head_that_dawdles_is_408_and_silence_is_closed(front):
     assert time.monotonic() - began < 3
     writer.transport.abort()
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
-    assert await asyncio.wait_for(reader.read(100), 3) == b""
+    assert await asyncio.wait_for(reader.read(100), PATIENCE_S) == b""
     writer.close()
 
 
@@ -154,7 +156,7 @@ async def test_a_second_head_on_a_connection_has_its_own_deadline(front):
     assert b"200 OK" in data
     await reader.readexactly(len(BODY))
     writer.write(b"GET / HTTP/1.1\r\nX: y")
-    assert (await asyncio.wait_for(reader.read(100), 3)).startswith(b"HTTP/1.1 408")
+    assert (await asyncio.wait_for(reader.read(100), PATIENCE_S)).startswith(b"HTTP/1.1 408")
     writer.transport.abort()
 
 
@@ -247,7 +249,7 @@ async def test_garbage_never_breaks_the_gateway(front):
         if writer.can_write_eof():
             writer.write_eof()
         try:
-            answer = await asyncio.wait_for(reader.read(200), 3)
+            answer = await asyncio.wait_for(reader.read(200), PATIENCE_S)
         except ConnectionError:
             answer = b""
         assert not answer.startswith(b"HTTP/1.1 5"), bytes(data)
@@ -319,7 +321,7 @@ async def half_closed(front, data: bytes) -> bytes:
     writer.write(data)
     writer.write_eof()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.read()
     finally:
         writer.close()

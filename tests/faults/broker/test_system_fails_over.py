@@ -17,7 +17,8 @@ from scheduler.config.load import load_settings
 from scheduler.doctor.rights import acl_rules
 from scheduler.machine.embedded import resolve_running
 from support.fleet import SENTINEL_PASSWORD, Fleet
-from support.installation import PATIENCE_S, descendants, fetch, running_origin, running_up, until
+from support.installation import descendants, fetch, running_origin, running_up, until
+from support.patience import PATIENCE_S
 from workers.ledger.ledger import Ledger
 from workers.store.client import ObjectStore
 

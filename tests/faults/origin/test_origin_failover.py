@@ -52,7 +52,9 @@ async def test_the_standby_is_asked_at_once_and_both_exactly_once(chaos, behavio
     async with rig() as one, ChaosOrigin() as standby:
         path = f"{behaviour}/x"
         standby.script(f"/{path}", "ok,size=500")
-        got = await one.get(plan_for(chaos, standbys=[standby], timeouts=FAST), path)
+        got = await one.get(
+            plan_for(chaos, standbys=[standby], timeouts=FAST if reason == "origin_timeout" else QUICK), path
+        )
         assert got.way == [(status, reason), (200, "")]
         assert [attempt.origin for attempt in got.attempts] == [chaos.host, standby.host]
         assert (got.answer.origin, got.answer.url) == (standby.host, standby.url("/" + path))

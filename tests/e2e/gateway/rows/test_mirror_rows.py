@@ -396,12 +396,10 @@ async def test_the_first_byte_comes_before_the_last_one_left_the_origin(chaos, m
     front = await start(mirror())
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
     loop = asyncio.get_running_loop()
-    began = loop.time()
     writer.write(f"GET /{front.bucket}/k HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(10_000)
-    first = loop.time() - began
+    first = loop.time()
     await reader.read()
     writer.close()
-    assert first < 0.3
-    assert loop.time() - began > 0.6
+    assert loop.time() - first > 0.5

@@ -13,7 +13,8 @@ import urllib.request
 import pytest
 
 from scheduler.config.run_settings import write_run_settings
-from support.installation import PATIENCE_S, fetch, plain_environment, running_origin, running_up, until
+from support.installation import fetch, plain_environment, running_origin, running_up, until
+from support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -24,6 +24,7 @@ from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.formats import nginx
 from support.log_filters import filter_of
 from support.log_lines import WRITERS, Wanted
+from support.patience import PATIENCE_S
 from workers.errors import ConfigError
 from workers.telemetry import metrics
 
@@ -59,7 +60,7 @@ class HeldSink:
         return Counter(accepted=len(events))
 
 
-async def until(condition, seconds=10.0):
+async def until(condition, seconds=PATIENCE_S):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "condition not met in time"
@@ -188,7 +189,7 @@ async def test_a_stop_while_the_sink_waits_ends_at_once_and_forgets_nothing(tmp_
         running = asyncio.create_task(consumer.run(stop))
         await until(lambda: sink.calls == 1)
         stop.set()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, PATIENCE_S)
     assert (await once(tmp_path / "x", spec(log)))[0].keys == ["one"]
     with Checkpoint(tmp_path / "c.json").hold() as again:
         assert again.entry(log).marks[0].offset == 0

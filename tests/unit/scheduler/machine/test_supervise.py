@@ -15,6 +15,7 @@ import pytest
 
 from scheduler.machine.supervise import Child, ChildFailed, Supervisor
 from support.installation import alive
+from support.patience import PATIENCE_S
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (
@@ -33,7 +34,7 @@ def child(tmp_path, code: str = SLEEP, *, name: str = "part", **more) -> Child:
     )
 
 
-async def until(condition, timeout_s: float = 20.0) -> None:
+async def until(condition, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.scan.inventory.entry import Collation, order_of
@@ -11,12 +11,9 @@ from scheduler.scan.ranges import NotInside, before, cut, flaw, split, within
 from scheduler.scan.record.shard import WHOLE, KeyRange
 
 keys = st.text(alphabet="a-.0/é中~", min_size=1, max_size=6)
-#: On a machine that has other things to do.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 collations = st.sampled_from([Collation.BYTES, Collation.PATH])
 
 
-@unhurried
 @given(st.lists(keys, max_size=8), st.lists(keys, max_size=8), collations)
 def test_every_key_is_in_exactly_one_range_of_a_cut(points, some, collation):
     ranges = cut(points, collation)
@@ -25,7 +22,6 @@ def test_every_key_is_in_exactly_one_range_of_a_cut(points, some, collation):
         assert sum(within(one, key, collation) for one in ranges) == 1
 
 
-@unhurried
 @given(st.lists(keys, max_size=8), st.lists(keys, min_size=1, max_size=8), collations)
 def test_ranges_that_are_split_again_and_again_stay_exactly_the_key_space(points, splits, collation):
     ranges = list(cut(points, collation))
@@ -40,7 +36,6 @@ def test_ranges_that_are_split_again_and_again_stay_exactly_the_key_space(points
     assert flaw(ranges, collation) == ""
 
 
-@unhurried
 @given(st.lists(keys, min_size=1, max_size=8, unique=True), st.data(), collations)
 def test_a_range_that_is_missing_or_there_twice_is_a_flaw(points, data, collation):
     ranges = list(cut(points, collation))
@@ -78,7 +73,6 @@ def test_the_order_of_paths_has_other_ranges_than_that_of_bytes():
     assert within(second, "a/1", Collation.BYTES)
 
 
-@unhurried
 @given(keys)
 def test_to_list_behind_the_place_before_a_key_lists_the_key(key):
     place = before(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.scan.shards.probing import Probed, cuts, halved, seen_in
@@ -39,7 +39,6 @@ async def test_few_keys_are_cut_exactly():
     assert (found.points, found.keys, len(asked)) == (["025", "050", "075"], 100, 1)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(min_size=1, max_size=4), unique=True), st.integers(1, 9))
 async def test_points_are_in_order_and_fewer_than_shards(keys, shards):
     probe, _ = probing(sorted(keys))
