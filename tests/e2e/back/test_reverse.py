@@ -23,7 +23,7 @@ def scan():
         service = ScanService(services)
         given = {"bucket": front.bucket, "reverse": True, **options}
         await service.start(name, scan_options(services.settings, name, given))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             assert await service.coordinate(name)
         state = await service.states.get(name)
         return state, (await account(state, services.ledger.outcomes))[""]
@@ -36,8 +36,13 @@ async def test_what_was_written_before_the_way_back_was_switched_on_is_brought(
 ):
     front = await start()
     store = front.services.store
-    for number in range(1205):
-        await store.put_small(bucket, f"d/{number:04d}", b"x%d" % number, content_type="text/plain")
+    for first in range(0, 1205, 30):
+        async with asyncio.TaskGroup() as writing:
+            for number in range(first, min(first + 30, 1205)):
+                body = b"x%d" % number
+                writing.create_task(
+                    store.put_small(bucket, f"d/{number:04d}", body, content_type="text/plain")
+                )
     await call(origin.put_object, Bucket=bucket, Key="d/0007", Body=b"x7")
     await call(origin.put_object, Bucket=bucket, Key="of-the-origin", Body=b"not moved yet")
     state, total = await scan(front)
