@@ -12,11 +12,13 @@ import uuid
 from pathlib import Path
 
 import aiohttp
+import boto3
 import pytest
 
 from scheduler.config.ports import free_ports
 from support.gateway import until
 from support.real import skip_or_fail
+from support.spellings import OTHERS, SECRETS, misled
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -78,10 +80,34 @@ async def running_nginx(directory: Path, store: str, fronts: list[int], bucket: 
         await process.wait()
 
 
+def publish(seaweed, bucket):
+    """Let everybody read the objects of a bucket, which is made if there is none."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=seaweed.endpoint,
+        aws_access_key_id=seaweed.access_key_id,
+        aws_secret_access_key=seaweed.secret_access_key,
+        region_name="us-east-1",
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{bucket}/*"],
+    }
+    with contextlib.suppress(
+        client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou
+    ):
+        client.create_bucket(Bucket=bucket)
+    client.put_bucket_policy(
+        Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    client.close()
+
+
 @pytest.fixture
 async def site(seaweed, chaos, mirror, start, bucket, tmp_path):
     """(nginx's port, the fronts, a session that speaks to files.example)."""
-    boto3 = pytest.importorskip("boto3")
     namespace = f"t{uuid.uuid4().hex[:8]}"
     more = {
         "namespace": namespace,
@@ -91,26 +117,7 @@ async def site(seaweed, chaos, mirror, start, bucket, tmp_path):
     rule = mirror(request={"follow_query": False, "protocol": "http"}, store={"last_modified": True})
     fronts = [await start(rule, **more), await start(rule, **more)]
 
-    def publish() -> None:
-        client = boto3.client(
-            "s3",
-            endpoint_url=seaweed.endpoint,
-            aws_access_key_id=seaweed.access_key_id,
-            aws_secret_access_key=seaweed.secret_access_key,
-            region_name="us-east-1",
-        )
-        statement = {
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": ["s3:GetObject"],
-            "Resource": [f"arn:aws:s3:::{bucket}/*"],
-        }
-        client.put_bucket_policy(
-            Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        )
-        client.close()
-
-    await asyncio.to_thread(publish)
+    await asyncio.to_thread(publish, seaweed, bucket)
     store = seaweed.endpoint.removeprefix("http://")
     async with (
         running_nginx(tmp_path, store, [front.port for front in fronts], bucket) as port,
@@ -226,3 +233,14 @@ async def test_errors_pass_and_writes_and_our_own_keys_do_not(site, chaos):
     assert (await get("/.ferryman/report"))[0] == 404
     status, _, body = await get("/none", method="HEAD")
     assert (status, body) == (404, b"")
+
+
+async def test_no_spelling_of_a_path_leads_to_another_key_room_or_bucket(site, seaweed, chaos, bucket):
+    port, fronts, _ = site
+    store = fronts[0].services.store
+    other = f"{bucket}-other"
+    await asyncio.to_thread(publish, seaweed, other)
+    await store.put_small(other, "secret", OTHERS, content_type="text/plain")
+    for key, body in SECRETS.items():
+        await store.put_small(bucket, key, body, content_type="text/plain")
+    assert await misled(port, fronts[0].port, host="files.example", other=other) == {}

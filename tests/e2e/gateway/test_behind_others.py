@@ -23,6 +23,7 @@ from yarl import URL
 from scheduler.config.ports import free_ports
 from support.gateway import until
 from support.real import skip_or_fail
+from support.spellings import OTHERS, SECRETS, misled
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -185,6 +186,7 @@ async def site(request, seaweed, mirror, start, bucket, tmp_path):
             return b"page not found" not in (await get("/not-there"))[2]
 
         await until(routed)
+        get.port, get.below = port, "" if proxy.by_host else f"/{bucket}"
         yield front, get
 
 
@@ -250,6 +252,19 @@ async def test_the_spelling_of_a_path_reaches_the_origin_as_it_is(site, chaos):
         status, _, body = await get(path)
         seen[path] = status if body == BODY else body[:200]
     assert seen == {path: 200 for _, path in SPELLINGS}
+
+
+async def test_no_spelling_of_a_path_leads_to_another_key_room_or_bucket(site, seaweed, chaos, bucket):
+    front, get = site
+    other = f"{bucket}-other"
+    with contextlib.closing(client_of(seaweed)) as client:
+        client.create_bucket(Bucket=other)
+    await asyncio.to_thread(publish, seaweed, other)
+    await front.services.store.put_small(other, "secret", OTHERS, content_type="text/plain")
+    for key, body in SECRETS.items():
+        await front.services.store.put_small(bucket, key, body, content_type="text/plain")
+    host = "www.example.com"
+    assert await misled(get.port, front.port, host=host, other=other, below=get.below) == {}
 
 
 async def test_what_fails_or_is_forbidden_says_so(site, chaos):

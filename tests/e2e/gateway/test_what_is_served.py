@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 
 from support.gateway import until
+from support.spellings import OTHERS, SECRETS, misled
 
 pytestmark = pytest.mark.real
 
@@ -34,6 +36,17 @@ async def test_only_configured_buckets_exist_and_nothing_of_our_own_is_served(ch
     for path in ("/.ferryman/report.json", "/%2eferryman/report.json", "//.ferryman/report.json"):
         assert (await front.get(path)).status == 404, path
     assert chaos.count() == 0
+
+
+async def test_no_spelling_of_a_path_leads_to_another_key_room_or_bucket(chaos, mirror, start, seaweed):
+    other = f"t-{uuid.uuid4().hex[:20]}"
+    front = await start(mirror(), bucket_settings={"hosts": ["files.example"]})
+    store = front.services.store
+    await store.ensure_bucket(other)
+    await store.put_small(other, "secret", OTHERS, content_type="text/plain")
+    for key, body in SECRETS.items():
+        await store.put_small(front.bucket, key, body, content_type="text/plain")
+    assert await misled(front.port, front.port, host="files.example", other=other) == {}
 
 
 @pytest.mark.parametrize("path", ["/", "", "/%FF", "/a%00b"])

@@ -17,6 +17,17 @@ from scheduler.front.http.serve import serve_admin
 from scheduler.machine.listen import bind
 
 TOKEN = "t" * 32
+#: Paths that some program could take for one behind the token, or for a file that is none of the page's.
+SPELLINGS = r"""
+/v1/rules //v1/rules /v1//rules /v1/rules/ /V1/rules /%76%31/rules /v1%2frules /./v1/rules
+/healthz/../v1/rules /healthz%2f..%2fv1%2frules /healthz/..;/v1/rules /healthz%00 /healthz/
+/healthz;/v1/rules /healthz%3f/v1/rules /login/../v1/rules /login%2f..%2fv1/rules
+/static/../v1/rules /static/%2e%2e/v1/rules /static/..%2fv1%2frules /static%2f..%2fv1/rules
+/static/..\v1\rules /static/..%5cv1%5crules /static/%252e%252e/v1/rules /static//v1/rules
+/static/../pages.py /static/%2e%2e/pages.py /static/..%2fpages.py /static/....//pages.py
+/static/..%2ftemplates%2fpage.html /static//etc/passwd /static/%2fetc/passwd /static/%00
+/static/..%c0%afpages.py http://other.example/v1/rules http://a/static/../v1/rules /?/healthz *
+""".split()
 
 
 @pytest.fixture
@@ -66,6 +77,16 @@ async def test_what_is_well_formed_is_answered_and_its_path_decoded(admin):
     assert (await admin.raw(head("Connection: close"))).startswith(b"HTTP/1.1 200 ")
     answer = await admin.raw(head("Connection: close", line="GET /%68ealthz HTTP/1.1"))
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("target", SPELLINGS)
+async def test_no_spelling_of_a_path_gets_past_the_token(admin, target):
+    answer = await admin.raw(head("Connection: close", line=f"GET {target} HTTP/1.1"))
+    status, body = int(answer[9:12]), answer.partition(b"\r\n\r\n")[2]
+    assert status in {400, 401, 404}, answer[:300]
+    assert b"buckets" not in body
+    assert b"import" not in body
+    assert b"root:" not in body
 
 
 async def test_a_head_that_dawdles_is_ended_and_silence_as_well(admin):
