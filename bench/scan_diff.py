@@ -20,10 +20,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from figures import note
-from machine import table
+from machine import own_cpu_s, table
 from sides.listing_server import key_of, size_of
 from sides.peers import peer
 
@@ -55,22 +55,30 @@ def write_manifest(path: Path, keys: int, *, shuffled: bool) -> None:
             file.writelines(f"{key_of(n)},{size_of(n)}\n" for n in numbers[at : at + 100_000])
 
 
+class Server(NamedTuple):
+    """The listing server."""
+
+    url: str
+    pid: int
+
+
 @contextlib.contextmanager
-def listing(keys: int, delay_ms: float = 0.0) -> Iterator[str]:
+def listing(keys: int, delay_ms: float = 0.0) -> Iterator[Server]:
     server = Path(__file__).with_name("sides") / "listing_server.py"
     command = [sys.executable, str(server), str(keys), str(delay_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            yield Server(f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid)
         finally:
             process.terminate()
 
 
 def settings_of(order: dict[str, Any]) -> Settings:
+    url, _ = order["store"]
     return Settings.model_validate(
         {
-            "store": {"endpoint": order["store"], "access_key_id": "a", "secret_access_key": "b" * 8},
+            "store": {"endpoint": url, "access_key_id": "a", "secret_access_key": "b" * 8},
             "broker": {"url": order.get("broker", "redis://127.0.0.1:1")},
             "data_dir": order.get("directory", "."),
             "buckets": {"bench": {}},
@@ -79,6 +87,31 @@ def settings_of(order: dict[str, Any]) -> Settings:
 
 
 # ---------------------------------------------------------------------------- in a fresh process
+
+
+class Cores:
+    """How many per cent of this machine's cores are busy from now on, and by whom."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._server = order["store"][1]
+        self._own = [os.getpid(), *order.get("others", ())]
+        self._began = self._now()
+
+    def _now(self) -> tuple[float, float, float, float]:
+        """Seconds of all cores, those that they were idle, of our processes, and of the listing server."""
+        # user, nice, system, idle, iowait, irq, softirq, steal; what follows is in them.
+        ticks = [int(cell) for cell in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        hertz = os.sysconf("SC_CLK_TCK")
+        own = sum(map(own_cpu_s, self._own))
+        return sum(ticks) / hertz, (ticks[3] + ticks[4]) / hertz, own, own_cpu_s(self._server)
+
+    def shares(self) -> Figures:
+        """Per cent since then; nothing where the clock of the kernel did not move."""
+        every, idle, own, server = (now - then for now, then in zip(self._now(), self._began, strict=True))
+        if every <= 0:
+            return {}
+        busy, ours, theirs = (100 * part / every for part in (every - idle, own, server))
+        return {"busy": busy, "own": ours, "server": theirs, "rest": max(0.0, busy - ours - theirs)}
 
 
 async def diff_here(order: dict[str, Any]) -> Figures:
@@ -91,14 +124,17 @@ async def diff_here(order: dict[str, Any]) -> Figures:
         given = {name: order[name] for name in ("inventory", "compare", "shards") if name in order}
         given |= {"bucket": "bench"}
         await scans.start("diff", scan_options(settings, "diff", given))
-        began, cpu = time.perf_counter(), time.process_time()
+        began, cpu, cores = time.perf_counter(), time.process_time(), Cores(order)
         coordinating = asyncio.create_task(scans.coordinate("diff"))
-        read_s = None
+        read_s = cut_s = None
         while not coordinating.done():
             await asyncio.wait([coordinating], timeout=0.1)
             state = await scans.states.get("diff")
             if read_s is None and state is not None and state.inventory_complete:
                 read_s = time.perf_counter() - began
+            if cut_s is None and state is not None and state.shards:
+                cut_s = time.perf_counter() - began
+        shares = cores.shares()
         seconds = time.perf_counter() - began
         state = await scans.states.get("diff")
         assert state is not None
@@ -106,7 +142,8 @@ async def diff_here(order: dict[str, Any]) -> Figures:
     total = report["total"]
     if report["phase"] != "done" or (total["found"], total["present"]) != (order["keys"], order["keys"]):
         raise SystemExit(f"the scan went wrong: {report}")
-    return measured(order["keys"], seconds, cpu) | {"read_s": read_s or 0.0}
+    found = measured(order["keys"], seconds, cpu) | {"read_s": read_s or 0.0, "cut_s": cut_s or 0.0}
+    return found | shares
 
 
 async def serve_here(order: dict[str, Any]) -> Figures:
@@ -167,6 +204,7 @@ def in_fresh_process(what: str, *, beside: int = 0, **order: Any) -> Figures:
             for other in others:
                 assert other.stdout is not None
                 other.stdout.readline()
+            told = json.dumps(order | {"others": [other.pid for other in others]})
             output = subprocess.run([sys.executable, script, what, told], check=True, stdout=subprocess.PIPE)
         finally:
             for other in others:
@@ -179,7 +217,7 @@ def in_fresh_process(what: str, *, beside: int = 0, **order: Any) -> Figures:
     return found
 
 
-def listing_alone(store: str, keys: int, processes: int) -> Figures:
+def listing_alone(store: Server, keys: int, processes: int) -> Figures:
     """The bare listing of all keys by so many processes at once: what two of them get out of this machine."""
     script, order = str(Path(__file__).with_name("scan.py")), {"keys": keys, "ranges": 8, "store": store}
     command = [sys.executable, script, "list-here", json.dumps(order)]
@@ -195,8 +233,9 @@ def listing_alone(store: str, keys: int, processes: int) -> Figures:
     }
 
 
-def rclone(binary: str, endpoint: str, keys: int, root: Path, *command: str) -> Figures:
+def rclone(binary: str, server: Server, keys: int, root: Path, *command: str) -> Figures:
     """A command of rclone on the same listings."""
+    endpoint = server.url
     config = root / "rclone.conf"
     config.write_text(
         f"[s]\ntype = s3\nprovider = Other\naccess_key_id = a\nsecret_access_key = b\nendpoint = {endpoint}\n"
@@ -254,6 +293,8 @@ def lines_of(found: dict[str, list[Figures]], keys: int) -> list[list[str]]:
     ]  # fmt: skip
 
 
+#: What is said of a run's cores, and with how many digits.
+SHARES = (("cut_s", 1), ("busy", 0), ("own", 0), ("server", 0), ("rest", 0))
 HEAD = ["what", "keys", "keys/s", "reading, s", "all, s", "CPU µs/key", "peak RSS MiB"]
 
 
@@ -352,3 +393,8 @@ def latency(arguments: argparse.Namespace) -> None:
     rows += [[f"{name} / 1 shard", "", f"{ratio(found, name, alone):.1f}", "", "", "", ""] for name in cut]
     print(f"a page of 1,000 keys takes {delay:g} ms")
     print(table(rows))
+    busy = [["per cent of all cores", "cutting, s", "busy", "own processes", "listing server", "rest"]]
+    busy += [
+        [name, *(spread(found[name], what, digits) for what, digits in SHARES)] for name in (alone, *cut)
+    ]
+    print(table(busy))

@@ -28,7 +28,7 @@ _PAGES_A_SHARD: Final = 10
 _PAGES_A_SPLIT: Final = 48
 _PARTS_OF_SPLIT: Final = 10
 #: Parts that a shard is guessed in.
-_FINENESS: Final = 3
+_FINENESS: Final = 2
 _LEAST_PARTS: Final = 32
 #: Fewer keys than a page has are not told apart further.
 _PAGE_KEYS: Final = 1_100
