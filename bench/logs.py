@@ -42,7 +42,7 @@ from scheduler.logs.formats.prefilter import candidates, count_lines, lines_with
 from scheduler.logs.place import Place
 from scheduler.logs.reading import FileReader
 from support.intake import intake_services, queued_keys
-from support.log_lines import WRITERS, Wanted, target_of
+from support.logs.lines import WRITERS, Wanted, target_of
 from support.valkey import running_valkey
 from workers.collector import spare_what_lasts
 

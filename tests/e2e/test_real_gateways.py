@@ -30,8 +30,8 @@ from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.formats.catalog import format_by_name
 from scheduler.logs.sources import SyslogStream
-from support.consume import until
-from support.log_filters import filter_of
+from support.logs.consume import until
+from support.logs.filters import filter_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

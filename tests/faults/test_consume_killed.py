@@ -13,9 +13,9 @@ from collections import Counter
 
 import pytest
 
-from support.consume import consuming, until, write_config
 from support.intake import intake_services, queued_keys
-from support.log_lines import WRITERS, Wanted
+from support.logs.consume import consuming, until, write_config
+from support.logs.lines import WRITERS, Wanted
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

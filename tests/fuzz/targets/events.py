@@ -16,7 +16,7 @@ from scheduler.logs.filters import MissFilter
 from scheduler.logs.place import Place
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Written
-from support.log_lines import WRITERS, Wanted
+from support.logs.lines import WRITERS, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

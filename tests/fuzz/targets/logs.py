@@ -17,7 +17,7 @@ from scheduler.logs.place import Place
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion
-from support.log_lines import WRITERS, Wanted
+from support.logs.lines import WRITERS, Wanted
 from workers.errors import ConfigError
 
 _FILTER = MissFilter(

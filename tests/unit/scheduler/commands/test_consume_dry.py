@@ -11,7 +11,7 @@ from scheduler import cli
 from scheduler.config.data_dir import DataDirLock
 from scheduler.config.load import load_settings
 from scheduler.config.run_settings import UP, note_source, write_run_settings
-from support.log_lines import WRITERS, Wanted
+from support.logs.lines import WRITERS, Wanted
 
 CONFIG = """
 data_dir: {root}/data

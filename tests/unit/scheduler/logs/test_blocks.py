@@ -17,8 +17,8 @@ from scheduler.logs.syslog import strip_header
 from scheduler.logs.tail import Tail
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Refused
-from support.log_filters import filter_of
-from support.log_lines import WRITERS, Wanted, target_of
+from support.logs.filters import filter_of
+from support.logs.lines import WRITERS, Wanted, target_of
 
 HEADER = b"<190>Nov 21 03:56:35 host nginx: "
 

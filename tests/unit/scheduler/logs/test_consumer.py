@@ -22,8 +22,8 @@ from scheduler.logs.checkpoint import Checkpoint
 from scheduler.logs.collect import Collector, Recent, Tally
 from scheduler.logs.consumer import Consumer, InputSpec
 from scheduler.logs.formats import nginx
-from support.log_filters import filter_of
-from support.log_lines import WRITERS, Wanted
+from support.logs.filters import filter_of
+from support.logs.lines import WRITERS, Wanted
 from support.patience import PATIENCE_S
 from workers.errors import ConfigError
 from workers.telemetry import metrics

@@ -7,7 +7,7 @@ import pytest
 from scheduler.logs.formats.record import LogRecord
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Ignored
-from support.log_filters import filter_of
+from support.logs.filters import filter_of
 from workers.errors import ConfigError
 
 

@@ -20,8 +20,8 @@ from scheduler.logs.formats.values import parse_time
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.event import MissEvent
 from scheduler.misses.refusals import Deletion, Refused
-from support.log_filters import filter_of
-from support.log_lines import WRITERS, Wanted, nginx_escape, target_of
+from support.logs.filters import filter_of
+from support.logs.lines import WRITERS, Wanted, nginx_escape, target_of
 from workers.errors import ConfigError
 
 #: SEMANTICS.md 3.5 and what only logs have.

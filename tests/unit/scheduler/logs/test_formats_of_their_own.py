@@ -14,8 +14,8 @@ from scheduler.logs.formats.prefilter import candidates
 from scheduler.logs.formats.record import parse
 from scheduler.logs.syslog import strip_header
 from scheduler.misses.refusals import Ignored, Refused
-from support.log_filters import filter_of
-from support.log_lines import WRITERS, Wanted
+from support.logs.filters import filter_of
+from support.logs.lines import WRITERS, Wanted
 
 
 def format_of(name):
