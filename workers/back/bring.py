@@ -81,12 +81,12 @@ async def bring(
         headers = carried(info)
         part = _part_bytes(info.size, store)
         if info.size <= part:
-            async with await store.memory.reserve(max(1, info.size)):
+            async with await store.memory.reserve(max(1, info.size), ahead=True):
                 body = await found.read()
                 _check(len(body), info, taken)
                 await writer.put(route, key, body, headers, tags)
         else:
-            async with await store.memory.reserve(part):
+            async with await store.memory.reserve(part, ahead=True):
                 await writer.put_parts(route, key, _parts(found, part, info, taken), headers, tags)
         return Brought(kind="copied", bytes=info.size)
 

@@ -62,8 +62,8 @@ class StoreAccess:
     ) -> None:
         self.settings = settings
         self.limits = limits
-        #: Shared by all transfers of the process.
-        self.memory = MemoryBudget(limits.memory_bytes)
+        #: Shared by all transfers of the process. A part is an eighth at most; one is left for who has begun.
+        self.memory = MemoryBudget(limits.memory_bytes, kept_bytes=limits.memory_bytes // 8)
         self.spool = MemoryBudget(limits.spool_bytes)
         #: Of all objects of the process that go in parts.
         self.part_turns = PartTurns(settings.part_concurrency)

@@ -66,7 +66,7 @@ class ObjectStore(StoreAccess):
         """
         part = self.settings.part_size_bytes
         wanted = part if size is None else min(size, part)
-        return await self.memory.reserve(min(wanted, self.limits.memory_bytes // 8))
+        return await self.memory.reserve(min(wanted, self.limits.memory_bytes // 8), ahead=True)
 
     def upload(
         self,

@@ -63,7 +63,7 @@ async def test_random_use_stays_below_the_limit_and_ends_at_zero():
 
     async def user() -> None:
         for _ in range(50):
-            async with await budget.reserve(rng.randint(0, 400)) as lease:
+            async with await budget.reserve(rng.randint(0, 400), ahead=rng.random() < 0.5) as lease:
                 assert budget.used_bytes <= 1000
                 await asyncio.sleep(0)
                 lease.shrink(rng.randint(0, 400))
@@ -71,6 +71,45 @@ async def test_random_use_stays_below_the_limit_and_ends_at_zero():
     await asyncio.gather(*(user() for _ in range(20)))
     assert budget.used_bytes == 0
     assert budget.peak_bytes <= 1000
+
+
+async def test_who_takes_bytes_ahead_leaves_some_for_those_who_have_begun():
+    budget = MemoryBudget(100, kept_bytes=20)
+    held = [await budget.reserve(40, ahead=True) for _ in range(2)]
+    waits = asyncio.create_task(budget.reserve(10, ahead=True))
+    await asyncio.sleep(0)
+    assert (budget.waiting, budget.used_bytes) == (1, 80)
+    begun = await budget.reserve(20)
+    next_part = asyncio.create_task(budget.reserve(60))
+    await asyncio.sleep(0)
+    begun.release()
+    held.pop().release()
+    (await next_part).release()  # before the one that waited longer, and has not begun
+    (await waits).release()
+    held.pop().release()
+    assert budget.used_bytes == 0
+    with pytest.raises(ValueError, match="budget of 80"):
+        await budget.reserve(81, ahead=True)
+
+
+async def test_who_waits_for_a_slot_with_a_first_part_does_not_stop_those_who_have_one():
+    """Objects in several parts: each gives its slot back after its last part only."""
+    budget, slots, done = MemoryBudget(64, kept_bytes=8), asyncio.Semaphore(1), 0
+
+    async def move() -> None:
+        nonlocal done
+        part = await budget.reserve(8, ahead=True)
+        async with slots:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                part.release()
+                part = await budget.reserve(8)
+            part.release()
+        done += 1
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(move() for _ in range(40)))
+    assert (done, budget.used_bytes) == (40, 0)
 
 
 async def test_more_than_the_whole_budget_is_refused_at_once():
