@@ -35,6 +35,10 @@ log = structlog.get_logger()
 _kind: ContextVar[str] = ContextVar("ferryman_answer_kind", default="other")
 #: Seconds between two rounds to the ledger.
 FLUSH_S = 5.0
+#: Minutes whose counts are remembered: a clock that is set by less comes upon none that it would write anew.
+REMEMBERED_MINUTES = 120
+#: Seconds of a minute within which the one before is written again, for a Redis that forgot its last second.
+_AGAIN_S = 2 * FLUSH_S
 #: Minutes that are kept while the ledger is away.
 MAX_BACKLOG = 8 * 24 * 60
 #: Answers for which the origin was still needed: what the finalize gate must not see any more.
@@ -61,6 +65,8 @@ class GatewayStats:
         self._minute = int(time.time()) // 60
         self._minute_counts: Counter[str] = Counter()
         self._minute_first_bytes: Counter[tuple[str, int]] = Counter()
+        #: Counts by minute, that of now included, in the order in which they were begun.
+        self._minutes = {self._minute: (self._minute_counts, self._minute_first_bytes)}
         #: Minutes that have passed and are not written yet.
         self._backlog: deque[tuple[int, Counter[str], Counter[tuple[str, int]]]] = deque(maxlen=MAX_BACKLOG)
 
@@ -141,7 +147,7 @@ class GatewayStats:
         if minute != self._minute:
             # A process that slept through minutes was not watching in them: they stay missing.
             self._backlog.append((self._minute, self._minute_counts, self._minute_first_bytes))
-            self._minute, self._minute_counts, self._minute_first_bytes = minute, Counter(), Counter()
+            self._begin(minute)
         try:
             async with asyncio.timeout(FLUSH_S):
                 for bucket in list(self._outcomes):
@@ -154,9 +160,20 @@ class GatewayStats:
                 while self._backlog:
                     await self._write(*self._backlog[0])
                     self._backlog.popleft()
+                before = self._minutes.get(self._minute - 1)
+                if before is not None and time.time() % 60 < _AGAIN_S:
+                    await self._write(self._minute - 1, *before)
                 await self._write(self._minute, self._minute_counts, self._minute_first_bytes)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("stats_not_written", error=described(error))
+
+    def _begin(self, minute: int) -> None:
+        """Count in this minute; one that was counted in before, by a clock that was set, is gone on with."""
+        self._minute = minute
+        counts, first_bytes = self._minutes.pop(minute, (Counter(), Counter()))
+        self._minutes[minute] = self._minute_counts, self._minute_first_bytes = counts, first_bytes
+        if len(self._minutes) > REMEMBERED_MINUTES:
+            del self._minutes[next(iter(self._minutes))]
 
     async def _write(self, minute: int, counts: Counter[str], first_bytes: Counter[tuple[str, int]]) -> None:
         assert self._ledger is not None

@@ -32,6 +32,16 @@ class NearlyAllAbsent(StoppedByLimit):
     """More keys are absent than a migration has: the origin, the rule or the inventory is another one."""
 
 
+class MessagesLost(FerrymanError):
+    """Keys are pending, and no message of the queue has them."""
+
+    def __init__(self, name: str, pending: int) -> None:
+        super().__init__(
+            f"{pending} keys are pending, and no message of the queue has them: Redis lost some of what it "
+            f"was told. Begin anew, what was moved is not moved again: ferryman scan start {name} … --wait"
+        )
+
+
 def empty_is_meant(settings: Settings, state: ScanState) -> bool:
     """Whether somebody said that the inventory may be empty: with the scan, or in the settings since."""
     known = settings.scans.get(state.name)

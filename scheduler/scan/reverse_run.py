@@ -92,6 +92,9 @@ class ReverseCoordinator(Coordinator):
             names_void=True,
         )
 
+    async def _heed_lost(self, pending: int) -> None:
+        """What it waits for is on record and in no message."""
+
     async def _finish(self, phase: Phase, *, error: str = "") -> None:
         await super()._finish(phase, error=error)
         if phase != "failed":  # which can be gone on with

@@ -16,6 +16,7 @@ import structlog
 
 from scheduler.scan.compare.compare import Groups
 from scheduler.scan.held import ACCOUNT_SHARE, TICK_S, HeldRun
+from scheduler.scan.limits import MessagesLost
 from scheduler.scan.names import MOST_WAITING, Names
 from workers.errors import BrokerUnavailable, QueueFull
 from workers.plan import Lane
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Messages of the cold lane that scans keep waiting: enough to feed workers, few enough to stop at once.
 COLD_DEPTH = 40
+
+#: Seconds for which the cold lane is empty before keys that are still pending count as lost.
+LOST_AFTER_S = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +58,8 @@ class SendingRun(HeldRun):
         self._names_waiting = 0
         self._windows = [parse_window(text) for text in state.options.windows]
         self._local_time = local_time
+        #: When the cold lane was first seen empty while keys were pending.
+        self._empty_since: float | None = None
 
     async def _finish(self, phase: Phase, *, error: str = "") -> None:
         await self._names.put_away(least=1)
@@ -129,12 +135,33 @@ class SendingRun(HeldRun):
             await self._put(replace(self.state, waiting=what))
 
     async def _await_moved(self) -> None:
-        """Wait until no key is pending; failures do not hold it up, they are listed."""
+        """Wait until no key is pending; failures do not hold it up, they are listed.
+
+        Raises:
+            MessagesLost: nothing is under way that would end it.
+        """
         while True:
             await self._obey()
             await self._names_wait()
             pending = await self._account(ended=True)
             if self.state.options.dry_run or pending == 0:
                 return
+            await self._heed_lost(pending)
             await self._put(self.state)
             await asyncio.sleep(max(TICK_S, self._account_s * ACCOUNT_SHARE))
+
+    async def _heed_lost(self, pending: int) -> None:
+        """Keys whose messages a Redis forgot are pending for ever: end the run, so that another may begin."""
+        try:
+            depth = await self._services.queue.depth(Lane.COLD)
+        except BrokerUnavailable:
+            return
+        now = self._clock()
+        if depth.waiting or depth.running or depth.delayed:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = now
+        elif now - self._empty_since >= LOST_AFTER_S:
+            error = MessagesLost(self.state.name, pending)
+            self.state = replace(self.state, spoilt="Redis lost messages of it")
+            raise error

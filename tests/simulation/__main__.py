@@ -18,13 +18,12 @@ import time
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulation.part import run_part
-from simulation.plants import PLANTS
-from simulation.world import World
+from simulation.part import kind_of, run_part, world_of
+from simulation.plants import OF_THE_GATE, PLANTS
 from torture.plants import planted
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with its seeds"
     )
     parser.add_argument("--first", type=int, help="the first seed; each schedule has the next")
+    parser.add_argument("--world", choices=("core", "gate"), help="seeds of this one only; of both without")
     parser.add_argument("--seed", type=int, help="only this one, with its events")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug in a copy of the code")
     given = parser.parse_args(arguments)
@@ -54,15 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _planted(given)
     if given.seed is not None:
         with tempfile.TemporaryDirectory() as spool:
-            return _report(World(given.seed, Path(spool)).run())
+            return _report(world_of(given.seed, Path(spool)).run())
     return _many(given)
 
 
 def _many(given: argparse.Namespace) -> int:
     first = random.SystemRandom().randrange(1 << 31) if given.first is None else given.first
     began = time.perf_counter()
-    number = 1 << 62 if given.minutes else given.schedules
-    parts = (range(at, min(at + _A_PART, first + number)) for at in range(first, first + number, _A_PART))
+    seeds = (seed for seed in count(first) if given.world in {None, kind_of(seed)})
+    left = seeds if given.minutes else islice(seeds, given.schedules)
+    parts = iter(lambda: list(islice(left, _A_PART)), [])
     done, steps, seen = 0, 0, Counter[str]()
     with ProcessPoolExecutor(given.jobs) if given.jobs > 1 else nullcontext() as pool:
         for part in _side_by_side(pool, parts, given.jobs) if pool else map(run_part, parts):
@@ -70,7 +71,7 @@ def _many(given: argparse.Namespace) -> int:
             seen.update(part.answers)
             took = time.perf_counter() - began
             if part.violated is not None:
-                print(f"schedule {part.violated.seed - first + 1}, after {took:.1f} s")
+                print(f"schedule {done}, after {took:.1f} s")
                 return _report(part.violated)
             if given.minutes and took > given.minutes * 60:
                 break
@@ -79,7 +80,7 @@ def _many(given: argparse.Namespace) -> int:
     return 0
 
 
-def _side_by_side(pool: Executor, parts: Iterator[range], jobs: int) -> Iterator[Part]:
+def _side_by_side(pool: Executor, parts: Iterator[list[int]], jobs: int) -> Iterator[Part]:
     """In the order of the seeds, whoever is done first, so that the first violation is always the same."""
     under_way = deque(pool.submit(run_part, part) for part in islice(parts, 2 * jobs))
     try:
@@ -109,6 +110,7 @@ def _planted(given: argparse.Namespace) -> int:
         more = [] if given.first is None else ["--first", str(given.first)]
         more += ["--minutes", str(given.minutes)] if given.minutes else ["--schedules", str(given.schedules)]
         path = os.pathsep.join((str(tree), str(Path(__file__).parents[1])))
+        more += ["--world", "gate" if given.plant in OF_THE_GATE else "core"]
         run = [sys.executable, "-m", "simulation", "--jobs", str(given.jobs), *more]
         return subprocess.run(run, cwd=tree, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
 

@@ -23,6 +23,20 @@ _AND_START: Final = f"""    out[#out + 1] = 'tombstone'
     redis.call('set', KEYS[i], ARGV[1], 'px', ARGV[2])
     local state"""
 
+#: Those that only a migration shows, see `gate`.
+OF_THE_GATE: Final[dict[str, tuple[Edit, ...]]] = {
+    "misses of fronts in the quiet period": (
+        Edit("scheduler/scan/gate/quiet.py", "ok=served + pulled == 0,", "ok=pulled == 0,"),
+    ),
+    "pulls for events in the quiet period": (
+        Edit("scheduler/scan/gate/quiet.py", "ok=served + pulled == 0,", "ok=served == 0,"),
+    ),
+    "age of the ledger": (
+        Edit("scheduler/scan/gate/quiet.py", "    if born > now - quiet_s:\n", "    if False:\n"),
+    ),
+    "failures in the gate": (Edit("scheduler/scan/gate/gate.py", "ok=failures == 0,", "ok=True,"),),
+}
+
 PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
     **{name: OF_TORTURE[name] for name in _SHARED},
     "claim check of a miss": (
@@ -60,4 +74,5 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
             "    redis.call('hdel', KEYS[1] .. '.msgs', id)",
         ),
     ),
+    **OF_THE_GATE,
 }

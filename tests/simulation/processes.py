@@ -115,7 +115,9 @@ class Worker(Process):
     async def _consume(self) -> None:
         idle_s = _IDLE_S[0]
         while True:
-            idle_s = min(2 * idle_s, _IDLE_S[1])  # as dramatiq: the longer the less there was
+            idle_s = min(
+                2 * idle_s, _IDLE_S[1] * self.world.patience
+            )  # as dramatiq: the longer the less there was
             with contextlib.suppress(RedisError):
                 free = _THREADS - self._running
                 for data in (await self._command("fetch", free)) or [] if free else []:
@@ -145,7 +147,7 @@ class Worker(Process):
         while True:
             with contextlib.suppress(RedisError):
                 await self.queue.promote_due(self._lane)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0 * self.world.patience)
 
     async def _heartbeat(self) -> None:
         while True:
@@ -160,7 +162,9 @@ class Worker(Process):
                 await self._strays.look(self.queue, self.name)
 
 
-class _Stats:
+class Uncounted:
+    """Counts nothing."""
+
     def __getattr__(self, _: str) -> Any:
         return lambda *_, **__: None
 
@@ -176,10 +180,10 @@ class Front(Process):
             rules=SimpleNamespace(snapshot=lambda _: None), ledger=self.ledger, queue=self.queue,  # type: ignore[arg-type]
             buckets={BUCKET: None}, max_depth=10_000,
         )  # fmt: skip
-        stats: Any = _Stats()
+        stats = self.stats = world.stats_of(self)
         self._herd = Herd(lambda fill: self._pump.run(fill))  # noqa: PLW0108 -- made below
         after = Afterwards(
-            herd=self._herd, absent_cache=stats, jobs=Jobs(self._dispatcher, stats), stats=stats
+            herd=self._herd, absent_cache=Uncounted(), jobs=Jobs(self._dispatcher, stats), stats=stats
         )
         tee = Tee(
             store=world.store, claims=self._claims, afterwards=after, stats=stats, max_object_bytes=None,  # type: ignore[arg-type]
@@ -218,6 +222,7 @@ class Front(Process):
                     looked_at = self.world.loop.time()
                     continue
                 if isinstance(opening, Opened):
+                    self.world.given_by(self)
                     return await self._read(opening, seat)
                 return ABSENT if isinstance(opening, NotFound) else None
             finally:

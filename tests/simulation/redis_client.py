@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from simulation.redis_model import RedisModel, text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from simulation.weather import Weather
 
@@ -38,6 +38,14 @@ class SimulatedRedis:
     def pipeline(self, *, transaction: bool = True) -> _Pipeline:
         del transaction
         return _Pipeline(self)
+
+    async def hscan_iter(self, name: str, **_: Any) -> AsyncIterator[Any]:
+        for pair in (await self.exchange(lambda: self._model.hgetall(name))).items():
+            yield pair
+
+    async def scan_iter(self, match: str, **_: Any) -> AsyncIterator[Any]:
+        for name in await self.exchange(lambda: self._model.names(match)):
+            yield name
 
     async def exchange(self, do: Callable[[], Any]) -> Any:
         answer = await self._weather.call("redis", do, lost=RedisConnectionError)

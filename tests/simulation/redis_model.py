@@ -90,6 +90,16 @@ class RedisModel:
             return _LUA.table_from([False if one is None else one for one in answer])
         return False if answer is None else answer
 
+    # ------------------------------------------------------------------ what was kept
+    def kept(self) -> Any:
+        """A copy of everything."""
+        values = {name: one if isinstance(one, str) else one.copy() for name, one in self._values.items()}
+        return values, dict(self._ends)
+
+    def back_to(self, kept: Any) -> None:
+        """As after a crash: nothing was told since."""
+        self._values, self._ends = kept
+
     # ------------------------------------------------------------------ keys
     def _at(self, key: Any, empty: Callable[[], Any] | None = None) -> Any:
         name = text(key)
@@ -118,6 +128,18 @@ class RedisModel:
             del self._values[name]
             self._ends.pop(name, None)
         return len(found)
+
+    def rename(self, key: Any, new: Any) -> str:
+        self.delete(new)
+        self._values[text(new)] = self._at(key)
+        if text(key) in self._ends:
+            self._ends[text(new)] = self._ends[text(key)]
+        self.delete(key)
+        return "OK"
+
+    def time(self) -> list[str]:
+        now = self._clock()
+        return [text(int(now)), text(int(now % 1 * 1e6))]
 
     def exists(self, *names: Any) -> int:
         return sum(self._at(name) is not None for name in names)
@@ -153,6 +175,25 @@ class RedisModel:
         if px is not None or ex is not None:
             self.pexpire(key, px if px is not None else float(ex) * 1000)
         return old if get else "OK"
+
+    def getrange(self, key: Any, first: Any, last: Any) -> str:
+        return str(self._at(key) or "")[int(first) : int(last) + 1]
+
+    def setrange(self, key: Any, at: Any, value: Any) -> int:
+        held, new = str(self._at(key) or ""), text(value)
+        self._values[text(key)] = held[: int(at)] + new + held[int(at) + len(new) :]
+        return len(self._values[text(key)])
+
+    def getbit(self, key: Any, at: Any) -> int:
+        return int(text(at) in (self._at(key) or {}))
+
+    def setbit(self, key: Any, at: Any, value: Any) -> int:
+        held, before = self._at(key, dict), self.getbit(key, at)
+        if int(value):
+            held[text(at)] = ""
+        else:
+            held.pop(text(at), None)
+        return before
 
     # ------------------------------------------------------------------ hashes
     def hset(self, key: Any, name: Any = None, value: Any = None, *, mapping: Any = None) -> int:
@@ -192,6 +233,11 @@ class RedisModel:
     def hgetall(self, key: Any) -> dict[str, str]:
         return dict(self._at(key) or {})
 
+    def hscan(self, key: Any, cursor: Any = 0, count: Any = None) -> Any:
+        """All at once."""
+        del cursor, count
+        return 0, self.hgetall(key)
+
     # ------------------------------------------------------------------ sets
     def sadd(self, key: Any, *members: Any) -> int:
         held = self._at(key, dict)
@@ -225,6 +271,10 @@ class RedisModel:
         self._trim(key)
         return first
 
+    def lrange(self, key: Any, first: Any, last: Any) -> list[str]:
+        end = None if int(last) == -1 else int(last) + 1
+        return (self._at(key) or [])[int(first) : end]
+
     def llen(self, key: Any) -> int:
         return len(self._at(key) or [])
 
@@ -249,6 +299,10 @@ class RedisModel:
 
     def zscore(self, key: Any, member: Any) -> Any:
         return (self._at(key) or {}).get(text(member))
+
+    def zrevrange(self, key: Any, first: Any, last: Any) -> list[str]:
+        held = self._at(key) or {}
+        return sorted(held, key=lambda name: (held[name], name), reverse=True)[int(first) : int(last) + 1]
 
     def zcard(self, key: Any) -> int:
         return len(self._at(key) or {})

@@ -13,6 +13,7 @@ from hashlib import sha256
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from simulation.loop import PROCESS
 from torture.content import at_origin, body_of
 from workers.answers import Absent
 from workers.errors import (
@@ -27,7 +28,7 @@ from workers.store.metadata import ATTEMPT, KEY_SHA256
 from workers.store.model import Commit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from simulation.weather import Weather
 
@@ -45,7 +46,8 @@ class SimulatedStore:
     def __init__(self, weather: Weather) -> None:
         self._weather = weather
         self.objects: dict[str, Kept] = {}
-        self.open_uploads = 0
+        #: Told of each object that a pull made, and by which process.
+        self.committed: Callable[[str, str], None] = lambda _key, _process: None
 
     async def _call(self, do: Any) -> Any:
         return await self._weather.call("store", do, lost=StoreUnavailable)
@@ -89,6 +91,8 @@ class SimulatedStore:
         """Create-only; an object of the same try is our own."""
         there = self.objects.setdefault(key, Kept(body, attempt))
         mine = there.attempt == attempt
+        if mine:
+            self.committed(key, PROCESS.get())
         return Commit(created=mine, etag="e", size=len(there.body), sha256=sha256(body).hexdigest())
 
 

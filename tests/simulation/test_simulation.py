@@ -11,18 +11,28 @@ import sys
 import pytest
 
 from simulation.__main__ import main
+from simulation.gate import GateWorld
 from simulation.loop import PROCESS, NothingLeft, SimulatedLoop
+from simulation.part import world_of
 from simulation.plants import PLANTS
 from simulation.redis_model import RedisModel
-from simulation.world import World
 from torture.plants import planted
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_whatever_fails_nothing_is_lost_overwritten_or_brought_back(seed, tmp_path):
-    result = World(seed, tmp_path).run()
+    result = world_of(seed, tmp_path).run()
     assert not result.violations, "\n".join([*result.events, *result.violations])
     assert result.answers["read"] > 0
+
+
+@pytest.mark.parametrize("seed", [5, 13, 21, 29])
+def test_an_open_gate_has_proved_what_it_says_and_it_opens_when_it_may(seed, tmp_path):
+    world = world_of(seed, tmp_path)
+    assert isinstance(world, GateWorld)
+    result = world.run()
+    assert not result.violations, "\n".join([*result.events, *result.violations])
+    assert any("gate: " in event for event in result.events)
 
 
 @pytest.mark.timeout(300)
@@ -32,22 +42,20 @@ def test_forty_schedules_are_without_a_violation():
 
 
 def test_the_same_seed_is_the_same_schedule_in_this_process_and_in_any_other(tmp_path):
-    here = [World(3, tmp_path).run() for _ in range(2)]
+    seeds = (3, 13)
+    here = [[world_of(seed, tmp_path).run() for _ in range(2)] for seed in seeds]
     script = (
-        "import sys; from pathlib import Path; from simulation.world import World\n"
-        "print(*World(3, Path(sys.argv[1])).run().events, sep=chr(10))"
+        "import sys; from pathlib import Path; from simulation.part import world_of\n"
+        f"for seed in {seeds}: print(*world_of(seed, Path(sys.argv[1])).run().events, sep=chr(10))"
     )
-    for hashes in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(sys.path)}
-        run = subprocess.run(
-            [sys.executable, "-c", script, tmp_path],
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        assert run.stdout.splitlines() == "\n".join(here[0].events).splitlines()
-    assert (here[0].steps, here[0].events) == (here[1].steps, here[1].events)
+    environment = {**os.environ, "PYTHONHASHSEED": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], env=environment, check=True, capture_output=True, text=True
+    )
+    for one, again in here:
+        assert (one.steps, one.events) == (again.steps, again.events)
+    events = [line for one, _ in here for event in one.events for line in event.splitlines()]
+    assert run.stdout.splitlines() == events
 
 
 @pytest.mark.parametrize("name", PLANTS)

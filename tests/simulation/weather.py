@@ -30,6 +30,8 @@ class Weather:
     chance: random.Random
     #: Servers that are away.
     away: set[str] = field(default_factory=set)
+    #: Processes that do not reach Redis.
+    cut: set[str] = field(default_factory=set)
     #: Share of calls that are lost, and of answers.
     lossy: float = 0.0
     #: Whether some bodies of the origin last longer than leases do.
@@ -38,7 +40,7 @@ class Weather:
     async def call(self, server: str, do: Callable[[], T], *, lost: Callable[[str], Exception]) -> T:
         """The server's answer, or `lost`: whether it was done the caller cannot know."""
         chance = self.chance
-        if server in self.away:
+        if server in self.away or (self.cut and server == "redis" and PROCESS.get() in self.cut):
             if chance.random() < 0.3:
                 await asyncio.sleep(chance.uniform(0.5, _SILENCE_S))
             else:

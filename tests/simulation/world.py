@@ -21,7 +21,7 @@ from unittest import mock
 import structlog
 
 from simulation.loop import PROCESS, NothingLeft, SimulatedLoop
-from simulation.processes import BUCKET, Front, Worker
+from simulation.processes import BUCKET, Front, Uncounted, Worker
 from simulation.redis_model import RedisModel
 from simulation.servers import SimulatedOrigin, SimulatedStore
 from simulation.weather import Weather
@@ -44,7 +44,13 @@ _WORKERS: Final = {"hot-a": Lane.HOT, "hot-b": Lane.HOT}
 _FRONTS: Final = ("front-a", "front-b")
 #: What the code says when it meets a fault of its own.
 _OUR_FAULTS: Final = frozenset(
-    {"fill_crashed", "store_side_crashed", "item_failed_unexpectedly", "batch_failed_unexpectedly"}
+    {
+        "fill_crashed",
+        "store_side_crashed",
+        "item_failed_unexpectedly",
+        "batch_failed_unexpectedly",
+        "scan_failed_unexpectedly",
+    }
 )
 
 
@@ -62,6 +68,11 @@ class Result:
 class World:
     """All of one schedule."""
 
+    #: Faults beside those that every world has.
+    more_kinds: tuple[str, ...] = ()
+    #: How many times as long as in life idle workers wait between two looks: of schedules that are long.
+    patience = 1.0
+
     def __init__(self, seed: int, spool: Path) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
@@ -78,7 +89,13 @@ class World:
         self.answers: dict[str, int] = {}
         self._spool = spool
         self._generation = 0
-        self._processes: dict[str, Worker | Front] = {}
+        self._processes: dict[str, Any] = {}
+        self.workers = _WORKERS
+        self.fronts = _FRONTS
+        #: Processes beside them, and what each does.
+        self.others: dict[str, Any] = {}
+        #: Seconds by which a process takes the time for another one.
+        self.wrong_clock: dict[str, float] = {}
         self._keys = [f"pub/{seed % 1000 * 1000 + n}" for n in range(3)]
         self._keys += [f"race/{seed % 1000 * 1000 + n}" for n in range(4)] + ["gone/1", "bad/1"]
 
@@ -111,7 +128,7 @@ class World:
         """The clock, ids and logs of everything that runs."""
         number = iter(range(1, 1 << 62))
         with (
-            mock.patch.object(time, "time", lambda: _EPOCH + self.loop.time()),  # noqa: PT008 -- it changes
+            mock.patch.object(time, "time", self._wall_clock),
             mock.patch.object(time, "monotonic", self.loop.time),
             mock.patch.object(asyncio, "sleep", self.loop.pause),
             mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=next(number))),  # noqa: PT008 -- each another
@@ -125,6 +142,17 @@ class World:
             finally:
                 structlog.configure(**before)
 
+    def _wall_clock(self) -> float:
+        return _EPOCH + self.loop.time() + self.wrong_clock.get(PROCESS.get(), 0.0)
+
+    def stats_of(self, front: Front) -> Any:
+        """Who counts what a front answers."""
+        del front
+        return Uncounted()
+
+    def given_by(self, front: Front) -> None:
+        """A front gave a client what an origin has."""
+
     def _logged(self, _: Any, __: str, entry: Any) -> Any:
         event = entry.pop("event")
         self.say(f"{event} {' '.join(f'{name}={value}' for name, value in entry.items())}")
@@ -136,7 +164,7 @@ class World:
     async def _schedule(self) -> None:
         # Keys of the bucket were deleted long ago, and every front has heard of it.
         self.redis.zadd("ferryman:tombstoned", {BUCKET: _EPOCH * 2})
-        for name in (*_WORKERS, *_FRONTS):
+        for name in (*self.workers, *self.fronts):
             self._boot(name)
         loop = self.loop
         clients = [loop.create_task(self._client(n)) for n in range(4)]
@@ -151,9 +179,22 @@ class World:
     def _boot(self, name: str) -> None:
         self._generation += 1
         alive = f"{name}.{self._generation}"
-        lane = _WORKERS.get(name)
-        made = Worker(self, alive, lane) if lane else Front(self, alive, self._spool)
-        self._processes[name] = made
+        lane = self.workers.get(name)
+        if lane:
+            self._processes[name] = Worker(self, alive, lane)
+        elif name in self.fronts:
+            self._processes[name] = Front(self, alive, self._spool)
+        else:
+            self._processes[name] = self._other(name, alive)
+
+    def _other(self, name: str, alive: str) -> Any:
+        raise AssertionError(f"nobody knows what {name}, {alive}, does")
+
+    def _dead(self, process: Any) -> None:
+        """It was killed."""
+
+    async def _more_faults(self, kind: str, name: str) -> None:
+        """What else may go wrong."""
 
     async def _faults(self) -> None:
         chance, weather, loop = self.chance, self.weather, self.loop
@@ -161,12 +202,13 @@ class World:
         until = loop.time() + chance.choice(FAULTS_S)
         while loop.time() < until and not self.oracle.violations:
             await asyncio.sleep(chance.expovariate(1 / 2.5))
-            kind = chance.choice(("kill", "kill", "freeze", "away", "away", "well"))
-            name = chance.choice((*_WORKERS, *_FRONTS))
+            kind = chance.choice(("kill", "kill", "freeze", "away", "away", "well", *self.more_kinds))
+            name = chance.choice((*self.workers, *self.fronts, *self.others))
             match kind:
                 case "kill":
                     self.say(f"kill {name}")
                     loop.kill(self._processes[name].name)
+                    self._dead(self._processes[name])
                     self._boot(name)
                 case "freeze":
                     alive, seconds = self._processes[name].name, chance.choice((0.5, 3.0, 40.0))
@@ -181,8 +223,10 @@ class World:
                     self.say(f"{server} is away for {seconds:.1f} s")
                     weather.away.add(server)
                     loop.call_later(seconds, weather.away.discard, server)
-                case _:
+                case "well":
                     weather.lossy = chance.choice((0.0, 0.01, 0.05))
+                case _:
+                    await self._more_faults(kind, name)
 
     async def _client(self, number: int) -> None:
         chance = self.chance

@@ -257,7 +257,8 @@ class JobQueue:
         """
         name = f"{self._ns}:{lane}"
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
+            # At one moment: a message that goes from one place to the other is in neither else.
+            async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.llen(name)
                 pipe.hlen(f"{name}.msgs")
                 pipe.zcard(f"{self._ns}:delayed:{lane}")

@@ -52,6 +52,8 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
     """
     now = time.time() if now is None else now
     bucket = state.options.bucket
+    # First: what is under way now and ends meanwhile is seen in what it leaves behind.
+    queues = await _queues(services)
     ruleset = await services.rules.read(bucket)
     rules = covered(ruleset, state.options.prefix)
     changed_at = await _rules_changed_at(services, bucket)
@@ -159,7 +161,7 @@ async def look(services: Services, state: ScanState, *, quiet_s: float, now: flo
         _verified(verified, state, empty=empty, remedy_of_empty=meant),
         await quiet(services, bucket, rules, quiet_s=quiet_s, now=now),
         await watched(services, state.name, quiet_s=quiet_s, now=now),
-        await _queues(services),
+        queues,
         Condition(
             name="inventory_knew_all",
             ok=state.extra == 0,

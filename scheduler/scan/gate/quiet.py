@@ -83,7 +83,8 @@ async def watched(services: Services, scan: str, *, quiet_s: float, now: float) 
     """Somebody was watching all the time: every watcher's minutes are there, and the ledger is old enough."""
     minutes = services.ledger.minutes
     born = await minutes.born()
-    first, last = int((now - quiet_s) // 60), int(now // 60) - _LATE_MINUTES
+    # The minute before, too: in the one after a gap a clock may have been set that was behind until then.
+    first, last = int((now - quiet_s) // 60) - 1, int(now // 60) - _LATE_MINUTES
     problems: list[str] = []
     if born > now - quiet_s:
         problems.append(f"the ledger is only {now - born:.0f} s old")

@@ -73,6 +73,34 @@ async def test_an_inventory_file_that_is_gone_is_read_again_and_nothing_is_count
     assert max(map(fleet.origin.asked.count, fleet.origin.bodies)) == 1, "the queue had every batch once"
 
 
+async def test_a_run_whose_messages_redis_forgot_ends_and_the_next_one_moves_its_keys(
+    idle_fleet, monkeypatch
+):
+    fleet = idle_fleet
+    fleet.origin.bodies.update({f"{n:02}.txt": b"x" for n in range(20)})
+    monkeypatch.setattr("scheduler.scan.sending.LOST_AFTER_S", 0.2)
+    await started(fleet)
+    run = asyncio.create_task(fleet.scans.coordinate("s"))
+
+    async def sent():
+        return (await fleet.services.queue.depth(Lane.COLD)).waiting == 1
+
+    await eventually(sent, "the batch was sent")
+    queue = f"{fleet.settings.broker.namespace}:{Lane.COLD}"
+    await fleet.services.queue._redis.delete(queue, f"{queue}.msgs")
+    assert await run
+    report = await fleet.report("s")
+    assert (report["phase"], report["begins_anew"], balanced(report["total"])) == ("failed", True, True), (
+        report
+    )
+    assert "20 keys are pending, and no message of the queue has them" in report["error"]
+    await started(fleet)
+    await fleet.start_worker()
+    assert await fleet.scans.coordinate("s")
+    report = await fleet.report("s")
+    assert (report["phase"], report["total"]["stored"], report["total"]["pending"]) == ("done", 20, 0), report
+
+
 async def test_a_coordinator_that_was_overtaken_writes_nothing_any_more(idle_fleet):
     fleet = idle_fleet
     await started(fleet)

@@ -14,6 +14,7 @@ from scheduler.scan.gate.finalize import finalize
 from scheduler.scan.gate.gate import look
 from scheduler.scan.verify.verify import Verifier
 from support.installation import eventually
+from workers.ledger.failures import Failure
 from workers.plan import Lane
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -114,3 +115,19 @@ async def test_the_report_says_for_how_long_it_was_quiet(fleet):
     )
     assert done.verdict.open
     assert json.loads(Path(done.reports[0]).read_text())["quiet_s"] == 60.0
+
+
+async def test_what_fails_while_the_gate_is_looked_at_keeps_it_shut(fleet, monkeypatch):
+    await proved(fleet)
+    await Board(fleet.services.ledger, Consumer(accepted=0), instance="logs").write()
+    assert await shut_by(fleet) == {}
+    depth = fleet.services.queue.depth
+
+    async def and_ends(lane):
+        """The last message of the lane has just ended, as a listed failure."""
+        row = Failure(bucket=fleet.bucket, key="z", reason="soft_404", message="m", rule="rule-1")
+        await fleet.services.ledger.failures.add([row])
+        return await depth(lane)
+
+    monkeypatch.setattr(type(fleet.services.queue), "depth", lambda _, lane: and_ends(lane))
+    assert set(await shut_by(fleet)) == {"failures_settled"}
