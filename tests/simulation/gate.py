@@ -54,7 +54,7 @@ _LOOK_S: Final = 12.0
 _ON_RECORD_S: Final = (12.0, 185.0)
 #: Seconds after the quiet period within which the gate opens when all is well.
 _OPENS_WITHIN_S: Final = 900.0
-#: How long it is looked at where it must not open.
+#: How much longer than that it is looked at where it must not open.
 _STAYS_SHUT_S: Final = 100.0
 _PAGE: Final = 3
 
@@ -176,8 +176,12 @@ class GateWorld(World):
         #: Keys that the inventory does not know.
         self._unknown = [f"pub/{base + n}" for n in range(20, 60)]
         self._keys = [*self.inventory, *self._unknown]
-        if chance.random() < 0.2:
+        #: The origin refuses a key: of the inventory, or one that clients ask for. Then nothing may open.
+        self._refused = chance.random() < 0.25
+        if self._refused and chance.random() < 0.5:
             self.inventory.append("bad/1")
+        elif self._refused:
+            self._unknown += ["bad/1"] * 10
         self.ruleset = RuleSet(
             bucket=BUCKET,
             version=1,
@@ -255,8 +259,8 @@ class GateWorld(World):
         finally:
             for client in clients:
                 client.cancel()
-        must_open = "bad/1" not in self.inventory
-        until = loop.time() + (self.quiet_s + _OPENS_WITHIN_S if must_open else _STAYS_SHUT_S)
+        must_open = not self._refused
+        until = loop.time() + self.quiet_s + (_OPENS_WITHIN_S if must_open else _STAYS_SHUT_S)
         while loop.time() < until and not self.oracle.violations and self._opened_at is None:  # noqa: ASYNC110
             await asyncio.sleep(5.0)
         if must_open and self._opened_at is None and not self.oracle.violations:

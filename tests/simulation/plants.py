@@ -31,9 +31,6 @@ OF_THE_GATE: Final[dict[str, tuple[Edit, ...]]] = {
     "pulls for events in the quiet period": (
         Edit("scheduler/scan/gate/quiet.py", "ok=served + pulled == 0,", "ok=served == 0,"),
     ),
-    "age of the ledger": (
-        Edit("scheduler/scan/gate/quiet.py", "    if born > now - quiet_s:\n", "    if False:\n"),
-    ),
     "failures in the gate": (Edit("scheduler/scan/gate/gate.py", "ok=failures == 0,", "ok=True,"),),
 }
 
