@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from simulation.world import Result
 
 #: Schedules that a process takes at a time.
-_A_PART: Final = 10
+_A_PART: Final = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
