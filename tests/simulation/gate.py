@@ -193,8 +193,6 @@ class GateWorld(World):
         self.given: list[tuple[float, str]] = []
         self.pulled: list[float] = []
         self._killed: list[tuple[float, Front]] = []
-        #: Names of watchers that the operator knows to be gone.
-        self._gone: set[str] = set()
         self._opened_at: float | None = None
         #: When everything was mended.
         self._mended_at: float | None = None
@@ -364,10 +362,12 @@ class GateWorld(World):
                 self.say(f"operator: {error}")
 
     async def _forget_watchers(self, here: _Services) -> None:
+        """Say of fronts that are gone for good that they are; again, where Redis forgot it."""
+        ended = await here.ledger.minutes.ended() if self._killed else frozenset()
         for at, front in self._killed:
-            if self.loop.time() > at + 20.0 and front.name not in self._gone:
-                await here.ledger.minutes.retire(f"front:{front.name}")
-                self._gone.add(front.name)
+            watcher = f"front:{front.name}"
+            if self.loop.time() > at + 20.0 and watcher not in ended:
+                await here.ledger.minutes.retire(watcher)
 
     async def _retry(self, here: _Services) -> None:
         """Failures of bad weather are mended by another scan; a listed key is asked for again by that."""
