@@ -102,22 +102,26 @@ class Judge:
         gate = asyncio.Semaphore(_LOOKS_AT_ONCE)
         bucket, services = self._options.bucket, self._services
 
-        async def deleted(key: str) -> bool:
-            async with gate:
-                mark = await services.ledger.claims.tombstone(bucket, key)
-                return mark is not None and (mark.startswith(BURIED) or mark == "deleted")
-
         async def pulled(key: str) -> bool:
             async with gate:
                 info = await services.store.head(bucket, key)
                 mine = sha256(key.encode()).hexdigest()
                 return info is not None and info.user_meta.get(KEY_SHA256) == mine
 
-        asked = {}
-        for theirs, ours in step:
-            if ours is None and theirs is not None:
-                asked[theirs.key] = deleted(theirs.key)
-            elif ours is not None and theirs is not None and not self._same(ours, theirs):
-                asked[ours.key] = pulled(ours.key)
-        answers = await asyncio.gather(*asked.values())
-        return defaultdict(bool, zip(asked, answers, strict=True))
+        strange = [theirs.key for theirs, ours in step if ours is None and theirs is not None]
+        claims = services.ledger.claims
+        marks = await claims.tombstones_of([(bucket, key) for key in strange]) if strange else []
+        found = defaultdict(bool, zip(strange, map(_by_a_client, marks), strict=True))
+        different = [
+            ours.key
+            for theirs, ours in step
+            if ours is not None and theirs is not None and not self._same(ours, theirs)
+        ]
+        answers = await asyncio.gather(*map(pulled, different))
+        found.update(zip(different, answers, strict=True))
+        return found
+
+
+def _by_a_client(mark: str | None) -> bool:
+    """Whether a tombstone says that the key was deleted through a gateway."""
+    return mark is not None and (mark.startswith(BURIED) or mark == "deleted")

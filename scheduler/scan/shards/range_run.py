@@ -191,7 +191,7 @@ class RangeRun(HeldRun):
         )
         new = replace(
             state, name=self._shards.name(number), phase="requested", shard=theirs, checkpoint=None,
-            groups={}, extra=0, verified=None, active_s=0.0, started_at=0.0, updated_at=time.time(),
+            groups={}, extra=0, read=0, verified=None, active_s=0.0, started_at=0.0, updated_at=time.time(),
             waiting="",
         )  # fmt: skip
         shorter = replace(state, shard=ours)

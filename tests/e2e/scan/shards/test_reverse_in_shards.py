@@ -15,8 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 from e2e.scan.conftest import running_fleet
+from e2e.scan.test_shards_under_faults import Losing, disturbed
 from scheduler.config.run_settings import write_run_settings
 from scheduler.scan.inventory.entry import Collation
+from scheduler.scan.names import Names
 from scheduler.scan.ranges import before, flaw
 from scheduler.scan.service import scan_options
 from scheduler.scan.verify.verify import Verifier
@@ -157,16 +159,48 @@ async def test_a_range_that_is_slow_is_split_while_it_runs_and_no_key_is_counted
     monkeypatch.setattr("scheduler.scan.shards.cutting._SPLIT_AFTER_S", 0.0)
     await prepared(fleet, bytes_store, old)
     bytes_store.takes_s["list"] = 0.2
+    old.takes_s["put"] = 0.1
     async with draining(fleet.services):
         report = await fleet.scan("s", reverse=True, shards=2)
     assert report["phase"] == "done", report
     total = report["total"]
     assert (total["found"], total["pending"]) == (len(KEYS) + len(DELETED), 0)
+    assert (report["read"], report["extra"]) == (len(KEYS), len(STRANGE) - len(DELETED))
     assert total["stored"] == len(KEYS) - len(THERE) + len(DELETED)
     _, shards = await shards_of(fleet)
     assert len(shards) > 2
     assert flaw([one.shard.range for one in shards], Collation.BYTES) == ""
     check_origin(old)
+
+
+async def test_every_key_is_counted_once_whatever_redis_loses(fleet, bytes_store, old, monkeypatch):
+    monkeypatch.setattr("scheduler.scan.reverse.shard.STEP", 100)
+    monkeypatch.setattr("scheduler.scan.shards.probing._LEAST", 100)
+    monkeypatch.setattr("scheduler.scan.shards.range_run.LEAST_KEYS", 100)
+    monkeypatch.setattr("scheduler.scan.shards.cutting._SPLIT_AFTER_S", 0.0)
+    monkeypatch.setattr("scheduler.scan.shards.cutting._AGAIN_S", 0.2)
+    await prepared(fleet, bytes_store, old)
+    given = {"bucket": fleet.bucket, "reverse": True, "shards": 4, "dry_run": True}
+    state = await fleet.scans.start("s", scan_options(fleet.settings, "s", given))
+
+    async def ended():
+        now = await fleet.scans.states.get("s")
+        assert now is None or now.phase != "failed", now.error
+        return now is not None and now.checkpoint is not None and now.checkpoint.compared
+
+    losing = Losing(11, monkeypatch)
+    await disturbed(fleet, losing, state, lambda: fleet.scans.coordinate("s"), ended=ended)
+    _, shards = await shards_of(fleet)
+    assert flaw([one.shard.range for one in shards], Collation.BYTES) == ""
+    report = await fleet.report("s")
+    total = report["total"]
+    assert (total["found"], total["present"], total["differs"]) == (
+        len(KEYS) + len(DELETED), len(THERE) - len(OTHER), len(OTHER),
+    )  # fmt: skip
+    assert report["would_fetch"] == len(KEYS) - len(THERE) + len(DELETED)
+    assert (report["read"], report["extra"]) == (len(KEYS), len(STRANGE) - len(DELETED))
+    named = Counter([one.key async for one in Names(fleet.services, state).read(["differs"])])
+    assert named == dict.fromkeys(OTHER, 1)
 
 
 @pytest.mark.slow
