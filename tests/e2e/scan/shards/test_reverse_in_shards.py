@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from e2e.scan.conftest import running_fleet
-from e2e.scan.test_shards_under_faults import Losing, disturbed
+from e2e.scan.shards.test_shards_under_faults import Losing, disturbed
 from scheduler.config.run_settings import write_run_settings
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import Names
