@@ -41,7 +41,7 @@ from scheduler.scan.shards.view import with_shards
 from scheduler.scan.verify.cut_verify import CutVerification, coordinated_here
 from scheduler.scan.verify.verify import RUNS
 from workers.background import end
-from workers.errors import BrokerUnavailable, ConfigError
+from workers.errors import BrokerUnavailable, ConfigError, described
 from workers.windows import parse_window
 
 if TYPE_CHECKING:
@@ -326,7 +326,12 @@ class ScanService:
 
     def _take_up(self, active: Sequence[ScanState]) -> None:
         """Coordinate what nobody here does yet."""
-        self._running = {name: task for name, task in self._running.items() if not task.done()}
+        for name, task in tuple(self._running.items()):
+            if task.done():
+                del self._running[name]
+                error = None if task.cancelled() else task.exception()
+                if error is not None:  # its record says nothing of it: it could not be read or written
+                    log.warning("scan_not_coordinated", scan=name, error=described(error))
         for state in active:
             if state.name not in self._running:
                 work = self._verify(state) if state.verification is not None else self.coordinate(state.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.scan.service import ScanService, scan_options
 from support.installation import eventually
@@ -245,3 +246,28 @@ async def test_a_front_process_takes_up_scans_that_nobody_coordinates(fleet):
     stop.set()
     await serving
     assert await fleet.body("a.txt") == b"x"
+
+
+async def test_a_scan_whose_record_cannot_be_read_is_said_and_taken_up_again(fleet, monkeypatch):
+    given = {"bucket": fleet.bucket, "inventory": {"manifest": fleet.manifest(["absent.txt"])}}
+    await fleet.scans.start("unread", scan_options(fleet.settings, "unread", given))
+    service, stop = ScanService(fleet.services), asyncio.Event()
+    get, failures = service.states.get, [ConnectionError("Redis is away")]
+
+    async def failing_once(name):
+        if failures:
+            raise failures.pop()
+        return await get(name)
+
+    monkeypatch.setattr(service.states, "get", failing_once)
+
+    async def done():
+        return (await fleet.report("unread"))["phase"] == "done"
+
+    with capture_logs() as logs:
+        serving = asyncio.create_task(service.serve(stop))
+        await eventually(done, "the scan was taken up again")
+        stop.set()
+        await serving
+    told = [line for line in logs if line["event"] == "scan_not_coordinated"]
+    assert [(line["scan"], "Redis is away" in line["error"]) for line in told] == [("unread", True)]
