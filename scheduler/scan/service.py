@@ -58,6 +58,8 @@ LOOK_S = 2.0
 MOST_SHARDS = 2_000
 #: What makes an object at the origin another one than ours, unless `compare` says otherwise.
 REVERSE_COMPARE = ("size", "digest", "mtime")
+#: Options that say what happens to keys on their way into the store.
+_NOT_IN_REVERSE = ("limit", "rate", "windows", "replace")
 _NAME = re.compile(NAME)
 _OPTIONS: TypeAdapter[ScanOptions] = TypeAdapter(ScanOptions)
 
@@ -118,6 +120,10 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
         if given.get("inventory"):
             text = f"scan {name}: reverse: the store is the inventory, so none can be given"
             problems.append(("inventory", text))
+        for option in _NOT_IN_REVERSE:
+            if getattr(options, option):
+                text = f"scan {name}: reverse: {option} does not hold for the way back; leave it out"
+                problems.append((option, text))
     elif len([source for source in options.inventory if source in SOURCES]) != 1:
         found = ", ".join(map(repr, options.inventory)) or "nothing"
         kinds = ", ".join(sorted(SOURCES))

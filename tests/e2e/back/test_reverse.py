@@ -126,6 +126,15 @@ async def test_an_inventory_is_refused(start, bucket):
         scan_options(front.services.settings, "n", given)
 
 
+@pytest.mark.parametrize(
+    "given", [{"limit": 5}, {"rate": 10.0}, {"windows": ["22:00-06:00"]}, {"replace": True}]
+)
+async def test_options_that_do_not_hold_for_the_way_back_are_refused(start, bucket, given):
+    front = await start("off")
+    with pytest.raises(ConfigError, match=f"{next(iter(given))} does not hold for the way back"):
+        scan_options(front.services.settings, "n", {"bucket": bucket, "reverse": True, **given})
+
+
 async def test_an_origin_that_cannot_be_listed_fails_the_scan_and_deletes_nothing(start, bucket, moto, scan):
     front = await start(rule=back_rule(moto, f"{bucket}-not-there"))
     await front.services.store.put_small(bucket, "a", b"1", content_type="text/plain")
