@@ -8,6 +8,7 @@ not read on its way it tells its `walk`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +53,17 @@ async def open_source(
         raise ConfigError(msg)
     module = importlib.import_module(f"{__package__}.{SOURCES[named[0]]}")
     options = {name: value for name, value in inventory.items() if name != named[0]}
-    if hasattr(module, "blocks"):
-        async for block in module.blocks(inventory[named[0]], options, services, walk):
-            yield block
-        return
-    some: list[Entry] = []
-    async for entry in module.entries(inventory[named[0]], options, services, walk):
-        some.append(entry)
-        if len(some) >= BLOCK:
-            yield some
-            some = []
-    yield some
+    read = getattr(module, "blocks", None) or module.entries
+    # What it has under way ends with whoever reads here.
+    async with contextlib.aclosing(read(inventory[named[0]], options, services, walk)) as source:
+        if hasattr(module, "blocks"):
+            async for block in source:
+                yield block
+            return
+        some: list[Entry] = []
+        async for entry in source:
+            some.append(entry)
+            if len(some) >= BLOCK:
+                yield some
+                some = []
+        yield some

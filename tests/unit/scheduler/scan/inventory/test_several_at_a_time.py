@@ -7,6 +7,9 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from scheduler.scan.inventory import s3_inventory
 from scheduler.scan.inventory.entry import Entry
 from scheduler.scan.inventory.opening import open_source
-from scheduler.scan.inventory.walk import Walk
+from scheduler.scan.inventory.walk import Unread, Walk
 from support.scan.free_control import FreeControl
 from workers.errors import BudgetExhausted, ConfigError
 
@@ -155,3 +158,43 @@ async def test_files_of_an_s3_inventory_are_fetched_ahead_as_far_as_memory_is_me
     assert found == [Entry(f"{name}7", 7) for name in "abcdefgh"]
     assert most == at_once
     assert s3_inventory._AT_ONCE == 4
+
+
+async def test_folders_are_read_several_at_a_time_and_each_file_is_given_once(tmp_path, monkeypatch):
+    names = [
+        f"f{folder:02}/s{below}/{file:02}" for folder in range(40) for below in range(2) for file in range(30)
+    ]
+    for name in [*names, "left/out/x", "shut/x"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"12")
+    reading, most, scandir, lock = [], [], os.scandir, threading.Lock()
+
+    def slow(path):
+        with lock:
+            reading.append(path)
+            most.append(len(reading))
+        time.sleep(0.01)
+        with lock:
+            reading.remove(path)
+        if str(path).endswith("/shut"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("scheduler.scan.inventory.directory.os.scandir", slow)
+    walk = Walk(exclude=("^left/",))
+    found = await collected({"directory": str(tmp_path)}, SimpleNamespace(settings=None), walk)
+    assert sorted(entry.key for entry in found) == names
+    assert 2 <= max(most) <= 8
+    assert (walk.pages, walk.left_out) == (1 + 40 + 80, 1)
+    assert walk.unread == [Unread(str(tmp_path / "shut"), "Permission denied")]
+
+
+async def test_folders_that_are_being_read_end_with_who_asked_for_them(tmp_path):
+    for number in range(3000):
+        (tmp_path / f"{number % 60}").mkdir(exist_ok=True)
+        (tmp_path / f"{number % 60}" / f"{number}").touch()
+    before = asyncio.all_tasks()
+    source = open_source({"directory": str(tmp_path)}, services=SimpleNamespace(settings=None))
+    assert len(await anext(source)) > 0
+    await source.aclose()
+    assert asyncio.all_tasks() == before
