@@ -15,7 +15,8 @@ EXIT ?=
 # Further arguments: `make test ARGS="-k gateway -x"`.
 ARGS ?=
 # Test processes: most tests wait for servers, so there are more of them than cores. 0 runs them in one, for a
-# debugger: `make test JOBS=0 ARGS=--pdb`.
+# debugger: `make test JOBS=0 ARGS=--pdb`. Files go as they are collected: those with few and long tests come before
+# the many of tests/unit, so that no process is left over with one of them.
 JOBS ?= 4
 # Slow tests load the machine: no more of them than cores.
 SLOW_JOBS ?= 2
@@ -55,7 +56,7 @@ demo: setup ## Show the whole way of an object on a sample origin (EXIT=1: end b
 	$(BIN)/ferryman demo $(if $(EXIT),--exit)
 
 test: setup ## Run the tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # S3 clients of others need versions of their own of what we use, too.
 $(CLIENTS_STAMP): tests/clients.lock $(STAMP)
