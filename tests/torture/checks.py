@@ -99,10 +99,13 @@ class Look:
                     if answer.status == 200:
                         found[key] = value_of(await answer.read())
 
-            async with asyncio.TaskGroup() as group:
-                for key in keys:
-                    if not key.startswith(".ferryman"):
-                        group.create_task(look(key))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for key in keys:
+                        if not key.startswith(".ferryman"):
+                            tasks.create_task(look(key))
+            except BaseExceptionGroup as several:  # whoever asks while the store is down expects its error
+                raise several.exceptions[0] from several
         return found
 
     def remove(self, key: str) -> None:
