@@ -12,6 +12,7 @@ from torture.checks import settle
 from torture.content import BACK, N_BACK
 from torture.layout import BUCKET
 from torture.oracle import ABSENT
+from workers.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +67,16 @@ def differences(system: System, look: Look, keys: list[str]) -> dict[str, str]:
 def judge_claim(system: System, look: Look, claim: Callable[[], bool]) -> bool | None:
     """Whether one could go back now, as `claim` says; when it says so, both sides have to be equal.
 
-    None where it says no. Only keys are compared that nobody touched meanwhile.
+    None where it says no, or a side cannot be read. Only keys are compared that nobody touched meanwhile.
     """
     oracle = system.oracle
     before = {key: oracle.told(key) for key in KEYS if oracle.is_settled(key)}
     if not claim():
         return None
-    found = differences(system, look, list(before))
+    try:
+        found = differences(system, look, list(before))
+    except StoreError:
+        return None  # it went down meanwhile: nothing can be compared
     found = {key: said for key, said in found.items() if oracle.told(key) == before[key]}
     wrong = [said for key, said in found.items() if oracle.is_certain(before[key])]
     for said in wrong:
