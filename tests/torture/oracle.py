@@ -119,6 +119,11 @@ class Oracle:
             self._forgettings.append((now, float("inf")))
             return now
 
+    @property
+    def ever_forgot(self) -> bool:
+        """Whether Redis has lost anything that it was told."""
+        return bool(self._forgettings)
+
     def forgotten(self, since: float) -> None:
         """Redis lost what it was told from `since` on: deletes may be undone, and promises are not kept."""
         with self._lock:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
 
+import pytest
+
 from torture import oracle as oracles
 from torture.around.bucket import OldBucket
 from torture.around.network import Loop
+from torture.checks import judge_scan
 from torture.checks_back import judge_claim
 from torture.content import body_of
 from torture.disk import Disk
@@ -30,6 +34,53 @@ def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
     now += 2
     oracle.forgotten(since)
     assert [oracle.is_certain(at) for at in (now + LEASED_S - 1, now + LEASED_S + 1)] == [False, True]
+
+
+class Scans:
+    """A system that has nothing in it but scans that end as given."""
+
+    def __init__(self, root, ends, *, forgot):
+        self.root, self.ends, self.oracle = root, ends, Oracle()
+        if forgot:
+            self.oracle.forgotten(self.oracle.forgets())
+
+    def command(self, *words, timeout_s=0.0):
+        del timeout_s
+        if words[1] == "status":
+            total = {"found": 0, "bytes": 0, "pending": 0}
+            told = json.dumps({"total": total, "read": 0, "duplicates": 0})
+            return SimpleNamespace(returncode=0, stdout=told, stderr="")
+        code, says = self.ends.pop(0)
+        return SimpleNamespace(returncode=code, stdout="", stderr=says)
+
+
+class Everything:
+    """A store that has every key."""
+
+    def stored(self):
+        return self
+
+    def __contains__(self, key):
+        return True
+
+
+LOST = (1, "100 keys are pending, and no message of the queue has them: Redis lost some of what it was told.")
+
+
+@pytest.mark.parametrize(
+    ("ends", "forgot", "wrong"),
+    [
+        ([(0, "")], False, False),
+        ([LOST, (0, "")], True, False),  # it says to begin anew, and that is done
+        ([LOST, (0, "")], False, True),  # Redis has lost nothing
+        ([LOST, LOST], True, True),
+        ([(1, "internal error")], True, True),
+    ],
+)
+def test_the_last_scan_is_begun_anew_only_where_redis_lost_messages_of_it(tmp_path, ends, forgot, wrong):
+    system = Scans(tmp_path, list(ends), forgot=forgot)
+    judge_scan(system, Everything())
+    assert bool(system.oracle.violations) is wrong, system.oracle.violations
 
 
 def test_a_key_is_settled_when_no_write_of_it_can_be_under_way(monkeypatch):
