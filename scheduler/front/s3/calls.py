@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scheduler.front.http import s3_error
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.call import RESERVED, Refused
 from scheduler.front.s3.form.answer import form_answer
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 #: Of these the status does not say whether they came about: the body can hold an error.
 _ERROR_INSIDE: Final = frozenset({"CopyObject", "CompleteMultipartUpload"})
 _WRITES: Final = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"})
+#: Documents about an upload; others are about an object that is there, its tags for instance.
+_OF_UPLOADS: Final = frozenset({"CreateMultipartUpload", "CompleteMultipartUpload", "AbortMultipartUpload"})
 #: Where a store loses bodies under keys that end with `/`: up to here such a write makes an empty marker, and
 #: is answered as the store does, because clients try it. SeaweedFS puts a longer one elsewhere (`dir/dir`).
 _MARKER_BYTES: Final = 1024
@@ -212,6 +215,8 @@ class Calls(Forwarding):
         await self._body(call).whole()
         if not version:
             await self._miss.pull_source(call.request, bucket, key)
+        if await self._is_anothers(bucket, key):
+            raise Refused(s3_error.NO_SUCH_KEY)
         known = self._store.known(call.bucket)
         if known is not None and known.confuses(call.key):
             source = await self._store.head(bucket, key)
@@ -224,6 +229,8 @@ class Calls(Forwarding):
 
     async def _document(self, call: Call) -> None:
         """Any call whose body is a small document, or nothing."""
+        if call.operation.name not in _OF_UPLOADS and await self._is_anothers(call.bucket, call.key):
+            raise Refused(s3_error.NO_SUCH_KEY)
         async with self._noting(call) as noted:
             mark = await self._tombstone(call)
             headers = for_store(call.headers)

@@ -7,12 +7,15 @@ sent as it is. Which request that is, and what is done around it, belongs to the
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from scheduler.front.http import s3_error
 from scheduler.front.http.s3_error import S3Error
 from scheduler.front.s3.body import ClientBody
 from scheduler.front.s3.call import Refused
 from scheduler.front.s3.headers import for_client, without_chunks
+from workers.errors import StoreRejected
 from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
@@ -58,6 +61,23 @@ class Forwarding:
         self._settings = services.settings
         self._store = services.store
         self._rules = services.rules
+
+    async def _is_anothers(self, bucket: str, key: str) -> bool:
+        """Whether the store has nothing of this very key, and would give another key's object for it (S17).
+
+        Raises:
+            Refused, StoreError: it could not be found out.
+        """
+        known = self._store.known(bucket)
+        if known is None or not known.confuses(key):
+            return False
+        try:
+            async with asyncio.timeout(self._settings.gateway.lookup_s):
+                return await self._store.head(bucket, key) is None
+        except StoreRejected:
+            return True  # a key with `..`: it has nothing under such a one
+        except TimeoutError:
+            raise Refused(s3_error.SERVICE_UNAVAILABLE, headers=((b"retry-after", b"2"),)) from None
 
     def _body(self, call: Call) -> ClientBody:
         return ClientBody(

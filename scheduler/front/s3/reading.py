@@ -53,8 +53,7 @@ class Reading(Forwarding):
         """
         loop = asyncio.get_running_loop()
         looked_at = loop.time()
-        known = self._store.known(call.bucket)
-        if known is not None and known.confuses(call.key) and await self._is_anothers(call):
+        if await self._is_anothers(call.bucket, call.key):
             if await self._from_origin(call, status=404, looked_at=looked_at):
                 return
             raise Refused(s3_error.NO_SUCH_KEY)
@@ -91,11 +90,6 @@ class Reading(Forwarding):
         if not answered:
             call.answer.replaced = []
         return answered
-
-    async def _is_anothers(self, call: Call) -> bool:
-        """Whether the store has nothing of this very key, whatever it would give for it."""
-        async with asyncio.timeout(self._settings.gateway.lookup_s):
-            return await self._store.head(call.bucket, call.key) is None
 
     async def _as_of_the_origin(self, call: Call, refused: PassedAnswer) -> PassedAnswer:
         """The object for a client that knows it by the origin's ETag, from before it was in the store.
