@@ -22,8 +22,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulation.part import kind_of, run_part, world_of
-from simulation.plants import OF_THE_GATE, PLANTS
+from simulation.part import KINDS, kind_of, run_part, world_of
+from simulation.plants import OF_BUDGETS, OF_THE_GATE, PLANTS
 from torture.plants import planted
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with its seeds"
     )
     parser.add_argument("--first", type=int, help="the first seed; each schedule has the next")
-    parser.add_argument("--world", choices=("core", "gate"), help="seeds of this one only; of both without")
+    parser.add_argument("--world", choices=KINDS, help="seeds of this one only; of all without")
     parser.add_argument("--seed", type=int, help="only this one, with its events")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug in a copy of the code")
     given = parser.parse_args(arguments)
@@ -104,13 +104,17 @@ def _report(result: Result) -> int:
     return 1
 
 
+def _world_of(plant: str) -> str:
+    return "gate" if plant in OF_THE_GATE else "budgets" if plant in OF_BUDGETS else "core"
+
+
 def _planted(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         tree = planted(given.plant, Path(folder), PLANTS)
         more = [] if given.first is None else ["--first", str(given.first)]
         more += ["--minutes", str(given.minutes)] if given.minutes else ["--schedules", str(given.schedules)]
         path = os.pathsep.join((str(tree), str(Path(__file__).parents[1])))
-        more += ["--world", "gate" if given.plant in OF_THE_GATE else "core"]
+        more += ["--world", _world_of(given.plant)]
         run = [sys.executable, "-m", "simulation", "--jobs", str(given.jobs), *more]
         return subprocess.run(run, cwd=tree, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
 

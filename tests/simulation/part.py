@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from simulation.budgets import BudgetWorld
 from simulation.gate import GateWorld
 from simulation.world import World
 
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
     from simulation.world import Result
 
 #: Kinds of worlds, by the remainder of their seed; all others are of the core.
-_GATE: Final = 5
+_WORLDS: Final[dict[int, tuple[str, type[World]]]] = {5: ("gate", GateWorld), 7: ("budgets", BudgetWorld)}
 _OF: Final = 8
+KINDS: Final = ("core", *(name for name, _ in _WORLDS.values()))
 
 
 def kind_of(seed: int) -> str:
-    """Which world a seed makes: `core` or `gate`."""
-    return "gate" if seed % _OF == _GATE else "core"
+    """Which world a seed makes, of `KINDS`."""
+    return _WORLDS.get(seed % _OF, ("core", World))[0]
 
 
 def world_of(seed: int, spool: Path) -> World:
     """The world of a seed."""
-    return GateWorld(seed, spool) if kind_of(seed) == "gate" else World(seed, spool)
+    return _WORLDS.get(seed % _OF, ("core", World))[1](seed, spool)
 
 
 class Part(NamedTuple):

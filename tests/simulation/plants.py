@@ -34,6 +34,27 @@ OF_THE_GATE: Final[dict[str, tuple[Edit, ...]]] = {
     "failures in the gate": (Edit("scheduler/scan/gate/gate.py", "ok=failures == 0,", "ok=True,"),),
 }
 
+#: Those that only a budget over several processes shows, see `budgets`.
+OF_BUDGETS: Final[dict[str, tuple[Edit, ...]]] = {
+    "requests in flight stay on the books": (
+        Edit(
+            "workers/origin/control/fleet_scripts.py",
+            "  got_hot, got_cold = math.max(use_hot, may_hot), math.max(use_cold, may_cold)",
+            "  got_hot, got_cold = may_hot, may_cold",
+        ),
+    ),
+    "nobody grows before all have told what they hold": (
+        Edit(
+            "workers/origin/control/share.py",
+            "        if self.away or (self._reached and not",
+            "        if (False and not",
+        ),
+    ),
+    "what others hold": (
+        Edit("workers/origin/control/fleet_scripts.py", "    hot, cold = hot + h, cold + c\n", ""),
+    ),
+}
+
 PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
     **{name: OF_TORTURE[name] for name in _SHARED},
     "claim check of a miss": (
@@ -72,4 +93,5 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
         ),
     ),
     **OF_THE_GATE,
+    **OF_BUDGETS,
 }

@@ -75,7 +75,7 @@ class RedisModel:
                 limit = words[3:] and {"start": int(words[4]), "num": int(words[5])}
                 answer = self.zrangebyscore(words[0], words[1], words[2], **(limit or {}))
             case "hset":
-                answer = self.hset(words[0], words[1], words[2])
+                answer = self.hset(words[0], mapping=dict(zip(words[1::2], words[2::2], strict=True)))
             case "hmget":
                 answer = self.hmget(words[0], words[1:])
             case "hgetall":

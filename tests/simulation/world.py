@@ -193,6 +193,9 @@ class World:
     def _dead(self, process: Any) -> None:
         """It was killed."""
 
+    def _hit(self, whom: str, seconds: float) -> None:
+        """A process is frozen, or a server away, for so long."""
+
     async def _more_faults(self, kind: str, name: str) -> None:
         """What else may go wrong."""
 
@@ -215,6 +218,7 @@ class World:
                     self.say(f"freeze {name} for {seconds} s")
                     loop.frozen.add(alive)
                     loop.call_later(seconds, loop.frozen.discard, alive)
+                    self._hit(alive, seconds)
                 case "away":
                     server, seconds = (
                         chance.choice(("redis", "redis", "store", "origin")),
@@ -223,6 +227,7 @@ class World:
                     self.say(f"{server} is away for {seconds:.1f} s")
                     weather.away.add(server)
                     loop.call_later(seconds, weather.away.discard, server)
+                    self._hit(server, seconds)
                 case "well":
                     weather.lossy = chance.choice((0.0, 0.01, 0.05))
                 case _:
