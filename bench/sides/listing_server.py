@@ -22,7 +22,7 @@ import uvloop
 PAGE = 1_000
 _END = b"</Contents>"
 FOLDER = 10_000
-MOST_RENDERED = 1_000_000
+MOST_RENDERED = 4_000_000
 _HEAD = (
     "<?xml version='1.0' encoding='UTF-8'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
     "<Name>b</Name><Prefix>{prefix}</Prefix><KeyCount>{count}</KeyCount><MaxKeys>1000</MaxKeys>"

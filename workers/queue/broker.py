@@ -18,8 +18,6 @@ from workers.queue.waiting import WaitingBroker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dramatiq.brokers.redis import RedisBroker
-
     from workers.settings import BrokerSettings
 
 #: Chance in a million that a broker command also returns the messages of dead workers. dramatiq's default of
@@ -47,7 +45,7 @@ class DeadLetterUnexpected(Middleware):
 
 def make_broker(
     settings: BrokerSettings, *, middleware: Sequence[Middleware] = (), on_loop: bool = True
-) -> RedisBroker:
+) -> WaitingBroker:
     """A Redis broker with our middleware, the process's own given last; connects on first use.
 
     `on_loop`: dramatiq runs an event loop for the actors, and strays are looked for there; without, they are

@@ -39,6 +39,8 @@ class WaitingConsumer(_RedisConsumer):
 
     def __next__(self) -> Any:
         """As dramatiq's: a message, or None after a while without."""
+        if self.broker.may_hold is not None and not self.message_cache:
+            self.prefetch = self.broker.may_hold(self.outstanding_message_count)
         full = self.outstanding_message_count >= self.prefetch
         self.timeout = self._look_every_ms if full else 0
         message = super().__next__()  # type: ignore[no-untyped-call]  # dramatiq types only its public base
@@ -84,6 +86,8 @@ class WaitingBroker(RedisBroker):
 
     #: Whether its process gives back what it was given and does not have (`workers.queue.strays`).
     has_strays = False
+    #: Given how many messages its process has: how many it may have now. None: as many as were asked for.
+    may_hold: Callable[[int], int] | None = None
 
     @property
     def consumer_class(self) -> type[WaitingConsumer]:

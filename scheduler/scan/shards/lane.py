@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from scheduler.scan.record.scan_index import ACTIVE
 from scheduler.scan.record.state import ScanStates
 from scheduler.scan.shards.records import ShardStates, say_working
+from scheduler.scan.shards.share import Share
 from workers.background import end
 from workers.queue.broker import make_broker
 from workers.queue.waiting import make_patient
@@ -98,6 +99,13 @@ class ShardLane:
         waiting = make_patient(worker)
         # What one process has fetched, another cannot take.
         worker.queue_prefetch = self._threads
+        broker.may_hold = Share(
+            self._services.redis,
+            self._services.queue,
+            namespace=settings.broker.namespace,
+            lane=SCAN_LANE,
+            threads=self._threads,
+        )
         # A thread for each comparison, or a few would hold up all others.
         comparing = ThreadPoolExecutor(self._threads + 8, thread_name_prefix="compare")
         loop.set_default_executor(comparing)

@@ -165,6 +165,17 @@ async def test_a_consumer_that_has_all_that_it_may_take_leaves_the_rest_to_other
     assert keys(await asyncio.to_thread(taken, consumer, 1)) == ["second"]
 
 
+async def test_a_consumer_takes_what_its_process_may_have_now(queue, broker, server):
+    may, had = [2, 2, 3], []
+    broker.may_hold = lambda outstanding: had.append(outstanding) or may[min(len(had), len(may)) - 1]
+    await queue.enqueue_many([batch(str(number)) for number in range(5)])
+    consumer = broker.consume("hot", prefetch=5, timeout=5)
+    assert keys(await asyncio.to_thread(taken, consumer, 2)) == ["0", "1"]
+    assert (await asyncio.to_thread(next, consumer), server.llen("q:hot")) == (None, 3)
+    assert keys(await asyncio.to_thread(taken, consumer, 1)) == ["2"]
+    assert (had, server.llen("q:hot")) == ([0, 2, 2], 2)
+
+
 async def test_a_consumer_whose_user_may_not_wait_looks_again_and_again(queue, server, valkey_url):
     server.execute_command("ACL", "SETUSER", "looks", "on", ">pw", "~*", "&*", "+@all", "-blmove")
     parts = urlsplit(valkey_url)
