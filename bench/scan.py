@@ -1,12 +1,14 @@
 """Scans: comparing millions of keys, and moving many small objects end to end; beside rclone, in one run.
 
     .venv/bin/python bench/scan.py diff [--keys 1000000 10000000] [--rounds 1] [--no-peers]
+    .venv/bin/python bench/scan.py fleet [--keys 4000000] [--rounds 1]
     .venv/bin/python bench/scan.py latency [--keys 200000] [--delay-ms 80] [--shards 32] [--rounds 1]
     .venv/bin/python bench/scan.py history [--scans 100000] [--rounds 20]
     .venv/bin/python bench/scan.py move [--count 20000] [--size 1024] [--no-peers]
 
 `diff` lists a synthetic bucket (a process of its own that makes the pages) and compares it with a manifest of
-the same keys, or with itself; `latency` does so with pages that take as long as those of real stores.
+the same keys, or with itself; `fleet` does so in one process and in two, `latency` with pages that take as
+long as those of real stores.
 `history` asks for scans where very many were before. `move` moves objects that bench/move.py's bare queue
 moves too: origin nginx, store SeaweedFS, one worker process.
 """
@@ -28,8 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import uvloop
 from machine import cpu_s, describe, peak_rss_mib, static_origin, table
 from move import bench_settings, ferryman, make_files
-from scan_diff import diff, diff_here, latency, list_here, serve_here
-from scan_history import history
+from scans.diff import diff
+from scans.here import diff_here, list_here, serve_here
+from scans.history import history
+from scans.shards import fleet, latency
 from sides.peers import peer, rclone
 
 from scheduler.machine.processes import LaneSize, worker_children
@@ -125,7 +129,7 @@ HERE = {"diff-here": diff_here, "list-here": list_here, "serve-here": serve_here
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-peers", action="store_true", dest="alone", help="of all")
-    what = parser.add_subparsers(dest="what", help="without: diff, latency, history, then move")
+    what = parser.add_subparsers(dest="what", help="without: diff, fleet, latency, history, then move")
     one = what.add_parser("diff")
     one.add_argument("--keys", type=int, nargs="+", default=[1_000_000, 10_000_000])
     one.add_argument("--rounds", type=int, default=1)
@@ -136,6 +140,10 @@ def main() -> None:
     three.add_argument("--shards", type=int, default=32)
     three.add_argument("--rounds", type=int, default=1)
     three.add_argument("--no-peers", action="store_true")
+    five = what.add_parser("fleet")
+    five.add_argument("--keys", type=int, default=4_000_000)
+    five.add_argument("--rounds", type=int, default=1)
+    five.add_argument("--no-peers", action="store_true")
     four = what.add_parser("history")
     four.add_argument("--scans", type=int, default=100_000)
     four.add_argument("--rounds", type=int, default=20)
@@ -155,11 +163,14 @@ def main() -> None:
     if arguments.what is None:
         further = ["--no-peers"] if arguments.alone else []
         diff(one.parse_args(further))
+        fleet(five.parse_args(further))
         latency(three.parse_args(further))
         history(four.parse_args([]))
         move(two.parse_args(further))
         return
-    {"diff": diff, "latency": latency, "history": history, "move": move}[arguments.what](arguments)
+    {"diff": diff, "fleet": fleet, "latency": latency, "history": history, "move": move}[arguments.what](
+        arguments
+    )
 
 
 if __name__ == "__main__":
