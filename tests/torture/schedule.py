@@ -13,7 +13,8 @@ from typing import Any, Final
 
 #: Parts of the system, in the order in which they are started.
 SERVERS: Final = ("redis", "store")
-PARTS: Final = ("front-a", "front-b", "hot", "cold", "consumer", "scan")
+FRONTS: Final = ("front-a", "front-b")
+PARTS: Final = (*FRONTS, "hot", "cold", "consumer", "scan")
 #: Old servers, and the old bucket, which is written back to.
 ORIGINS: Final = ("origin-1", "origin-2", "bucket")
 #: A worker of the version before, as while a fleet is upgraded; not there otherwise.

@@ -18,6 +18,7 @@ from torture.checks_back import judge_claim
 from torture.content import body_of
 from torture.disk import Disk
 from torture.oracle import LEASED_S, Oracle, value_of
+from torture.people import operators
 
 
 def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
@@ -81,6 +82,46 @@ def test_the_last_scan_is_begun_anew_only_where_redis_lost_messages_of_it(tmp_pa
     system = Scans(tmp_path, list(ends), forgot=forgot)
     judge_scan(system, Everything())
     assert bool(system.oracle.violations) is wrong, system.oracle.violations
+
+
+def test_what_a_front_was_sent_that_died_without_redis_is_not_certain(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
+    oracle = Oracle()
+    oracle.unsure(now)  # Redis was there
+    assert oracle.is_certain(now)
+    oracle.unsure(now - 5)
+    around = (now - 6 - LEASED_S, now, now + LEASED_S + 1)
+    assert [oracle.is_certain(at) for at in around] == [True, False, True]
+    assert not oracle.ever_forgot
+
+
+class Verified:
+    """A system whose last verification says this, where the list has three keys and the store lacks one."""
+
+    def __init__(self, root, report):
+        self.root, self.report, self.oracle = root, report, Oracle()
+        (root / "keys.txt").write_text("pub/0\npub/1\npub/2\n")
+
+    def command(self, *_, **__):
+        return SimpleNamespace(returncode=0, stdout=json.dumps(self.report), stderr="")
+
+
+@pytest.mark.parametrize(
+    ("report", "wrong"),
+    [
+        ({"clean": True, "checked": 3}, True),
+        ({"clean": False, "checked": 3}, False),
+        ({"clean": True, "checked": 2}, False),  # of the list before
+    ],
+)
+def test_a_clean_verification_is_judged_by_the_list_that_it_is_of(tmp_path, monkeypatch, report, wrong):
+    system = Verified(tmp_path, report)
+    monkeypatch.setattr(operators, "_VERIFIED_EVERY_S", 0.0)
+    verifier = operators.Verifier("v", system, None, seed=1)
+    verifier.look = SimpleNamespace(stored=lambda: {"pub/0", "pub/1"})
+    verifier.turn()
+    assert bool(system.oracle.violations) is wrong
 
 
 def test_a_key_is_settled_when_no_write_of_it_can_be_under_way(monkeypatch):
