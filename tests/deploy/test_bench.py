@@ -53,6 +53,7 @@ TINY = {
         "20",
     ),
     "scan diff": ("scan.py", "diff", "--keys", "2000", "--no-peers"),
+    "scan fleet": ("scan.py", "fleet", "--keys", "3000", "--no-peers"),
     "scan latency": (
         "scan.py",
         "latency",
@@ -99,7 +100,7 @@ def test_every_run_of_make_bench_is_tried_here_and_its_arguments_are_known():
     finally:
         sys.path.remove(str(BENCH))
     # The same scripts and ways as others.
-    tried = {name.partition(" ")[0] for name in TINY} | {"flat", "scanned", "latency"}
+    tried = {name.partition(" ")[0] for name in TINY} | {"flat", "scanned", "latency", "fleet"}
     assert set(RUNS) == tried
     for name, run in RUNS.items():
         told = ran(BENCH / run.script, *arguments(name, parsed(["--only", name])), "--help")
