@@ -52,9 +52,11 @@ class Share:
 
     def __call__(self, outstanding: int) -> int:
         """How many it may have now, while it has `outstanding`; all it can run when nobody knows."""
+        asked = asyncio.run_coroutine_threadsafe(self._asked(), self._loop)
         try:
-            depth, every = asyncio.run_coroutine_threadsafe(self._asked(), self._loop).result(_ASKED_S)
+            depth, every = asked.result(_ASKED_S)
         except (RedisError, OSError, BrokerUnavailable):  # the consumer's own look says what is wrong
+            asked.cancel()  # where it took too long: the next look asks again
             return self._threads
         return self.of(depth, every, outstanding)
 
