@@ -364,7 +364,8 @@ async def test_a_full_disk_ends_no_consumer_and_the_checkpoint_follows(tmp_path,
         running = asyncio.create_task(consumer.run(stop))
         await until(lambda: refused >= 1)
         write(log, line("two"))
-        await until(lambda: sink.keys == ["one", "two"])
+        # Both refusals have to be over, or the second is that of the save at the end.
+        await until(lambda: sink.keys == ["one", "two"] and refused == 2)
         stop.set()
         await running
     with Checkpoint(tmp_path / "c.json").hold() as again:
