@@ -162,6 +162,7 @@ class StoreAccess:
         length: int | None = None,
         payload_sha256: str = EMPTY_SHA256,
         about_bytes: bool = False,
+        last: Callable[[], Awaitable[None]] | None = None,
     ) -> PassedAnswer:
         """Somebody else's request, signed anew, and the store's answer as it is; no retry.
 
@@ -175,6 +176,8 @@ class StoreAccess:
             length: bytes of a body that streams.
             payload_sha256: of the body, in hex, or `UNSIGNED`.
             about_bytes: whether it reads or writes an object's bytes, which `store.sse: customer` encrypts.
+            last: awaited before the store has all of the request: before its last byte where it is short,
+                else before the first. What it raises breaks the request off.
 
         Raises:
             StoreUnavailable: no connection, no answer in time, or a broken one.
@@ -183,9 +186,18 @@ class StoreAccess:
         sent = {**(self.read_headers if about_bytes else self.common_headers), **headers}
         if isinstance(body, bytes) and len(body) <= MAX_REQUEST_BYTES and method in {"PUT", "DELETE"}:
             answer = await self.transport.once(
-                method, bucket, key, headers=sent, query=query, body=body, payload_sha256=payload_sha256
+                method,
+                bucket,
+                key,
+                headers=sent,
+                query=query,
+                body=body,
+                payload_sha256=payload_sha256,
+                last=last,
             )
             return PassedAnswer(answer.status, [*answer.headers.items()], Whole(answer.body), what=what)
+        if last is not None:
+            await last()
         if isinstance(body, bytes):
             sent["content-length"] = str(len(body))
         elif length is not None:

@@ -142,15 +142,15 @@ class Calls(Forwarding):
                 whole = await body.whole()
                 if body.is_chunked:
                     without_chunks(headers, body.trailers)
-                noted.asking()
-                passed = await self._pass(call, headers, whole, payload=body.sha256 or sha256_hex(whole))
+                payload = body.sha256 or sha256_hex(whole)
+                passed = await self._pass(call, headers, whole, payload=payload, noted=noted)
             else:
                 if body.is_chunked:
                     without_chunks(headers, {})
-                noted.asking()
+                payload = body.sha256 or UNSIGNED
                 try:
                     passed = await self._pass(
-                        call, headers, body, length=body.length, payload=body.sha256 or UNSIGNED
+                        call, headers, body, length=body.length, payload=payload, noted=noted
                     )
                 except StoreError:
                     if body.failure is not None:
@@ -223,8 +223,7 @@ class Calls(Forwarding):
             self._refuse_confused(call, size=0 if source is None else source.size)
         async with self._noting(call) as noted:
             mark = await self._tombstone(call)
-            noted.asking()
-            async with await self._pass(call, headers, b"") as passed:
+            async with await self._pass(call, headers, b"", noted=noted) as passed:
                 await self._written(call, passed, mark, noted)
 
     async def _document(self, call: Call) -> None:
@@ -236,8 +235,7 @@ class Calls(Forwarding):
             headers = for_store(call.headers)
             body = await self._whole(call, headers)
             await self._judged_by_all(call, headers)
-            noted.asking()
-            async with await self._pass(call, headers, body) as passed:
+            async with await self._pass(call, headers, body, noted=noted) as passed:
                 await self._written(call, passed, mark, noted)
 
     async def _written(
@@ -253,7 +251,6 @@ class Calls(Forwarding):
         if late and noted.is_sync:
             document = await passed.read()
         elif late:
-            await noted.noted()
             await self._send(call, passed, seen=seen)
         came_about = b"<Error" not in (seen if document is None else document)
         if came_about and mark is not None:
@@ -279,11 +276,9 @@ class Calls(Forwarding):
             self._refuse_confused(call, *keys)
         async with self._noting(call, *keys) as noted:
             buried = await self._bury(call, keys)
-            await noted.noted()
-            noted.asking()
             # When the store does not answer, or with a failure of its own (5xx), nobody knows whether it has
             # deleted: the tombstone stays, and the client tries again.
-            async with await self._pass(call, headers, body) as passed:
+            async with await self._pass(call, headers, body, noted=noted) as passed:
                 document = await passed.read() if call.operation.name == "DeleteObjects" else None
                 refused, unknown = not_deleted(passed.status, keys, document)
                 if buried is not None:

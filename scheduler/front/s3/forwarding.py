@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scheduler.config.settings import Settings
     from scheduler.front.s3.call import Call
-    from scheduler.front.s3.write_back import Bringer
+    from scheduler.front.s3.write_back import Bringer, Noted
     from scheduler.rules.in_force.repository import RulesRepository
     from workers.ledger.ledger import Ledger
     from workers.origin.fetch.fetcher import Fetcher
@@ -112,6 +112,7 @@ class Forwarding:
         *,
         length: int | None = None,
         payload: str = "",
+        noted: Noted | None = None,
     ) -> PassedAnswer:
         return await self._store.pass_on(
             call.request.method,
@@ -123,6 +124,7 @@ class Forwarding:
             length=length,
             payload_sha256=payload or sha256_hex(body if isinstance(body, bytes) else b""),
             about_bytes=call.operation.name in _BYTES,
+            last=noted.asking if noted is not None and noted.is_needed else None,
         )
 
     async def _send(

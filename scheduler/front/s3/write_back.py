@@ -1,11 +1,11 @@
 """Writes of clients noted for the way back: while the store is asked, and with what came of them.
 
-Owns the order around one call, for keys of rules that write back. The intent is in Redis before the client is
-answered, so that a front which dies afterwards leaves a key that is looked at; it is written while the store
-works, because a round trip to a Redis that syncs every write would be a third of a small PUT. Where Redis did
-not answer the last time, it is asked first, and without it nothing is written: 503. What came of the call is
-noted beside the answer, or before it where the rule is `sync`: then the origin has to be equal first. Must
-not know how anything is copied.
+Owns the order around one call, for keys of rules that write back. The intent is in Redis before the store
+has the whole request, so that a front which dies at any moment leaves either nothing, or a key that is looked
+at. It is written while the client's body comes in and the store reads all but its last byte, because a round
+trip to a Redis that syncs every write would be a third of a small PUT. Without Redis nothing is written: 503.
+What came of the call is noted beside the answer, or before it where the rule is `sync`: then the origin has
+to be equal first. Must not know how anything is copied.
 """
 
 from __future__ import annotations
@@ -76,12 +76,6 @@ class Noted:
         if self._came:
             intents = [Intent(bucket=self._bucket, key=key, token=self._token) for key in self._came]
             self._beginning = self._owner.begin(intents, self._token)
-            if self._owner.is_away:
-                try:
-                    await self.noted()
-                except BaseException:
-                    self._owner.end_soon(self._changes(), self._token, after=self._beginning)
-                    raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,12 +85,23 @@ class Noted:
             self._owner.end_soon(changes, self._token, after=self._beginning)
 
     @property
+    def is_needed(self) -> bool:
+        """Whether any key is written back."""
+        return self._beginning is not None
+
+    @property
     def is_sync(self) -> bool:
         """Whether the client's answer waits for the origin."""
         return bool(self._sync)
 
-    def asking(self) -> None:
-        """The store is asked now: from here on nobody knows, until `came`."""
+    async def asking(self) -> None:
+        """The store may do it once this returns: the intent is in Redis, and nobody knows, until `came`.
+
+        Raises:
+            Refused: 503: Redis does not answer.
+        """
+        if self._beginning is not None:
+            await self._owner.begun(self._beginning)
         self._came = dict.fromkeys(self._came, WRITTEN)
 
     def came(self, what: str, keys: Iterable[str] | None = None) -> None:
@@ -105,22 +110,12 @@ class Noted:
             if key in self._came:
                 self._came[key] = what
 
-    async def noted(self) -> None:
-        """Wait until the intent is in Redis; before the client is answered.
-
-        Raises:
-            Refused: 503: Redis does not answer.
-        """
-        if self._beginning is not None:
-            await self._owner.begun(self._beginning)
-
     async def settle(self) -> None:
-        """What must be so before the client is answered: noted, and where a rule is `sync`, at the origin.
+        """What must be so before the client is answered where a rule is `sync`: the origin has it.
 
         Raises:
             Refused: 503; the store has the change, and it will be tried again.
         """
-        await self.noted()
         wanted = [key for key in self._sync if self._came.get(key, NOTHING) != NOTHING]
         if not wanted:
             return
@@ -149,8 +144,6 @@ class WriteBack:
         self._telling: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
         self._begins: Gathered[Sequence[Intent], None] = Gathered(self._begin_all)
-        #: Whether Redis did not answer the last time.
-        self.is_away = False
 
     def noting(self, ruleset: RuleSet | None, bucket: str, keys: Sequence[str], operation: str) -> Noted:
         """Around a call that may change these keys; without a rule that writes back it does nothing."""
@@ -187,7 +180,6 @@ class WriteBack:
             async with asyncio.timeout(_PATIENCE_S):
                 await asyncio.shield(beginning)
         except (RedisError, OSError, TimeoutError) as error:
-            self.is_away = True
             raise Refused(_NOT_NOTED, headers=((b"retry-after", b"2"),)) from error
 
     def end_soon(
@@ -255,10 +247,8 @@ class WriteBack:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._back.begin(every, front=self._front)
         except (RedisError, OSError, TimeoutError) as error:
-            self.is_away = True
             log.warning("back_not_noted", keys=len(every), error=described(error))
             raise
-        self.is_away = False
         return [None] * len(asked)
 
     async def _tell(self) -> None:
@@ -278,9 +268,9 @@ class WriteBack:
                 if not isinstance(error, (RedisError, OSError, TimeoutError)):
                     raise
                 log.warning("back_not_noted", keys=len(self._untold), error=described(error))
-                self.is_away, pause_s = True, _AWAY_S
+                pause_s = _AWAY_S
             else:
-                self.is_away, pause_s = False, _TOGETHER_S
+                pause_s = _TOGETHER_S
                 self._open.difference_update(token for _, token, _ in untold)
 
     async def _live(self) -> None:

@@ -25,7 +25,7 @@ from workers.store.model import StoreAnswer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 #: Requests with longer bodies are not for this client.
 MAX_REQUEST_BYTES: Final = 64 * 1024
@@ -171,6 +171,20 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
         return self.answer
 
+    def send_rest(self, data: bytes) -> None:
+        """The end of a request; a server that has answered without it gets no other one here."""
+        if self.answer is not None and self.answer.done():
+            self.close()
+        elif self.transport is not None:
+            self.moved_at = time.monotonic()
+            self.transport.write(data)
+
+    def forget(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self.answer is not None and not self.answer.cancel() and not self.answer.cancelled():
+            self.answer.exception()
+        self.close()
+
 
 class Wire:
     """The pool; `open` before use, `close` after.
@@ -214,6 +228,7 @@ class Wire:
         target: str,
         headers: Mapping[str, str],
         body: bytes,
+        last: Callable[[], Awaitable[None]] | None = None,
     ) -> StoreAnswer:
         """One request and its whole answer.
 
@@ -223,6 +238,9 @@ class Wire:
             target: path and query as they are sent.
             headers: all that is sent but the length.
             body: at most `MAX_REQUEST_BYTES`.
+            last: awaited before the last byte of the request is sent, while the server has the others: until
+                then there is nothing that it could do. What it raises breaks the request off. Awaited
+                once more where the request is repeated.
 
         Raises:
             OSError, TimeoutError: no connection, a broken or a silent one.
@@ -237,20 +255,34 @@ class Wire:
             connection = self._kept(host)
             if connection is not None:
                 try:
-                    return await self._once(connection, host, data, head=head)
+                    return await self._once(connection, host, data, head=head, last=last)
                 except _Stale:
                     # Closed by the server while it lay here: a new one is asked below. A POST may have begun
                     # something, so its sender must know.
                     if method == "POST":
                         raise
-            return await self._once(await self._connect(host), host, data, head=head)
+            return await self._once(await self._connect(host), host, data, head=head, last=last)
 
-    async def _once(self, connection: _Connection, host: str, data: bytes, *, head: bool) -> StoreAnswer:
+    async def _once(
+        self,
+        connection: _Connection,
+        host: str,
+        data: bytes,
+        *,
+        head: bool,
+        last: Callable[[], Awaitable[None]] | None,
+    ) -> StoreAnswer:
         self._busy.add(connection)
         try:
-            answer = await connection.send(data, head=head, loop=self._loop)
+            if last is None:
+                answer = await connection.send(data, head=head, loop=self._loop)
+            else:
+                coming = connection.send(data[:-1], head=head, loop=self._loop)
+                await last()
+                connection.send_rest(data[-1:])
+                answer = await coming
         except BaseException:
-            connection.close()
+            connection.forget()
             raise
         finally:
             self._busy.discard(connection)

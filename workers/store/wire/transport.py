@@ -308,8 +308,12 @@ class Transport:
         query: str = "",
         body: Any = None,
         payload_sha256: str = EMPTY_SHA256,
+        last: Callable[[], Awaitable[None]] | None = None,
     ) -> StoreAnswer:
         """One exchange, whatever its status; `headers` are completed in place, `query` is encoded.
+
+        `last` is awaited before the last byte of a request of at most `MAX_REQUEST_BYTES` is sent; what it
+        raises breaks the request off.
 
         Raises:
             StoreUnavailable: no connection, no answer in time, or a broken one.
@@ -320,7 +324,7 @@ class Transport:
                 raise RuntimeError("the store is not open")
             target = await self._signed(method, bucket, key, headers, query, payload_sha256)
             try:
-                return await wire.exchange(method, target.host, target.path_qs, headers, body or b"")
+                return await wire.exchange(method, target.host, target.path_qs, headers, body or b"", last)
             except TRANSLATED as error:
                 raise unavailable(error, f"{method} {bucket}/{key}") from error
         session = self._session

@@ -24,7 +24,7 @@ from workers.store.wire.signing import sha256_hex
 from workers.store.wire.streamed import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from scheduler.front.s3.form.policy import Policy
     from scheduler.front.s3.form.reader import FormReader
@@ -53,10 +53,12 @@ class FormFile:
     base: str
 
 
-async def store_file(store: ObjectStore, file: FormFile, asking: Callable[[], None]) -> PassedAnswer:
+async def store_file(
+    store: ObjectStore, file: FormFile, asking: Callable[[], Awaitable[None]]
+) -> PassedAnswer:
     """Store the file; the store's answer, with the object's ETag where it was taken.
 
-    `asking` is called before the store may change the object.
+    `asking` is awaited before the store may change the object; what it raises ends the call before that.
 
     Raises:
         Refused, BodyRefused: the file is not what policy and fields promise; nothing was stored.
@@ -66,7 +68,7 @@ async def store_file(store: ObjectStore, file: FormFile, asking: Callable[[], No
     pieces = _pieces(file)
     first, is_whole = await anext(pieces)
     if is_whole:
-        asking()
+        await asking()
         headers = dict(file.headers)
         async with await _send(store, file, "PUT", headers=headers, body=first) as passed:
             return await _read(passed)
@@ -109,7 +111,7 @@ class _Upload:
         self._etags: list[str] = []
 
     async def run(
-        self, first: bytes, rest: AsyncIterator[tuple[bytes, bool]], asking: Callable[[], None]
+        self, first: bytes, rest: AsyncIterator[tuple[bytes, bool]], asking: Callable[[], Awaitable[None]]
     ) -> PassedAnswer:
         # A checksum of the whole is none of its parts'; it is compared here.
         headers = {n: v for n, v in self._file.headers.items() if not n.startswith(CHECKSUM)}
@@ -125,7 +127,7 @@ class _Upload:
                 refused = await self._part(query, found[0])
             if refused is not None:
                 return refused
-            asking()
+            await asking()
             done = await self._ask("POST", query, body=self._parts())
             etag = _field(await done.read(), "ETag") if done.status < 300 else ""
             if not etag:
