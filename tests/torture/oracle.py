@@ -63,7 +63,6 @@ class Oracle:
         self.lost: set[str] = set()
         #: When Redis was made to forget: from, and until when (of the last one perhaps not yet over).
         self._forgettings: list[tuple[float, float]] = []
-        self._unsure: list[tuple[float, float]] = []
         #: What the origins have had of a key from a time on, as contents are compared.
         self.behind: Callable[[str, float], set[str]] = _never_changes
         self.violations: list[str] = []
@@ -120,12 +119,6 @@ class Oracle:
             self._forgettings.append((now, float("inf")))
             return now
 
-    def unsure(self, since: float) -> None:
-        """What was sent from `since` until now may be noted nowhere, and nobody was told that it is done."""
-        with self._lock:
-            if since < (now := time.monotonic()):
-                self._unsure.append((since, now))
-
     @property
     def ever_forgot(self) -> bool:
         """Whether Redis has lost anything that it was told."""
@@ -150,8 +143,7 @@ class Oracle:
     def is_certain(self, at: float) -> bool:
         """Whether Redis knows for sure what it was told then, and leases of that time held."""
         with self._lock:
-            spans = (*self._forgettings, *self._unsure)
-            return all(at < since - LEASED_S or at > until + LEASED_S for since, until in spans)
+            return all(at < since - LEASED_S or at > until + LEASED_S for since, until in self._forgettings)
 
     def told(self, key: str) -> float:
         """When a client last sent something of this key, or was answered."""

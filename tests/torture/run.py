@@ -22,7 +22,7 @@ from torture.oracle import Oracle
 from torture.people.clients import Numbers
 from torture.people.everybody import make_clients
 from torture.people.operators import Operator, Returner, Verifier
-from torture.schedule import FRONTS, OLDER, ORIGINS, PARTS, SERVERS, Fault, Kind
+from torture.schedule import OLDER, ORIGINS, PARTS, SERVERS, Fault, Kind
 from torture.system import System
 
 if TYPE_CHECKING:
@@ -135,10 +135,6 @@ class Run:
 
     def _begin(self, fault: Fault) -> None:
         system, target = self._system, fault.target
-        if fault.kind in {Kind.KILL, Kind.TERMINATE} and target in FRONTS:
-            # Where Redis is away for it, it may have written to the store what it can note no more; nobody
-            # was told that this is done.
-            self._oracle.unsure(self._redis_away_since(target))
         if fault.kind is Kind.POWER_CUT or (fault.kind is Kind.FREEZE and fault.for_s > _LEASE_S / 2):
             for origin in system.origins.values():
                 origin.excused_until = time.monotonic() + fault.for_s + 2 * _LEASE_S
@@ -180,12 +176,6 @@ class Run:
                 system.origins[target].fault = kind
             case kind if kind in _CABLE_KINDS:
                 system.cables[target].breaks(kind)
-
-    def _redis_away_since(self, front: str) -> float:
-        """Since when this front does not reach Redis, or may not write there; now, where it does."""
-        ways = {"redis", f"{front}>redis"}
-        away = [self._began + fault.at_s for _, fault in self._due if fault.target in ways]
-        return min(away, default=time.monotonic())
 
     def _end(self, fault: Fault) -> None:
         system, target = self._system, fault.target

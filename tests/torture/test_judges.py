@@ -84,18 +84,6 @@ def test_the_last_scan_is_begun_anew_only_where_redis_lost_messages_of_it(tmp_pa
     assert bool(system.oracle.violations) is wrong, system.oracle.violations
 
 
-def test_what_a_front_was_sent_that_died_without_redis_is_not_certain(monkeypatch):
-    now = 1000.0
-    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
-    oracle = Oracle()
-    oracle.unsure(now)  # Redis was there
-    assert oracle.is_certain(now)
-    oracle.unsure(now - 5)
-    around = (now - 6 - LEASED_S, now, now + LEASED_S + 1)
-    assert [oracle.is_certain(at) for at in around] == [True, False, True]
-    assert not oracle.ever_forgot
-
-
 class Verified:
     """A system whose last verification says this, where the list has three keys and the store lacks one."""
 

@@ -108,3 +108,73 @@ async def test_answer_that_says_close_is_not_reused():
         await wire.exchange("GET", host, "/", {}, b"")
         await wire.exchange("GET", host, "/", {}, b"")
         assert [number for number, _ in seen] == [0, 1]
+
+
+async def test_the_last_byte_of_a_request_waits_for_what_it_is_told_to():
+    came = asyncio.Event()
+    async with server(OK, OK, OK) as (wire, host, seen):
+        for body in (b"body", b""):
+            came.clear()
+            seen.clear()
+            task = asyncio.create_task(wire.exchange("PUT", host, "/", {}, body, waiting(came)))
+            await asyncio.sleep(0.1)
+            assert not seen
+            came.set()
+            assert (await task).body == b"ok"
+            assert seen[0][1].endswith(b"\r\n\r\n" + body)
+        assert (await wire.exchange("PUT", host, "/", {}, b"x")).status == 200
+        assert {number for number, _ in seen} == {0}
+
+
+async def test_a_request_whose_last_byte_is_not_to_be_sent_is_broken_off_and_its_connection_not_used_again():
+    async def refuses() -> None:
+        raise LookupError("no")
+
+    async with server(OK) as (wire, host, seen):
+        with pytest.raises(LookupError):
+            await wire.exchange("PUT", host, "/", {}, b"body", refuses)
+        assert (await wire.exchange("GET", host, "/two", {}, b"")).body == b"ok"
+        assert [(number, request.split(b" ")[1]) for number, request in seen] == [(1, b"/two")]
+
+
+async def test_an_answer_before_the_last_byte_is_the_answer_and_ends_its_connection():
+    came = asyncio.Event()
+    early = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(early, OK, read_bodies=False) as told:
+        wire = Wire(limit=4, connect_s=2, idle_s=0.3, tls=None)
+        wire.open()
+        task = asyncio.create_task(wire.exchange("PUT", told.host, "/", {}, b"body", waiting(came)))
+        await asyncio.sleep(0.1)
+        came.set()
+        assert (await task).status == 403
+        assert (await wire.exchange("GET", told.host, "/", {}, b"")).status == 200
+        assert told.connections == [0, 1]
+        await wire.close()
+
+
+async def test_a_kept_connection_that_ends_while_the_last_byte_waits_is_replaced_by_a_new_one():
+    came = asyncio.Event()
+    asked = 0
+
+    async def told_twice() -> None:
+        nonlocal asked
+        asked += 1
+        await came.wait()
+
+    async with scripted([OK, 0.2, CLOSE], OK) as told:
+        wire = Wire(limit=4, connect_s=2, idle_s=5, tls=None)
+        wire.open()
+        await wire.exchange("GET", told.host, "/", {}, b"")
+        task = asyncio.create_task(wire.exchange("PUT", told.host, "/", {}, b"body", told_twice))
+        await asyncio.sleep(0.5)
+        came.set()
+        assert (await task).body == b"ok"
+        assert (asked, told.connections) == (2, [0, 1])
+        await wire.close()
+
+
+def waiting(event):
+    async def wait() -> None:
+        await event.wait()
+
+    return wait
