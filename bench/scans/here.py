@@ -24,6 +24,7 @@ from sides.listing_server import key_of
 
 from scheduler.config.settings import Settings
 from scheduler.runtime import open_services
+from scheduler.scan.record.scan_index import ACTIVE
 from scheduler.scan.service import ScanService, scan_options
 from support.valkey import running_valkey
 from workers.store.client import ObjectStore
@@ -109,20 +110,22 @@ async def diff_here(order: dict[str, Any]) -> Figures:
         given = {name: order[name] for name in ("inventory", "compare", "shards") if name in order}
         given |= {"bucket": "bench"}
         await scans.start("diff", scan_options(settings, "diff", given))
-        began, cpu, cores = time.perf_counter(), time.process_time(), Cores(order)
+        began, cpu, cores = time.time(), time.process_time(), Cores(order)
         coordinating = asyncio.create_task(scans.coordinate("diff"))
         read_s = cut_s = None
-        while not coordinating.done():
+        while True:
             await asyncio.wait([coordinating], timeout=0.1)
             state = await scans.states.get("diff")
-            if read_s is None and state is not None and state.inventory_complete:
-                read_s = time.perf_counter() - began
-            if cut_s is None and state is not None and state.shards:
-                cut_s = time.perf_counter() - began
-        shares = cores.shares()
-        seconds = time.perf_counter() - began
-        state = await scans.states.get("diff")
-        assert state is not None
+            assert state is not None
+            if read_s is None and state.inventory_complete:
+                read_s = time.time() - began
+            if cut_s is None and state.shards:
+                cut_s = time.time() - began
+            if state.phase not in ACTIVE:
+                break
+        # To the end that its record has: then the process also stops working off shards.
+        seconds, shares = state.finished_at - began, cores.shares()
+        await coordinating
         report = await scans.report(state)
     total = report["total"]
     if report["phase"] != "done" or (total["found"], total["present"]) != (order["keys"], order["keys"]):

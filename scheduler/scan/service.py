@@ -35,8 +35,9 @@ from scheduler.scan.record.state import (
 )
 from scheduler.scan.reverse_run import ReverseCoordinator
 from scheduler.scan.run import Coordinator
-from scheduler.scan.shards.lane import THREADS, ShardLane
+from scheduler.scan.shards.lane import THREADS, ShardLane, shard_waits
 from scheduler.scan.shards.leftovers import serve_leftovers
+from scheduler.scan.shards.records import say_working
 from scheduler.scan.shards.view import with_shards
 from scheduler.scan.verify.cut_verify import CutVerification, coordinated_here
 from scheduler.scan.verify.verify import RUNS
@@ -304,9 +305,13 @@ class ScanService:
     async def serve(self, stop: asyncio.Event, *, only_shards: bool = False, threads: int = THREADS) -> None:
         """Run scans that have no coordinator, until `stop`; another process goes on with them.
 
-        Shards are run for as long as some scan may have any. `only_shards`: nothing else is run here.
+        Shards are run for as long as some scan may have any: that is looked for every `LOOK_S`, and at once
+        when one waits. `only_shards`: nothing else is run here.
         """
         here = f"{socket.gethostname()}:{os.getpid()}"
+        redis, queue = self._services.redis, self._services.queue
+        namespace = self._services.settings.broker.namespace
+        called = False
         async with contextlib.AsyncExitStack() as sweeping, contextlib.AsyncExitStack() as lane:
             if not only_shards:
                 sweep = asyncio.create_task(serve_leftovers(self._services, self.states, stop))
@@ -322,12 +327,20 @@ class ScanService:
                             await lane.enter_async_context(self._working(threads))
                     elif self._lane is not None:
                         await lane.aclose()
+                    if self._lane is None:
+                        # Whoever is first leaves the others their part, before they have begun.
+                        await say_working(redis, namespace, here, threads)
                     if not only_shards:
                         self._take_up([*active, *verified])
                 except (RedisError, OSError) as error:
                     log.warning("scans_not_looked_for", error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), LOOK_S)
+                if self._lane is None and not called:
+                    called = await shard_waits(queue, stop, LOOK_S)
+                else:
+                    # Who was called for nothing is not called again at once: the message may be stale.
+                    called = False
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), LOOK_S)
             await end(*self._running.values())
 
     def _take_up(self, active: Sequence[ScanState]) -> None:

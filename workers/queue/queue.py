@@ -249,6 +249,20 @@ class JobQueue:
             raise BrokerUnavailable(msg) from error
         return sum(not cast("bytes", name).startswith(b"producer-") for name in names)
 
+    async def arrival(self, lane: str, seconds: float) -> bool:
+        """Wait at the server until a message is on a lane, and leave it there; False when none came in time.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer, or does not let anybody wait.
+        """
+        name = f"{self._ns}:{lane}"
+        try:
+            wait = cast("int", seconds)  # redis-py knows of whole ones only, the server of parts
+            return await self._redis.blmove(name, name, wait, "LEFT", "LEFT") is not None
+        except (RedisError, OSError) as error:
+            msg = f"queue: {described(error)}"
+            raise BrokerUnavailable(msg) from error
+
     async def depth(self, lane: str) -> QueueDepth:
         """How much a lane holds.
 

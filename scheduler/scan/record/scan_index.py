@@ -72,8 +72,7 @@ class ScanIndex:
 
     async def live(self) -> list[str]:
         """Names of the scans that are under way."""
-        await self._complete(again=True)
-        return cast("list[str]", await self._redis.zrangebyscore(self.key, "inf", "inf"))
+        return await self._complete(again=True)
 
     async def page(self, most: int, cursor: str = "") -> Page:
         """Names of those that are under way, then of those that were requested last, behind a cursor.
@@ -105,15 +104,18 @@ class ScanIndex:
         # One that has begun anew since stands somewhere else: what came before it is passed over as well.
         return int(rank) + 1 if now == score else int(before)
 
-    async def _complete(self, *, again: bool) -> None:
-        """Find records that were written without the index, when there are such or (`again`) may be."""
+    async def _complete(self, *, again: bool) -> list[str]:
+        """The names of those under way; records that were written without the index are found before, when
+        there are such or (`again`) may be.
+        """
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.exists(self._whole)
             pipe.hlen(self._records)
             pipe.zcard(self.key)
-            whole, records, known = await pipe.execute()
+            pipe.zrangebyscore(self.key, "inf", "inf")
+            whole, records, known, under_way = await pipe.execute()
         if records <= known and (whole or not again):
-            return
+            return cast("list[str]", under_way)
         cursor, began = 0, time.monotonic()
         while True:
             cursor, found = await self._redis.hscan(self._records, cursor, count=_AT_ONCE)
@@ -122,6 +124,7 @@ class ScanIndex:
                 break
         apart_s = max(_WHOLE_S, int((time.monotonic() - began) * _TIMES_ITS_LENGTH))
         await self._redis.set(self._whole, "1", ex=apart_s)
+        return cast("list[str]", await self._redis.zrangebyscore(self.key, "inf", "inf"))
 
     async def _look_at(self, rows: dict[str, str]) -> None:
         if not rows:

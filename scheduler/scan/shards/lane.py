@@ -62,6 +62,24 @@ async def queue_shard(queue: JobQueue, scan: ScanState, number: int, *, records:
     await queue.enqueue_order(SCAN_LANE, _ACTOR, message)
 
 
+async def shard_waits(queue: JobQueue, stop: asyncio.Event, seconds: float) -> bool:
+    """Wait until a message is on the lane, and take none; False after `seconds`, or earlier at `stop`.
+
+    A Redis that does not say so is one without a message.
+    """
+    until = asyncio.get_running_loop().time() + seconds
+    stopped = asyncio.create_task(stop.wait())
+    called = asyncio.create_task(queue.arrival(SCAN_LANE, seconds))
+    try:
+        await asyncio.wait({stopped, called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if called.done() and called.exception() is None and called.result():
+            return True
+        await asyncio.wait({stopped}, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        return False
+    finally:
+        await end(stopped, called)
+
+
 class ShardLane:
     """Works the lane off in this process, on the event loop that it is started on."""
 

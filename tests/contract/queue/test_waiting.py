@@ -15,6 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 
+from workers.errors import BrokerUnavailable
 from workers.plan import Batch, FetchItem, FetchPlan, Lane, Origin, OriginGroup, decode_batch
 from workers.queue import waiting
 from workers.queue.broker import make_broker
@@ -219,3 +220,29 @@ async def test_an_idle_worker_of_many_threads_asks_once_a_wait_and_ends_soon(ser
         await asyncio.to_thread(worker.stop, 60_000)
         broker.close()
     assert not any(thread.is_alive() for thread in worker.workers)
+
+
+async def test_whoever_waits_for_an_arrival_is_called_by_the_message_and_leaves_it(queue, server):
+    assert not await queue.arrival("hot", 0.1)
+    waiting = [asyncio.create_task(queue.arrival("hot", 20)) for _ in range(2)]
+    await asyncio.to_thread(until, lambda: blocked(server) == 2, "they wait")
+    began = time.monotonic()
+    await queue.enqueue_many([batch()])
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert time.monotonic() - began < 5
+    assert server.llen("q:hot") == 1
+    assert await queue.arrival("hot", 20), "who comes later is told at once"
+
+
+async def test_who_may_not_wait_is_told_so(server, valkey_url):
+    server.execute_command("ACL", "SETUSER", "looks", "on", ">pw", "~*", "&*", "+@all", "-blmove")
+    parts = urlsplit(valkey_url)
+    queue = JobQueue.open(
+        BrokerSettings(url=f"redis://looks:pw@{parts.hostname}:{parts.port}/0", namespace="q")
+    )
+    try:
+        with pytest.raises(BrokerUnavailable, match="blmove"):
+            await queue.arrival("hot", 1)
+    finally:
+        await queue.close()
+        server.execute_command("ACL", "DELUSER", "looks")
