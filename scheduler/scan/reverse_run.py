@@ -192,6 +192,7 @@ class ReverseCoordinator(Coordinator):
         """Wait until no more than so many batches are under way."""
         while len(bringing.under_way) > most:
             await self._obey()
+            await bringing.note_again()
             await bringing.settle()
             await self._put(self.state)
             if len(bringing.under_way) > most:

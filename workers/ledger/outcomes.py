@@ -55,7 +55,7 @@ _SET = """
 -- (or nothing) of each item
 if redis.call('getbit', KEYS[3], ARGV[1]) == 1 then return 0 end
 local meta = redis.call('hget', KEYS[5], ARGV[1])
-if not meta then return 0 end
+if not meta then return -1 end
 for i = 2, #ARGV, 4 do
   local pos = tonumber(ARGV[i])
   local old = redis.call('getrange', KEYS[1], pos, pos)
@@ -140,8 +140,10 @@ class Outcomes:
         batch: int,
         places: Sequence[tuple[int, str, int]],
         names: Mapping[int, Named] | None = None,
-    ) -> None:
+    ) -> bool:
         """Set what became of places of a batch, as (position, outcome of `CODES`, bytes stored).
+
+        False where the account does not know the batch: it was never opened, or Redis has forgotten it.
 
         Saying the same twice changes nothing; a failure may be replaced by what a retry gave; any other final
         outcome stays. `names`, by position, are written down with the places that this really sets.
@@ -155,7 +157,7 @@ class Outcomes:
         for position, outcome, size in places:
             line = named(known[position]) if position in known else ""
             args += [position, CODES[outcome], size, line]
-        await self._set(keys, args)
+        return int(await self._set(keys, args)) >= 0
 
     async def totals(self, run: str) -> dict[str, dict[str, int]]:
         """Totals of a run, open batches included: group -> outcome (of `CODES`, or `bytes`) -> number.

@@ -189,6 +189,7 @@ class ReverseShard(RangeRun):
             if len(self._bringing.under_way) > most:
                 await asyncio.sleep(TICK_S)
                 await self._obey()
+                await self._bringing.note_again()
                 await self._put(self.state)
 
     # ------------------------------------------------------------------ a shorter range

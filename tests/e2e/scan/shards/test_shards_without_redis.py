@@ -5,22 +5,16 @@ All of them are real processes, and so is the server that stops.
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
-
 import pytest
 
-from scheduler.config.run_settings import write_run_settings
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import flaw
-from scheduler.scan.record.state import LEASE_MS, VERIFICATIONS, ScanStates
+from scheduler.scan.record.state import VERIFICATIONS, ScanStates
 from scheduler.scan.service import scan_options
 from scheduler.scan.verify.report import last_report
 from support.installation import eventually
+from support.scan.processes import outage, running_processes
 from support.scan.shards import found_in, put, shards_of
 from support.valkey import running_valkey
 
@@ -38,48 +32,10 @@ def valkey_url():
         yield url
 
 
-class Processes:
-    """Commands of Ferryman as processes, which end with the test."""
-
-    def __init__(self, config):
-        self._config = str(config)
-        self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("FERRYMAN_")
-        }
-        self.running = []
-
-    def start(self, *command):
-        whole = [sys.executable, "-P", "-m", "scheduler.cli", *command, "--config", self._config]
-        process = subprocess.Popen(
-            whole, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self.running.append(process)
-        return process
-
-    async def kill(self, process):
-        process.kill()
-        await asyncio.to_thread(process.wait)
-        self.running.remove(process)
-
-
 @pytest.fixture
 async def processes(bytes_fleet):
-    found = Processes(write_run_settings(bytes_fleet.settings, "test"))
-    yield found
-    for one in list(found.running):
-        await found.kill(one)
-
-
-async def outage(fleet, processes, *, killed):
-    """Stop the server for longer than leases last, and kill processes meanwhile."""
-    server = int((await fleet.services.redis.info("server"))["process_id"])
-    os.kill(server, signal.SIGSTOP)
-    try:
-        for one in killed:
-            await processes.kill(one)
-        await asyncio.sleep(LEASE_MS / 1000 + 3)
-    finally:
-        os.kill(server, signal.SIGCONT)
+    async with running_processes(bytes_fleet.settings) as found:
+        yield found
 
 
 async def test_an_outage_longer_than_the_leases_and_kills_in_it_count_and_find_every_key_once(
