@@ -37,8 +37,10 @@ _AUTO_KEYS = 20_000
 _AUTO_EACH = 4
 #: Seconds before the message of a shard that nobody runs is sent again, when the lane is empty.
 _AGAIN_S = 5.0
-#: Shards that are left when their end is looked for more often.
-_LAST_FEW = 4
+#: Shards that are left when they are looked at five times as often, and times its own length that looks are
+#: apart at least.
+_LAST_FEW = 16
+_TIMES_ITS_LENGTH = 10
 #: Seconds that a shard has run before it may be split.
 _SPLIT_AFTER_S = 2.0
 
@@ -131,7 +133,9 @@ class Cutting(HeldRun):
         try:
             while True:
                 await self._obey()
+                began = self._clock()
                 every = await self._shards.all()
+                looked_s = self._clock() - began
                 await self._put(self._summed(every))
                 if failed := [one for one in every if one.phase == "failed"]:
                     raise ShardFailed(f"shard {failed[0].shard and failed[0].shard.range}: {failed[0].error}")
@@ -141,8 +145,7 @@ class Cutting(HeldRun):
                 await self._tend()
                 await self._share_inventory()
                 await self._queue_again(left)
-                # The last ones are not waited for longer than they take.
-                await asyncio.sleep(TICK_S if len(left) > _LAST_FEW else TICK_S / 5)
+                await asyncio.sleep(pause_s(len(left), looked_s))
         except LeaseLost:
             raise
         except FerrymanError:
@@ -208,6 +211,14 @@ class Cutting(HeldRun):
             for one in sorted(old, key=lambda one: -self._left_of(one))[: max(0, idle - open_wishes)]:
                 assert one.shard is not None
                 await self._shards.want_split(one.shard.number)
+
+
+def pause_s(left: int, looked_s: float) -> float:
+    """Seconds until the next look at shards of which so many are left, when this one took so long. Pure.
+
+    A process waits for as long where nothing is queued or split any more, and so does the scan's end.
+    """
+    return max(TICK_S if left > _LAST_FEW else TICK_S / 5, looked_s * _TIMES_ITS_LENGTH)
 
 
 def why_one(state: ScanState, guarantees: StoreGuarantees) -> str:

@@ -25,7 +25,7 @@ _AT_ONCE: Final = 48
 _PAGES: Final = 200
 _PAGES_A_SHARD: Final = 10
 #: Pages that a split is worth, and parts that it is guessed in: it costs those who wait for it.
-_PAGES_A_SPLIT: Final = 48
+_PAGES_A_SPLIT: Final = 24
 _PARTS_OF_SPLIT: Final = 10
 #: Parts that a shard is guessed in.
 _FINENESS: Final = 2

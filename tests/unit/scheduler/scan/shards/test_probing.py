@@ -57,6 +57,16 @@ async def test_a_split_halves_what_is_behind_the_checkpoint_and_before_the_end()
     assert 7_000 < behind < 13_000
 
 
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"dates"}))
+async def test_a_split_leaves_either_side_a_fifth_for_a_few_pages(family):
+    keys = sorted(FAMILIES[family](120_000))
+    probe, asked = probing(keys)
+    at, _ = await halved(probe, keys[30_000], keys[90_000])
+    assert at is not None
+    assert keys[42_000] < at < keys[78_000]
+    assert len(asked) <= 25
+
+
 async def test_what_is_left_of_a_small_range_is_not_split():
     probe, _ = probing([f"{n:06}" for n in range(3_000)])
     assert await halved(probe, "000100", None) == (None, 0)
