@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+import structlog
 import uvicorn
 
 from scheduler.front.http.protocol import StrictProtocol
@@ -19,16 +20,56 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
+log = structlog.get_logger()
 
 _HAS_BODY = frozenset({b"content-length", b"transfer-encoding"})
+#: Between two looks whether what still runs at the end is done.
+_LOOK_S: Final = 0.02
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: whoever runs us decides when to stop."""
+    """uvicorn without its signal handlers and its looking ten times a second whether it should end: whoever
+    runs us says so by `stop`.
+    """
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event, name: str) -> None:
+        super().__init__(config)
+        self._stop = stop
+        self._name = name
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Until `stop`; the date of answers is of this second."""
+        while not self._stop.is_set():
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """No new connection; requests that run have `timeout_graceful_shutdown`, then they are cancelled."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        state = self.server_state
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                told: set[Any] = set()
+                while True:  # once at least: one that was just accepted is not among them yet
+                    for connection in state.connections - told:
+                        connection.shutdown()
+                        told.add(connection)
+                    await asyncio.sleep(_LOOK_S)
+                    if not state.connections and not state.tasks:
+                        break
+        except TimeoutError:
+            log.warning("requests_broken_off", server=self._name, requests=len(state.tasks))
+            for task in state.tasks:
+                task.cancel()
 
 
 async def serve_admin(
@@ -72,31 +113,18 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set; running requests then get `drain_s` seconds.
 
-    `name` is that of the tasks; `options` are further settings of `uvicorn.Config`.
+    `name` is the server's in the log; `options` are further settings of `uvicorn.Config`.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, int(drain_s)),
-            http=protocol,
-            **options,
-        )
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(drain_s)),
+        http=protocol,
+        **options,
     )
-    serving = asyncio.create_task(server.serve(sockets=list(sockets)), name=name)
-    stopping = asyncio.create_task(stop.wait(), name=f"{name}-stop")
-    try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        await serving
-    finally:
-        stopping.cancel()
-        server.should_exit = True
-        if not serving.done():
-            serving.cancel()
-            await asyncio.wait({serving})
+    await _Server(config, stop, name).serve(sockets=list(sockets))
