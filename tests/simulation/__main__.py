@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from simulation.part import KINDS, kind_of, run_part, world_of
-from simulation.plants import OF_BUDGETS, OF_THE_GATE, PLANTS
+from simulation.plants import OF_BUDGETS, OF_THE_GATE, OF_THE_WAY_BACK, PLANTS
 from torture.plants import planted
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def _report(result: Result) -> int:
 
 
 def _world_of(plant: str) -> str:
-    return "gate" if plant in OF_THE_GATE else "budgets" if plant in OF_BUDGETS else "core"
+    worlds = {"gate": OF_THE_GATE, "budgets": OF_BUDGETS, "back": OF_THE_WAY_BACK}
+    return next((world for world, theirs in worlds.items() if plant in theirs), "core")
 
 
 def _planted(given: argparse.Namespace) -> int:

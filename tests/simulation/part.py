@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from simulation.back import BackWorld
 from simulation.budgets import BudgetWorld
 from simulation.gate import GateWorld
 from simulation.world import World
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from simulation.world import Result
 
 #: Kinds of worlds, by the remainder of their seed; all others are of the core.
-_WORLDS: Final[dict[int, tuple[str, type[World]]]] = {5: ("gate", GateWorld), 7: ("budgets", BudgetWorld)}
+_WORLDS: Final[dict[int, tuple[str, type[World]]]] = {
+    3: ("back", BackWorld), 5: ("gate", GateWorld), 7: ("budgets", BudgetWorld),
+}  # fmt: skip
 _OF: Final = 8
 KINDS: Final = ("core", *(name for name, _ in _WORLDS.values()))
 

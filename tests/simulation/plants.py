@@ -55,6 +55,36 @@ OF_BUDGETS: Final[dict[str, tuple[Edit, ...]]] = {
     ),
 }
 
+_NEVER_OVER: Final = Edit("workers/back/settle.py", "if time.monotonic() > self.until:", "if False:")
+
+#: Those that only the way back shows, see `back`.
+OF_THE_WAY_BACK: Final[dict[str, tuple[Edit, ...]]] = {
+    "last write on the way back": OF_TORTURE["last write on the way back"],
+    "a write is noted before the store has it": (
+        Edit(
+            "scheduler/front/s3/write_back.py",
+            "            await self._owner.begun(self._beginning)\n        self._came",
+            "            pass\n        self._came",
+        ),
+    ),
+    "a write under way stays on record": (
+        Edit(
+            "workers/ledger/back_scripts.py",
+            "  elseif redis.call('scard', KEYS[i]) == 0 then",
+            "  elseif true then",
+        ),
+    ),
+    "whoever stood still asks whether he still may": (_NEVER_OVER,),
+    # He asks before he writes, so that hardly anybody has to say so.
+    "who wrote without his lease says so": (
+        _NEVER_OVER,
+        Edit("workers/back/settle.py", "if state is Finished.LOST and", "if False and"),
+    ),
+    "only what was deleted is deleted": (
+        Edit("workers/back/bring.py", "if not (taken.was_deleted or await deleted()):", "if False:"),
+    ),
+}
+
 PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
     **{name: OF_TORTURE[name] for name in _SHARED},
     "claim check of a miss": (
@@ -94,4 +124,5 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
     ),
     **OF_THE_GATE,
     **OF_BUDGETS,
+    **OF_THE_WAY_BACK,
 }

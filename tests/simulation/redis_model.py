@@ -70,7 +70,8 @@ class RedisModel:
                 answer = self.set(words[0], words[1], nx="nx" in options, **more)
                 answer = False if answer is None else answer
             case "zadd":
-                answer = self.zadd(words[0], {words[2]: float(words[1])})
+                more = {flag: True for flag in ("nx", "xx") if words[1].lower() == flag}
+                answer = self.zadd(words[0], {words[-1]: float(words[-2])}, **more)
             case "zrangebyscore":
                 limit = words[3:] and {"start": int(words[4]), "num": int(words[5])}
                 answer = self.zrangebyscore(words[0], words[1], words[2], **(limit or {}))
@@ -175,6 +176,10 @@ class RedisModel:
         if px is not None or ex is not None:
             self.pexpire(key, px if px is not None else float(ex) * 1000)
         return old if get else "OK"
+
+    def incr(self, key: Any) -> int:
+        self._values[text(key)] = text(int(self._at(key) or 0) + 1)
+        return int(self._values[text(key)])
 
     def getrange(self, key: Any, first: Any, last: Any) -> str:
         return str(self._at(key) or "")[int(first) : int(last) + 1]
@@ -283,12 +288,16 @@ class RedisModel:
         return held[int(at)] if int(at) < len(held) else None
 
     # ------------------------------------------------------------------ sorted sets
-    def zadd(self, key: Any, scores: dict[Any, Any], *, gt: bool = False) -> int:
+    def zadd(
+        self, key: Any, scores: dict[Any, Any], *, gt: bool = False, nx: bool = False, xx: bool = False
+    ) -> int:
         held = self._at(key, dict)
         for member, score in scores.items():
             name = text(member)
-            if not gt or name not in held or held[name] < float(score):
-                held[name] = float(score)
+            if (name in held and (nx or (gt and held[name] >= float(score)))) or (xx and name not in held):
+                continue
+            held[name] = float(score)
+        self._trim(key)
         return len(scores)
 
     def zrem(self, key: Any, *members: Any) -> int:

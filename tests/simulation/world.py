@@ -49,6 +49,7 @@ _OUR_FAULTS: Final = frozenset(
         "store_side_crashed",
         "item_failed_unexpectedly",
         "batch_failed_unexpectedly",
+        "back_failed_unexpectedly",
         "scan_failed_unexpectedly",
     }
 )
@@ -70,6 +71,8 @@ class World:
 
     #: Faults beside those that every world has.
     more_kinds: tuple[str, ...] = ()
+    #: What is counted where clients get on.
+    shown_by = "read"
     #: How many times as long as in life idle workers wait between two looks: of schedules that are long.
     patience = 1.0
 

@@ -2,7 +2,8 @@
 
 Owns the decision what is to be done, and the order: the store is read after the key was taken, and never
 written. An object that the store lacks is deleted at the origin only if a delete is known to have come about:
-a key that the store never had must not lose its only copy. Knows neither queue nor leases.
+a key that the store never had must not lose its only copy. Directly before the origin is changed whoever has
+the key is asked whether he still may: he may have stood still since the store was read. Knows no queue.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ async def bring(
     store: ObjectStore,
     writer: OriginWriter,
     deleted: Callable[[], Awaitable[bool]],
+    may_change: Callable[[], None],
 ) -> Brought:
     """Make the origin equal to the store for one key.
 
-    `deleted` is asked where the store has nothing: whether a delete is known to have come about.
+    `deleted` is asked where the store has nothing: whether a delete is known to have come about. `may_change`
+    is called before each change of the origin, and raises where somebody else may have the key by now.
 
     Raises:
         TransferError: it is not known to be equal.
@@ -64,6 +67,7 @@ async def bring(
         if found.status == 404:
             if not (taken.was_deleted or await deleted()):
                 return Brought(kind="unchanged")
+            may_change()
             await writer.delete(route, key)
             return Brought(kind="deleted")
         info = found.info
@@ -76,6 +80,7 @@ async def bring(
         if not taken.was_written and await _is_there(route, key, info, tags, writer):
             return Brought(kind="unchanged")
         if pulled and await _is_the_source(route, key, info, writer):
+            may_change()
             await writer.tag(route, key, tags)
             return Brought(kind="tagged")
         headers = carried(info)
@@ -84,10 +89,12 @@ async def bring(
             async with await store.memory.reserve(max(1, info.size), ahead=True):
                 body = await found.read()
                 _check(len(body), info, taken)
+                may_change()
                 await writer.put(route, key, body, headers, tags)
         else:
             async with await store.memory.reserve(part, ahead=True):
-                await writer.put_parts(route, key, _parts(found, part, info, taken), headers, tags)
+                parts = _parts(found, part, info, taken, may_change)
+                await writer.put_parts(route, key, parts, headers, tags)
         return Brought(kind="copied", bytes=info.size)
 
 
@@ -161,7 +168,9 @@ def _part_bytes(size: int, store: ObjectStore) -> int:
     return max(part, -(-size // _MAX_PARTS))
 
 
-async def _parts(found: StoreResponse, part: int, info: ObjectInfo, taken: Taken) -> AsyncIterator[bytes]:
+async def _parts(
+    found: StoreResponse, part: int, info: ObjectInfo, taken: Taken, may_change: Callable[[], None]
+) -> AsyncIterator[bytes]:
     held = bytearray()
     got = 0
     async for chunk in found.chunks():
@@ -173,6 +182,7 @@ async def _parts(found: StoreResponse, part: int, info: ObjectInfo, taken: Taken
     _check(got, info, taken)
     if held:
         yield bytes(held)
+    may_change()  # after the last part the upload is completed
 
 
 def _check(got: int, info: ObjectInfo, taken: Taken) -> None:

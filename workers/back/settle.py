@@ -50,6 +50,8 @@ _REFUSED_S: Final = 1.0
 _PATIENCE_S: Final = 60.0
 _FIRST_LOOK_S: Final = 0.01
 _LAST_LOOK_S: Final = 0.25
+#: Seconds after it was asked for at which a lease is no longer sure: the rest is for what is then under way.
+_SURE_S: Final = LEASE_MS / 1000 - 15.0
 #: Seconds for which routes are believed; where they lack a key they are read anew.
 _ROUTES_S: Final = 1.0
 
@@ -72,6 +74,26 @@ class Later:
 
     error: TransferError
     listed: bool
+
+
+class LeaseOver(TransferError):
+    """Whoever had the key stood still for so long that somebody else may have it; nothing was changed."""
+
+
+class _Lease:
+    """Until when a key that was just taken is surely ours, by this process's clock."""
+
+    def __init__(self) -> None:
+        self.until = time.monotonic() + _SURE_S
+
+    def check(self) -> None:
+        """Raise where somebody else may have the key.
+
+        Raises:
+            LeaseOver: he may.
+        """
+        if time.monotonic() > self.until:
+            raise LeaseOver("it took longer than the lease to read the object; it is begun anew")
 
 
 class Settler:
@@ -118,8 +140,12 @@ class Settler:
         began = time.monotonic()
         try:
             done = await self._bring(taken, route)
+        except LeaseOver as over:
+            return Later(error=over, listed=False)  # whoever has the key now brings it
         except TransferError as error:
             return await self._failed(taken, route, error)
+        except RedisError:
+            raise  # says nothing about the key: its lease ends, and it is looked at again
         except Exception as error:  # a fault of ours on one key must neither stop the lane nor vanish
             log.exception("back_failed_unexpectedly", bucket=bucket, key=key)
             fault = TransferError(described(error))
@@ -157,24 +183,29 @@ class Settler:
             mark = await self._ledger.claims.tombstone(taken.bucket, taken.key)
             return mark is not None and mark.startswith(DELETED)
 
+        lease = _Lease()
         keepers: list[asyncio.Task[None]] = []
 
         def keep() -> None:
-            keepers.append(asyncio.create_task(self._keep(taken)))
+            keepers.append(asyncio.create_task(self._keep(taken, lease)))
 
         # Most keys end long before; a timer that does not fire costs less than a task.
         timer = asyncio.get_running_loop().call_later(LEASE_MS / 3000, keep)
         try:
-            return await bring(taken, route, store=self._store, writer=self._writer, deleted=deleted)
+            return await bring(
+                taken, route, store=self._store, writer=self._writer, deleted=deleted, may_change=lease.check
+            )
         finally:
             timer.cancel()
             await end(*keepers)
 
-    async def _keep(self, taken: Taken) -> None:
+    async def _keep(self, taken: Taken, lease: _Lease) -> None:
         """Renew the lease while a large object is brought."""
         while True:
+            asked_at = time.monotonic()
             try:
-                await self._ledger.back.renew(taken.bucket, [taken.key], owner=self.owner)
+                if await self._ledger.back.renew(taken.bucket, taken.key, owner=self.owner):
+                    lease.until = asked_at + _SURE_S
             except (RedisError, OSError) as error:
                 log.warning("lease_renewal_failed", bucket=taken.bucket, keys=1, error=str(error))
             await asyncio.sleep(LEASE_MS / 3000)

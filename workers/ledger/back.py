@@ -222,11 +222,10 @@ class Back:
         delay_ms = -1 if delay_s is None else int(delay_s * 1000)
         await self._put_off(names, [owner, taken.key, taken.seq, delay_ms, tries])
 
-    async def renew(self, bucket: str, keys: Sequence[str], *, owner: str) -> None:
-        """Extend the leases of keys that are still being brought."""
+    async def renew(self, bucket: str, key: str, *, owner: str) -> bool:
+        """Extend the lease of a key that is still being brought; whether it was still this owner's."""
         names = [self._name("keys", bucket), self._name("due", bucket)]
-        for some in _chunks(keys):
-            await self._renew(names, [owner, LEASE_MS, *some])
+        return bool(await self._renew(names, [owner, LEASE_MS, key]))
 
     async def forget(self, bucket: str, keys: Sequence[str]) -> int:
         """Nobody wants these at the origin any more (waived, or their rule went); how many there were."""

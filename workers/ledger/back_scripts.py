@@ -183,11 +183,10 @@ return 1
 RENEW = (
     _COMMON
     + """
--- KEYS: keys, due; ARGV: owner, lease ms, then the keys
-for i = 3, #ARGV do
-  local r = read(KEYS[1], ARGV[i])
-  if r and r.owner == ARGV[1] then redis.call('zadd', KEYS[2], now + ARGV[2], ARGV[i]) end
-end
+-- KEYS: keys, due; ARGV: owner, lease ms, key
+local r = read(KEYS[1], ARGV[3])
+if not r or r.owner ~= ARGV[1] then return 0 end
+redis.call('zadd', KEYS[2], now + ARGV[2], ARGV[3])
 return 1
 """
 )

@@ -138,10 +138,10 @@ async def test_a_renewed_lease_is_kept(back):
     await write(back, "a")
     (taken,) = await take(back, "w1")
     await time_passes(back)
-    await back.renew(B, ["a"], owner="w1")
+    assert await back.renew(B, "a", owner="w1")
     assert await take(back, "w2") == []
     await time_passes(back)
-    await back.renew(B, ["a"], owner="w2")
+    assert not await back.renew(B, "a", owner="w2")
     assert [one.key for one in await take(back, "w2")] == ["a"]
     assert await back.finish(B, [taken], owner="w1") == [Finished.LOST]
 

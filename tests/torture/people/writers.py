@@ -54,7 +54,7 @@ class Application(Client):
 
     def turn(self) -> None:
         self._turn += 1
-        key = self._chance.choice(self._keys)
+        key = self._next_key()
         client = self._chance.choice(self._clients)
         draw = self._chance.random()
         since = time.monotonic()
@@ -65,6 +65,9 @@ class Application(Client):
             self._write(lambda: client.put_object(Bucket=BUCKET, Key=key, Body=body), key, value_of(body))
         else:
             self._write(lambda: client.delete_object(Bucket=BUCKET, Key=key), key, ABSENT)
+
+    def _next_key(self) -> str:
+        return self._chance.choice(self._keys)
 
     def _write(self, call, key: str, value: str) -> None:
         self._oracle.begins(key, value)
@@ -127,7 +130,17 @@ class Racer(Application):
 
 
 class Back(Application):
-    """An application of which one could go back to the old bucket: it rests now and then."""
+    """An application of which one could go back to the old bucket: it rests now and then.
+
+    It comes back to a key it has just had more often than not, while that is on its way to the bucket.
+    """
+
+    _key = ""
+
+    def _next_key(self) -> str:
+        if not self._key or self._chance.random() < 0.4:
+            self._key = self._chance.choice(self._keys)
+        return self._key
 
     def turn(self) -> None:
         if time.monotonic() % _ROUND_S < _AT_WORK_S:
