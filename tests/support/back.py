@@ -48,11 +48,11 @@ def origin_sections(key_id: str = ORIGIN_KEY, secret: str = "origin-secret") -> 
 
 
 @contextlib.asynccontextmanager
-async def draining(services: Services) -> AsyncIterator[Drain]:
-    """Work off what is due, as a worker process does, until the block ends."""
+async def settling(services: Services) -> AsyncIterator[Settler]:
+    """Who brings single keys, until the block ends."""
     settings = services.settings
     async with OriginWire(settings.origin, services.control) as wire:
-        settler = Settler(
+        yield Settler(
             ledger=services.ledger,
             store=services.store,
             writer=OriginWriter(wire),
@@ -60,6 +60,13 @@ async def draining(services: Services) -> AsyncIterator[Drain]:
             max_attempts=settings.limits.max_attempts,
             observer=BackCounts(),
         )
+
+
+@contextlib.asynccontextmanager
+async def draining(services: Services) -> AsyncIterator[Drain]:
+    """Work off what is due, as a worker process does, until the block ends."""
+    settings = services.settings
+    async with settling(services) as settler:
         drain = Drain(services.ledger.back, settler, concurrency=settings.limits.item_concurrency)
         running = asyncio.create_task(drain.run())
         try:
