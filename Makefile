@@ -17,7 +17,7 @@ ARGS ?=
 # Test processes: most tests wait for servers, so there are more of them than cores. 0 runs them in one, for a
 # debugger: `make test JOBS=0 ARGS=--pdb`. Files go as they are collected: those with few and long tests come before
 # the many of tests/unit, so that no process is left over with one of them.
-JOBS ?= 4
+JOBS ?= 6
 # Slow tests load the machine: no more of them than cores.
 SLOW_JOBS ?= 2
 

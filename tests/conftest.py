@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """Thousands of tests are objects that stay: the collector need not look through them again and again."""
     be_patient()
+    # Nobody out there is asked; each process would read all that the machine trusts: 20 ms of CPU a start.
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "nobody.pem")
     # On a machine that has other things to do.
     settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("unhurried")
@@ -97,6 +101,9 @@ def rclone() -> Iterator[RcloneS3]:
 
 
 @pytest.fixture
-def bucket() -> str:
+def bucket(request: pytest.FixtureRequest) -> str:
     """A bucket name that no other test has."""
-    return f"t-{uuid.uuid4().hex[:20]}"
+    name = f"t-{uuid.uuid4().hex[:20]}"
+    if "seaweed" in request.fixturenames:
+        request.getfixturevalue("seaweed").make_room(name)
+    return name

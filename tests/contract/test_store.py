@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from support.store.known import client_of, stores
+from support.store.probed import probed_once
 from support.store.stores import MIB, meta_of, put, read, store_at
 from workers.errors import KeyNotRepresentable, StoreRejected, StoreUnavailable
 from workers.plan import FetchPlan, Origin, OriginGroup
@@ -47,10 +48,20 @@ def known(request: pytest.FixtureRequest) -> KnownStore:
 
 
 @pytest_asyncio.fixture
-async def store(request: pytest.FixtureRequest, known: KnownStore, bucket: str) -> AsyncIterator[ObjectStore]:
+async def new_store(
+    request: pytest.FixtureRequest, known: KnownStore, bucket: str
+) -> AsyncIterator[ObjectStore]:
+    """A client that has yet to make its self-test, for tests of that."""
     async with client_of(known, request) as client:
         await client.ensure_bucket(bucket)
         yield client
+
+
+@pytest_asyncio.fixture
+async def store(new_store: ObjectStore) -> AsyncIterator[ObjectStore]:
+    """A client to which the self-test of an earlier test is known."""
+    with probed_once(new_store.settings.endpoint):
+        yield new_store
 
 
 async def keys_of(store: ObjectStore, bucket: str, prefix: str = "") -> list[str]:
@@ -61,8 +72,8 @@ async def open_uploads(store: ObjectStore, bucket: str) -> int:
     return len([u async for u in list_uploads(store.transport, bucket, "", headers={})])
 
 
-async def test_self_test_finds_what_is_known_of_the_store_and_leaves_nothing(store, known, bucket):
-    found = await store.guarantees(bucket)
+async def test_self_test_finds_what_is_known_of_the_store_and_leaves_nothing(new_store, known, bucket):
+    found = await new_store.guarantees(bucket)
     assert known.differences(found) == []
     assert found.missing_key_status == 404
     assert found.race_free is not (known.deviates("create_only") or known.deviates("multipart_create_only"))
@@ -70,8 +81,8 @@ async def test_self_test_finds_what_is_known_of_the_store_and_leaves_nothing(sto
     assert bool(found.unrepresentable) is known.deviates("keys")
     assert (found.checksums == ()) is known.deviates("checksums")
     assert found.if_match is not known.deviates("if_match")
-    assert [key for key in await keys_of(store, bucket) if not key.startswith(".ferryman/probe/")] == []
-    assert await open_uploads(store, bucket) == 0
+    assert [key for key in await keys_of(new_store, bucket) if not key.startswith(".ferryman/probe/")] == []
+    assert await open_uploads(new_store, bucket) == 0
     assert any(f"create-only PUT: {found.create_only} (proven)" in line for line in found.lines())
 
 
@@ -330,11 +341,11 @@ async def test_ensure_bucket_twice_and_with_a_new_name(store, bucket):
     await store.ensure_bucket(f"n-{uuid.uuid4().hex[:12]}")
 
 
-async def test_versioned_bucket_is_seen_and_never_overwritten(store, known, bucket):
+async def test_versioned_bucket_is_seen_and_never_overwritten(new_store, known, bucket):
     body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
     from workers.store.wire.signing import sha256_hex
 
-    asking = store.transport.exchange(
+    asking = new_store.transport.exchange(
         "PUT",
         bucket,
         query=[("versioning", "")],
@@ -346,19 +357,19 @@ async def test_versioned_bucket_is_seen_and_never_overwritten(store, known, buck
             await asking
         return
     await asking
-    found = await store.guarantees(bucket)
+    found = await new_store.guarantees(bucket)
     assert found.versioned
-    left = await store.transport.exchange(
+    left = await new_store.transport.exchange(
         "GET", bucket, query=[("versions", ""), ("prefix", ".ferryman/probe/"), ("encoding-type", "url")]
     )
     assert versions_of(left.body) == [], "neither versions nor delete markers of the self-test stay"
     guarded = found.create_only is CreateOnly.IF_NONE_MATCH
     assert guarded is not known.deviates("versioned_create_only")
-    assert (await put(store, bucket, "k", b"one")).created
-    assert not (await put(store, bucket, "k", b"two")).created
-    assert (await put(store, bucket, "l", b"x" * (6 * MIB))).created
-    assert not (await put(store, bucket, "l", b"y" * (6 * MIB))).created
-    assert await read(store, bucket, "k") == b"one"
+    assert (await put(new_store, bucket, "k", b"one")).created
+    assert not (await put(new_store, bucket, "k", b"two")).created
+    assert (await put(new_store, bucket, "l", b"x" * (6 * MIB))).created
+    assert not (await put(new_store, bucket, "l", b"y" * (6 * MIB))).created
+    assert await read(new_store, bucket, "k") == b"one"
 
 
 async def test_p41_upload_of_a_killed_process_is_swept_and_no_other(seaweed, bucket):
