@@ -19,8 +19,8 @@ class Wait:
 
     __slots__ = ("at", "cancelling", "expired", "task")
 
-    def __init__(self, at: float) -> None:
-        task = asyncio.current_task()
+    def __init__(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        task = asyncio.current_task(loop)
         assert task is not None
         self.task = task
         self.cancelling = task.cancelling()

@@ -80,7 +80,7 @@ def _make(kind: type[AbstractConnection]) -> type[AbstractConnection]:
             if timeout is not None or limit_s is None:
                 return await super().read_response(disable_decoding, timeout, **options)
             loop = asyncio.get_running_loop()
-            wait = Wait(loop.time() + limit_s)
+            wait = Wait(loop.time() + limit_s, loop)
             deadlines = self._deadlines
             if deadlines is None:
                 deadlines = self._deadlines = Deadlines(tick_s=limit_s / _LOOKS)

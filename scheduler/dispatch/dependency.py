@@ -72,7 +72,9 @@ class DependencyRecorder:
     def note(self, bucket: str, key: str, *, referer: str = "", user_agent: str = "") -> None:
         """One miss that an origin serves, now or by a queued pull."""
         hour = int(time.time()) // 3600
-        counts = self._counts.setdefault((bucket, hour), Counter())
+        counts = self._counts.get((bucket, hour))
+        if counts is None:
+            counts = self._counts[bucket, hour] = Counter()
         counts["n|"] += 1
         for kind, name in (("p", prefix_of(key)), ("r", referrer_of(referer)), ("a", agent_of(user_agent))):
             field = f"{kind}|{name}"

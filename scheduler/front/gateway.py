@@ -23,7 +23,7 @@ from scheduler.front.http.bucket_address import BucketLookup
 from scheduler.front.http.request import read_request
 from scheduler.front.http.target import Target
 from scheduler.front.miss.answer import CutShort, send_unavailable
-from scheduler.front.miss.by_rule import NOT_LOOKED, Looked, answer_by_rule
+from scheduler.front.miss.by_rule import NOT_LOOKED, answer_by_rule
 from scheduler.front.miss.ruled import Ruled
 from scheduler.front.miss.source import pull_whole
 from scheduler.front.parts import Parts
@@ -34,7 +34,7 @@ from scheduler.front.rules_api.call import WireRequest, is_wire_request, keyring
 from scheduler.front.rules_api.vendor_xml import wire_api
 from scheduler.front.s3.front import S3Front
 from scheduler.rules.keys import KeyRefused, client_path, is_reserved
-from scheduler.rules.matching import match, needs_no_status
+from scheduler.rules.matching import has_proxy, match, needs_no_status
 from scheduler.rules.model import RuleType
 from workers.deadlines import Deadlines, Wait
 from workers.errors import StoreError
@@ -212,9 +212,11 @@ class Gateway:
         """GET or HEAD of an object that the client may have."""
         ruleset = self._services.rules.snapshot(target.bucket)
         if ruleset is not None and request.store_status is None and needs_no_status(ruleset):
-            rule = match(ruleset, target.facts(request, None))
+            facts = target.facts(request, None)
+            rule = match(ruleset, facts)
             if rule is not None:
-                await answer_by_rule(self.parts, request, answer, Ruled(target, ruleset, rule), NOT_LOOKED)
+                ruled = Ruled(target, ruleset, rule, facts)
+                await answer_by_rule(self.parts, request, answer, ruled, NOT_LOOKED)
                 return
         looked_at = asyncio.get_running_loop().time()
         status = request.store_status
@@ -229,13 +231,14 @@ class Gateway:
             status = await self._from_store(request, answer, target, ruleset)
             if status is None:
                 return
-        rule = match(ruleset, target.facts(request, status)) if ruleset is not None else None
-        if rule is None:
-            await self._no_rule(answer, target, status)
-            return
-        assert ruleset is not None
-        ruled, looked = Ruled(target, ruleset, rule), Looked(status, looked_at)
-        await answer_by_rule(self.parts, request, answer, ruled, looked)
+        if ruleset is not None:
+            facts = target.facts(request, status)
+            rule = match(ruleset, facts)
+            if rule is not None:
+                ruled = Ruled(target, ruleset, rule, facts)
+                await answer_by_rule(self.parts, request, answer, ruled, looked_at)
+                return
+        await self._no_rule(answer, target, status)
 
     # ------------------------------------------------------------ for S3 clients
 
@@ -249,7 +252,7 @@ class Gateway:
         ruled = self._rule_for(request, bucket, key, status=status)
         if ruled is None:
             return False
-        await answer_by_rule(self.parts, request, answer, ruled, Looked(status, looked_at))
+        await answer_by_rule(self.parts, request, answer, ruled, looked_at)
         return True
 
     async def pull_source(self, request: Request, bucket: str, key: str) -> None:
@@ -276,7 +279,7 @@ class Gateway:
             rule = match(ruleset, replace(facts, method="GET"))
             if rule is not None and rule.type is not RuleType.MIRROR:
                 rule = None
-        return None if rule is None else Ruled(target, ruleset, rule)
+        return None if rule is None else Ruled(target, ruleset, rule, facts)
 
     async def _from_store(
         self, request: Request, answer: Answer, target: Target, ruleset: RuleSet | None
@@ -287,7 +290,7 @@ class Gateway:
         # A store that is slow must not delay a redirect, nor anybody for ever; an answer that has begun is
         # left alone.
         loop = asyncio.get_running_loop()
-        wait = Wait(loop.time() + limit_s)
+        wait = Wait(loop.time() + limit_s, loop)
         self._deadlines.add(wait, loop)
         answer.until_start = partial(self._deadlines.remove, wait)
         try:
@@ -320,7 +323,7 @@ class Gateway:
 
 def _is_proxied(ruleset: RuleSet, request: Request, target: Target) -> bool:
     """Whether a miss would be answered by a Proxy rule."""
-    if not any(rule.type is RuleType.PROXY for rule in ruleset.rules):
+    if not has_proxy(ruleset):
         return False
     rule = match(ruleset, target.facts(request, 404))
     return rule is not None and rule.type is RuleType.PROXY

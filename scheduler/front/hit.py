@@ -137,8 +137,9 @@ async def _get(
         asked.append(("Range", header_value(spec)))
     if etag:
         asked.append(("If-Match", f'"{etag}"'))
-    async with await parts.store.get(target.bucket, target.key, headers=asked) as response:
-        if response.status in {404, 412, 416}:
+    response = await parts.store.get(target.bucket, target.key, headers=asked)
+    try:
+        if response.status in {404, 412, 416} and not response.is_whole:
             await response.read()  # a body that is left unread costs the connection
         if response.status == 404:
             return 404
@@ -166,6 +167,8 @@ async def _get(
         parts.stats.answered("hit", target.bucket)
         await answer.pour(response.status, headers, response, length=length)
         return None
+    finally:
+        response.close()
 
 
 async def _multipart(

@@ -97,7 +97,9 @@ class GatewayStats:
         self, bucket: str, rule: str, outcome: str, *, n_bytes: int = 0, duration_s: float | None = None
     ) -> None:
         """One pull of this front ended with one of `outcomes.CODES`, after `duration_s`."""
-        counts = self._outcomes.setdefault(bucket, Counter())
+        counts = self._outcomes.get(bucket)
+        if counts is None:
+            counts = self._outcomes[bucket] = Counter()
         counts[rule, outcome] += 1
         if n_bytes and outcome == "stored":
             counts[rule, "bytes"] += n_bytes

@@ -19,6 +19,7 @@ RESERVED = ".ferryman"
 
 #: What a path of ours does not show as it is (3.2), but for what is not ASCII.
 _ENCODED = re.compile(r"[^A-Za-z0-9\-._~/]")
+_PLAIN = re.compile(r"[A-Za-z0-9\-._~/]*")
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
 _NEVER_FORWARDED = re.compile(
     r"x-amz-.*|x-oss-.*|q-.*|x-cos-security-token|security-token|response-.*|versionid|partnumber",
@@ -104,6 +105,8 @@ def is_reserved(key: str) -> bool:
 
 def encode_path(path: str) -> str:
     """Percent-encode as in 3.2: `A-Z a-z 0-9 - . _ ~ /` stay, all else is `%XX` in upper case."""
+    if _PLAIN.fullmatch(path):
+        return path
     if not path.isascii():
         return quote(path, safe="/")
     odd = set(_ENCODED.findall(path))

@@ -66,8 +66,9 @@ class _Compiled:
     #: Positions by prefix, and the lengths that occur.
     by_prefix: dict[str, tuple[int, ...]]
     prefix_lengths: tuple[int, ...]
-    #: Whether a rule for any status exists.
+    #: Whether a rule for any status exists, and whether one of type Proxy does.
     any_status: bool
+    proxies: bool
 
     def candidates(self, key: str) -> Sequence[int]:
         """Positions of the rules whose prefix, or only suffix, the key has, in order of priority."""
@@ -129,6 +130,11 @@ def match(ruleset: RuleSet, request: RequestFacts) -> Rule | None:
 def needs_no_status(ruleset: RuleSet) -> bool:
     """Whether a rule for `any` status exists: only then is a match before the look-up worth trying (2.5)."""
     return _compiled(ruleset).any_status
+
+
+def has_proxy(ruleset: RuleSet) -> bool:
+    """Whether a Proxy rule exists: only then may a miss be answered without waiting for the store."""
+    return _compiled(ruleset).proxies
 
 
 def names(ruleset: RuleSet, key: str) -> bool:
@@ -196,6 +202,7 @@ def _compile(ruleset: RuleSet) -> _Compiled:
         by_prefix=by_prefix,
         prefix_lengths=tuple(sorted({len(end) for end in by_prefix})),
         any_status=any("any" in check.status for check in checks),
+        proxies=any(check.rule.type is RuleType.PROXY for check in checks),
     )
 
 

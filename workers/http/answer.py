@@ -148,7 +148,8 @@ class Exchange:
         """More of the body came; whether enough is held for now."""
         self._chunks.append(data)
         self._held += len(data)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         return self._held >= PAUSE_BYTES
 
     def end(self, error: BaseException | None = None) -> None:
@@ -156,7 +157,8 @@ class Exchange:
         self._connection = None
         self._error = error
         self._ended = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def fail(self, error: BaseException) -> None:
         """It broke: what came is given out, then this."""

@@ -226,7 +226,8 @@ class Exchanger:
         """
         if self._idle_s is not None:
             self._busy.add(connection)
-            self._look_later()
+            if self._timer is None:
+                self._look_later()
         try:
             return await connection.ask(request, is_head=is_head)
         except BaseException:
@@ -250,7 +251,8 @@ class Exchanger:
             connection.close()
             return
         route.idle.append(connection)
-        self._wake()
+        if self._waiting:
+            self._wake()
         if self._timer is None:
             self._look_later()
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Scheme = Literal["http", "https"]
 
+_ONLY_HOST = frozenset({b"host"})
+
 
 class TrustedProxies:
     """The networks of `gateway.trusted_proxies`; `in` asks for a peer's address."""
@@ -80,6 +82,8 @@ def client_facts(scope: Mapping[str, Any], trusted: TrustedProxies) -> ClientFac
         elif name in {b"host", b"x-forwarded-proto", b"x-forwarded-host"}:
             headers.setdefault(name, value)
     host = headers.get(b"host", b"").decode("latin-1")
+    if not forwarded_for and headers.keys() <= _ONLY_HOST:
+        return ClientFacts(scheme=scheme, address=address, host=host, trusted=True)
     said = _last(headers.get(b"x-forwarded-proto", b"")).lower()
     if said in {"http", "https"}:
         scheme = "https" if said == "https" else "http"

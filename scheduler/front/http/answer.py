@@ -44,7 +44,7 @@ class Source(Protocol):
     def at_end(self) -> bool:
         """Whether all of it was read, and nothing can go wrong with it any more; False where unknown."""
 
-    async def read_some(self) -> bytes:
+    def read_some(self) -> Awaitable[bytes]:
         """The next bytes; empty at the end."""
 
 

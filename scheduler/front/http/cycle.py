@@ -74,23 +74,25 @@ class Cycle(RequestResponseCycle):
         if message["type"] != wanted or self.response_complete:
             raise RuntimeError(f"{message['type']} where {wanted} is due")
         if self.response_started:
-            self._send_body(cast("HTTPResponseBodyEvent", message))
+            self._send_body(message)  # type: ignore[arg-type]  # its type was looked at
         else:
-            self._send_head(cast("HTTPResponseStartEvent", message))
+            self._send_head(message)  # type: ignore[arg-type]
 
     def _send_head(self, message: HTTPResponseStartEvent) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
         status = message["status"]
         headers = [*self.default_headers, *message.get("headers", ())]
-        if _BAD_NAME.search(b"".join([name for name, _ in headers])):
+        names = b"".join([name for name, _ in headers])
+        if _BAD_NAME.search(names):
             raise RuntimeError("a name in the head of an answer is no header's")
         if _BAD_VALUE.search(b"".join([value for _, value in headers])):
             raise RuntimeError("a value in the head of an answer breaks it")
         closes = False
+        are_lower = names == names.lower()
         lines = [STATUS_LINE[status]]
         for given, value in headers:
-            name = given.lower()
+            name = given if are_lower else given.lower()
             if name in _FRAMING:
                 if name == b"content-length" and self.chunked_encoding is None:
                     self.expected_content_length = int(value)

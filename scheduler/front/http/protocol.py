@@ -192,7 +192,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._disarm_head_timer()
         version = self.parser.get_http_version()
-        total = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        total = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         if total > self.limits.max_bytes:
             self._stop(s3_error.HEADERS_TOO_LARGE)
         has_body = self._check_framing(version)
@@ -216,8 +216,8 @@ class StrictProtocol(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=any(
-                name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+            expect_100_continue=bool(
+                [0 for name, value in self.headers if name == b"expect" and value.lower() == b"100-continue"]
             ),
             keep_alive=keep_alive,
             on_response=self.on_response_complete,

@@ -43,6 +43,8 @@ class Request:
     """One request, as it came over the wire and through the proxies that are trusted."""
 
     id: str
+    #: The client's `X-Request-Id`, where it sent one that can be one, else `id`: for logs and jobs.
+    trace_id: str
     method: str
     #: Path as sent, without the query.
     raw_path: bytes
@@ -58,12 +60,6 @@ class Request:
     store_status: int | None
     connection: Connection
 
-    @property
-    def trace_id(self) -> str:
-        """The client's `X-Request-Id`, where it sent one that can be one, else `id`: for logs and jobs."""
-        sent = self.by_name.get("x-request-id", "")
-        return sent if _TRACE_ID.fullmatch(sent) else self.id
-
     def log_ids(self) -> dict[str, str]:
         """For a log line: the client's own id, and where that is another one, ours."""
         ids = {"request_id": self.trace_id}
@@ -72,14 +68,17 @@ class Request:
 
 def read_request(scope: Mapping[str, Any], trusted: TrustedProxies) -> Request:
     """The request of an HTTP scope that `protocol.StrictProtocol` made."""
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
     by_name: dict[str, str] = {}
     for name, value in headers:
         by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
     client = client_facts(scope, trusted)
+    mine = new_request_id()
+    theirs = by_name.get("x-request-id")
     status = by_name.get("x-ferryman-status", "") if client.trusted else ""
     return Request(
-        id=new_request_id(),
+        id=mine,
+        trace_id=theirs if theirs is not None and _TRACE_ID.fullmatch(theirs) else mine,
         method=scope["method"],
         raw_path=scope["raw_path"],
         query=scope["query_string"].decode("latin-1"),

@@ -6,7 +6,7 @@ rule was found.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -30,26 +30,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Looked(NamedTuple):
-    """What the store said of the key (None: it was not asked), and when the look began (loop time)."""
-
-    status: int | None
-    at: float
-
-
-NOT_LOOKED: Final = Looked(None, 0.0)
+#: When the look into the store began, where there was none.
+NOT_LOOKED: Final = 0.0
 
 
 async def answer_by_rule(
-    parts: Parts, request: Request, answer: Answer, ruled: Ruled, looked: Looked
+    parts: Parts, request: Request, answer: Answer, ruled: Ruled, looked_at: float
 ) -> None:
-    """Answer as the rule says."""
-    target, ruleset, rule = ruled
+    """Answer as the rule says; the look into the store began at `looked_at` (loop time)."""
+    target, ruleset, rule, facts = ruled
     if "x-ferryman-hop" in request.by_name and went_through(request.headers, parts.installation):
         log.warning("loop_detected", bucket=target.bucket, rule=rule.name, **request.log_ids())
         await answer.error(s3_error.LOOP_DETECTED, resource=target.resource)
         return
-    facts = target.facts(request, looked.status)
     proxied = rule.type is RuleType.PROXY
     try:
         fetch, item = plan(
@@ -88,6 +81,6 @@ async def answer_by_rule(
         case RuleType.MIRROR if request.method == "HEAD":
             await serve_head_miss(miss)
         case RuleType.MIRROR:
-            await serve_mirror(miss, looked_at=looked.at)
+            await serve_mirror(miss, looked_at=looked_at)
         case _:
             assert_never(rule.type)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 async def pull_whole(parts: Parts, request: Request, ruled: Ruled, *, looked_at: float) -> None:
     """Wait until the key's pull has ended, well or not; `looked_at` is as for `serve_mirror`."""
-    target, ruleset, rule = ruled
-    facts = replace(target.facts(request, 404), method="GET", headers=())
+    target, ruleset, rule, asked = ruled
+    facts = replace(asked, method="GET", headers=())
     try:
         fetch, item = plan(rule, ruleset, target.bucket, facts, kind="event", request_id=request.trace_id)
     except PlanRefused:

@@ -166,7 +166,7 @@ class FrontClaims:
     async def claim(self, plan: FetchPlan, key: str, *, heed_stored: bool = True) -> Claimed:
         """Ask for a key that a client waits for; a queued job for it does not stand in the way."""
         bucket = plan.bucket
-        state = await self._starts.ask(WantedKey(bucket, key, heed_stored, asker(plan)))
+        state = await self._starts.asked(WantedKey(bucket, key, heed_stored, asker(plan)))
         metrics.claimed("unknown" if state is None else _RESULTS[state])
         if state is None:
             return Claimed.UNSURE if self._claims.may_have_tombstones(bucket) else Claimed.UNKNOWN

@@ -120,15 +120,17 @@ class Fill:
     looked_at: float
     #: Keep the origin's own error answers.
     keep_error_body: bool = False
-    #: Loop time of its making.
-    began_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     #: Set on answers from the origin (F41).
     return_headers: tuple[Header, ...] = ()
+    bucket: str = field(init=False)
+    key: str = field(init=False)
+    #: Loop time of its making.
+    began_at: float = field(init=False)
     #: Identity of this try in the stored object (S11).
-    attempt: str = field(default_factory=lambda: os.urandom(16).hex())
-    opening: asyncio.Future[Opening] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    attempt: str = field(init=False)
+    opening: asyncio.Future[Opening] = field(init=False)
+    #: The running body, once there is one.
+    opened: Opened | None = field(default=None, init=False)
     #: Requests that read it, or will.
     followers: int = 0
     #: Of these, the ones that wait to hear of the opening.
@@ -143,26 +145,17 @@ class Fill:
     #: The answer is for one client, and is not stored (F61).
     withheld: bool = False
 
-    @property
-    def bucket(self) -> str:
-        return self.plan.bucket
-
-    @property
-    def key(self) -> str:
-        return self.item.key
+    def __post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.bucket, self.key = self.plan.bucket, self.item.key
+        self.began_at = loop.time()
+        self.attempt = os.urandom(16).hex()
+        self.opening = loop.create_future()
 
     @property
     def queued_plan(self) -> FetchPlan:
         """The plan for a pull of this key by a worker."""
         return for_queue(self.plan)
-
-    @property
-    def opened(self) -> Opened | None:
-        """The running body, once there is one."""
-        if self.opening.done() and not self.opening.cancelled() and self.opening.exception() is None:
-            result = self.opening.result()
-            return result if isinstance(result, Opened) else None
-        return None
 
     @property
     def joinable(self) -> bool:
@@ -175,6 +168,7 @@ class Fill:
         if not self.opening.done():
             if isinstance(opening, Opened):
                 opening.body.expected += self.waiting
+                self.opened = opening
             self.opening.set_result(opening)
             for listener in self._listening:
                 if not listener.done():  # else that follower has gone

@@ -67,7 +67,8 @@ class Herd:
         finally:
             self.forget(fill)
             # Only after a crash, or when the process stops: followers must never wait for ever.
-            fill.settle(Failed(error=StoreUnavailable("the pull ended without an answer")))
+            if not fill.opening.done():
+                fill.settle(Failed(error=StoreUnavailable("the pull ended without an answer")))
 
     def forget(self, fill: Fill) -> None:
         """Nobody new follows this fill; those who do go on."""

@@ -122,14 +122,17 @@ class Reader:
         Raises:
             BodyFailed: the writer failed; what was given so far is a beginning only.
         """
-        position, stop = self.position, self.stop
+        body, position, stop = self._body, self.position, self.stop
         if stop is not None and position >= stop:
             return b""
-        chunk = await self._body.read(position)
+        chunk = body.here(position)
+        if chunk is None:
+            chunk = await body.read(position)
         if stop is not None and position + len(chunk) > stop:
             chunk = chunk[: stop - position]
         self.position = position + len(chunk)
-        self._body.moved()
+        if body.room is not None:
+            body.moved()
         return chunk
 
     @property
@@ -156,7 +159,7 @@ class Body:
         #: Readers that wait for more.
         self._waiting: list[asyncio.Future[None]] = []
         #: What the writer waits for, while it does: somebody read on, came or left.
-        self._room: asyncio.Event | None = None
+        self.room: asyncio.Event | None = None
         self._closed = False
         self._discarded = False
         #: Readers that are announced and not there yet: for them the beginning is kept.
@@ -197,7 +200,8 @@ class Body:
         readable = self.written - self.hold_back_bytes
         if readable > self.readable:
             self.readable = readable
-            self._wake()
+            if self._waiting:
+                self._wake()
         memory = self._spool.memory
         if self._in_memory > self._spool.window_bytes or memory.used_bytes > memory.limit_bytes:
             await self._make_room()
@@ -206,7 +210,8 @@ class Body:
         """The body is whole."""
         self.finished = True
         self.readable = self.written
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def fail(self, cause: BaseException) -> None:
         """The body will never be whole; readers get what they may have, then `BodyFailed`."""
@@ -229,9 +234,9 @@ class Body:
             self._drop_before(min(needed, self.written - self.hold_back_bytes))
             if self._in_memory <= self._spool.window_bytes:
                 return
-            self._room = asyncio.Event()
-            await self._room.wait()
-            self._room = None
+            self.room = asyncio.Event()
+            await self.room.wait()
+            self.room = None
 
     async def _spill(self) -> bool:
         """Move the older half of the memory to disk; False when the disk's budget does not allow it."""
@@ -300,21 +305,35 @@ class Body:
     def leave(self, reader: Reader) -> None:
         """A reader is done."""
         self._readers.discard(reader)
-        if self._room is not None:
-            self._room.set()
-        self._discard_unused()
+        if self.room is not None:
+            self.room.set()
+        if self._closed:
+            self._discard_unused()
 
     def arrived(self) -> None:
         """One of the expected readers is there, or will not come."""
         self.expected -= 1
-        if self._room is not None:
-            self._room.set()
-        self._discard_unused()
+        if self.room is not None:
+            self.room.set()
+        if self._closed:
+            self._discard_unused()
 
     def moved(self) -> None:
         """A reader went on."""
-        if self._room is not None:
-            self._room.set()
+        if self.room is not None:
+            self.room.set()
+
+    def here(self, position: int) -> bytes | None:
+        """As `read`, where it has neither to wait nor to ask the disk; else None."""
+        if position >= self.readable:
+            return b"" if self.finished else None
+        if position < self._memory_base:
+            return None
+        index = bisect_right(self._starts, position) - 1
+        chunk = self._chunks[index]
+        offset = position - self._starts[index]
+        limit = self.readable - self._starts[index]
+        return chunk if not offset and limit >= len(chunk) else chunk[offset:limit]
 
     async def read(self, position: int) -> bytes:
         """Bytes at a place, at least one; empty at the end of a finished body."""
@@ -326,12 +345,9 @@ class Body:
             news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(news)
             await news
-        if position >= self._memory_base:
-            index = bisect_right(self._starts, position) - 1
-            chunk = self._chunks[index]
-            offset = position - self._starts[index]
-            limit = self.readable - self._starts[index]
-            return chunk if not offset and limit >= len(chunk) else chunk[offset:limit]
+        found = self.here(position)
+        if found is not None:
+            return found
         assert self._file is not None
         n_bytes = min(_BLOCK_BYTES, self._memory_base - position, self.readable - position)
         return await asyncio.to_thread(self._file.read, n_bytes, position)

@@ -73,6 +73,8 @@ class S3Front:
         A public bucket serves plain reads whatever key signed them, if it is none of ours: clients that
         always sign read the web front.
         """
+        if not request.query and "authorization" not in request.by_name:
+            return False
         authorization = request.by_name.get("authorization", "")
         query = request.query.encode("latin-1")
         if not (

@@ -12,10 +12,10 @@ from workers.store.wire.lean import Wire
 
 
 @contextlib.asynccontextmanager
-async def server(*steps: bytes | list):
+async def server(*steps: bytes | list, idle_s: float = 0.3):
     """A wire to a server of scripted answers, the server's host, and what it saw."""
     async with scripted(*steps) as told:
-        wire = Wire(limit=4, connect_s=2, idle_s=0.3, tls=None)
+        wire = Wire(limit=4, connect_s=2, idle_s=idle_s, tls=None)
         wire.open()
         try:
             yield wire, told.host, told.seen
@@ -100,6 +100,31 @@ async def test_connections_stay_within_the_limit():
     async with server(*[OK] * 40) as (wire, host, seen):
         await asyncio.gather(*(wire.exchange("GET", host, "/", {}, b"") for _ in range(40)))
         assert len({number for number, _ in seen}) <= 4
+
+
+async def test_a_place_is_neither_lost_nor_doubled_by_those_who_go_while_they_wait_or_as_they_get_it():
+    async with server(*[SILENCE] * 4, *[OK] * 20, idle_s=30) as (wire, host, seen):
+        silent = [asyncio.create_task(wire.exchange("GET", host, "/", {}, b"")) for _ in range(4)]
+        async with asyncio.timeout(5):
+            while len(seen) < 4:  # noqa: ASYNC110 -- the server's list is all there is to look at
+                await asyncio.sleep(0.01)
+        going, given, *staying = [
+            asyncio.create_task(wire.exchange("GET", host, "/", {}, b"")) for _ in range(8)
+        ]
+        await asyncio.sleep(0)
+        going.cancel()
+        silent[0].cancel()
+        # Behind the end of the first, and before who gets its place has woken.
+        asyncio.get_running_loop().call_soon(given.cancel)
+        answers = await asyncio.wait_for(asyncio.gather(*staying), 5)
+        assert [answer.body for answer in answers] == [b"ok"] * 6
+        assert len({number for number, _ in seen}) == 5  # three that are silent, one that went, one for all
+        for task in silent:
+            task.cancel()
+        ended = await asyncio.gather(going, given, *silent, return_exceptions=True)
+        assert {type(end) for end in ended} == {asyncio.CancelledError}
+        await asyncio.gather(*(wire.exchange("GET", host, "/", {}, b"") for _ in range(12)))
+        assert len({number for number, _ in seen}) <= 8
 
 
 async def test_answer_that_says_close_is_not_reused():

@@ -69,6 +69,12 @@ class WatchedControl(OriginControl):
         self.slots.append((host, slot))
         return slot
 
+    def acquire_now(self, host: str, lane: Lane) -> Any:
+        slot = super().acquire_now(host, lane)
+        if slot is not None:
+            self.slots.append((host, slot))
+        return slot
+
     def succeeded(self, host: str, first_byte_s: float, *, status: int = 200) -> None:
         self.good.append(host)
         super().succeeded(host, first_byte_s, status=status)

@@ -11,7 +11,7 @@ from workers.deadlines import Deadlines, Wait
 
 async def _wait(deadlines: Deadlines, seconds: float, told: asyncio.Event) -> str:
     loop = asyncio.get_running_loop()
-    wait = Wait(loop.time() + seconds)
+    wait = Wait(loop.time() + seconds, loop)
     deadlines.add(wait, loop)
     try:
         await told.wait()
@@ -47,7 +47,7 @@ async def test_a_task_that_somebody_else_cancels_is_no_late_one() -> None:
 
 async def test_a_wait_that_is_over_is_never_cancelled() -> None:
     deadlines, loop = Deadlines(), asyncio.get_running_loop()
-    over = Wait(loop.time())
+    over = Wait(loop.time(), loop)
     deadlines.add(over, loop)
     deadlines.remove(over)
     deadlines.remove(over)

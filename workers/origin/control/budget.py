@@ -113,12 +113,16 @@ class HostBudget:
         Raises:
             BudgetExhausted: none came free within `timeout_s` seconds; `retry_after_s` is set.
         """
+        return self.acquire_now(lane) or await self._acquire_waiting(lane, timeout_s)
+
+    def acquire_now(self, lane: Lane) -> Slot | None:
+        """A slot that nobody has to wait for, or None."""
         if not self._waiting[lane] and self._may(lane):
             rate = self.requests_rate
             if rate is None or rate.try_take(lane, 1.0):
                 self._enter(lane)
                 return Slot(self, lane)
-        return await self._acquire_waiting(lane, timeout_s)
+        return None
 
     async def _acquire_waiting(self, lane: Lane, timeout_s: float) -> Slot:
         began = self._around.clock()

@@ -162,11 +162,17 @@ class OriginControl:
         Raises:
             BudgetExhausted: none within `timeout_s` seconds. It costs the item no attempt (A25).
         """
-        budget = self._hosts.get(host)
-        if budget is None:
-            budget = self._open(host)
+        budget = self._hosts.get(host) or self._open(host)
         slot = await budget.acquire(lane, timeout_s)
         if host in self.health.sick:
+            self.health.begin(host)
+        return slot
+
+    def acquire_now(self, host: str, lane: Lane) -> Slot | None:
+        """As `acquire` where there is nothing to wait for; else None, and nothing was taken."""
+        budget = self._hosts.get(host) or self._open(host)
+        slot = budget.acquire_now(lane)
+        if slot is not None and host in self.health.sick:
             self.health.begin(host)
         return slot
 

@@ -40,14 +40,14 @@ class Fetched:
         """Never known before a read gives nothing: only then what was promised of the body was looked at."""
         return False
 
-    async def read_some(self) -> bytes:
+    def read_some(self) -> Awaitable[bytes]:
         """The next bytes of the body; empty at its end, which means that it is whole and as was promised.
 
         Raises:
             OriginTruncated, OriginTimeout: also after continuing by Range was tried (B6).
             DigestMismatch: the bytes are not what the origin, or a listing, promised.
         """
-        return await self._read(self)
+        return self._read(self)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The same to iterate over, which costs more."""

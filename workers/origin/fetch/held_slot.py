@@ -44,12 +44,15 @@ class HeldSlot:
                 return
             self.slot.release()
             self.slot = None
+        self._host = host
+        self.slot = self._control.acquire_now(host, self._lane)
+        if self.slot is not None:
+            return
         started = self._clock()
         try:
             self.slot = await self._control.acquire(host, self._lane, timeout_s=self._timeout_s)
         finally:
             self.waited_s += self._clock() - started
-        self._host = host
 
     def release(self) -> None:
         """Give it back; harmless when nothing is held."""

@@ -216,7 +216,7 @@ class OriginClient:
         if self._own_names and self._is_own_name(route.url):
             raise OriginLoop(f"{without_query(url)} is a public name of this installation", origin=host)
         loop = asyncio.get_running_loop()
-        dial = Dial(loop.time() + connect_s)
+        dial = Dial(loop.time() + connect_s, loop)
         self._deadlines.add(dial, loop)
         try:
             request = pool.render(method, route, target, headers)

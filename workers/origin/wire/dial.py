@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from workers.deadlines import Wait
 
 if TYPE_CHECKING:
+    import asyncio
+
     from workers.origin.wire.addresses import Refusal
 
 
@@ -18,8 +20,8 @@ class Dial(Wait):
 
     __slots__ = ("connected", "refusals")
 
-    def __init__(self, at: float) -> None:
-        super().__init__(at)
+    def __init__(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(at, loop)
         self.connected = False
         #: What the guard refused while connecting.
         self.refusals: list[Refusal] = []

@@ -57,7 +57,7 @@ class Answer:
         if raw.is_whole:
             return await raw.read()
         loop = asyncio.get_running_loop()
-        wait = Wait(loop.time() + self.idle_s)
+        wait = Wait(loop.time() + self.idle_s, loop)
         self.deadlines.add(wait, loop)
         try:
             return await raw.read()

@@ -197,7 +197,10 @@ class Wire:
     """
 
     def __init__(self, *, limit: int, connect_s: float, idle_s: float, tls: ssl.SSLContext | None) -> None:
-        self._slots = asyncio.Semaphore(limit)
+        self._limit = limit
+        #: Exchanges that are under way, and who waits until there are fewer, first come first served.
+        self._under_way = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._connect_s = connect_s
         self._idle_s = idle_s
         self._tls = tls
@@ -251,7 +254,11 @@ class Wire:
             lines.append(f"content-length: {len(body)}")
         data = "\r\n".join([*lines, "\r\n"]).encode("utf-8", "surrogateescape") + body
         head = method == "HEAD"
-        async with self._slots:
+        if self._under_way >= self._limit:
+            await self._turn()
+        else:
+            self._under_way += 1
+        try:
             connection = self._kept(host)
             if connection is not None:
                 try:
@@ -262,6 +269,30 @@ class Wire:
                     if method == "POST":
                         raise
             return await self._once(await self._connect(host), host, data, head=head, last=last)
+        finally:
+            self._leave()
+
+    async def _turn(self) -> None:
+        """Wait for the place of an exchange that ends."""
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif not turn.cancelled():
+                self._leave()  # it was given the place, and goes: somebody else may have it
+            raise
+
+    def _leave(self) -> None:
+        """Give the place to who waits longest, or to nobody."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._under_way -= 1
 
     async def _once(
         self,

@@ -36,6 +36,11 @@ class StoreResponse(Streamed):
         )
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the body is here, and its connection free for others: nobody has to read it."""
+        return self._exchange.is_whole
+
+    @property
     def at_end(self) -> bool:
         """Whether all of the body was read: `read_some` would give nothing more, and raise nothing."""
         return self._exchange.at_end

@@ -124,7 +124,7 @@ class Signer:
             payload_sha256: lower-case hex of the body's SHA-256, or `UNSIGNED`.
             now: Unix time in seconds.
         """
-        stamp = self._now(now)
+        stamp = self._stamp if int(now) == self._second else self._now(now)
         headers["x-amz-date"] = stamp
         headers["x-amz-content-sha256"] = payload_sha256
         if credentials.token:

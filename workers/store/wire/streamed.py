@@ -73,12 +73,15 @@ class Streamed:
         """The whole body; raises like `chunks`."""
         return b"".join([chunk async for chunk in self.chunks()])
 
+    def close(self) -> None:
+        """Leave it: a body that was not read to its end costs the connection, not the time to read it."""
+        self._opened.close()
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # A body that was not read to its end costs the connection, not the time to read it.
-        self._opened.close()
+        self.close()
 
 
 def ends_visibly(response: Exchange | ClientResponse) -> bool:

@@ -1,5 +1,6 @@
 """Which addresses may be connected to (B11)."""
 
+import asyncio
 import errno
 import ipaddress
 import socket
@@ -120,7 +121,7 @@ def test_every_address_gets_a_verdict_and_untrusted_hosts_reach_public_ones_only
 
 async def test_the_socket_factory_makes_no_socket_for_a_refused_address():
     make = NOTHING.socket_factory(configured=False)
-    dial = Dial(0.0)
+    dial = Dial(0.0, asyncio.get_running_loop())
     token = current_dial.set(dial)
     try:
         with pytest.raises(OSError, match="loopback") as caught:
