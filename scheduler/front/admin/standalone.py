@@ -14,18 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from starlette.applications import Starlette
 
-from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
-from scheduler.front.admin.metrics import metrics_route
-from scheduler.front.http.serve import serve_admin
 from scheduler.machine.listen import address_of, bind
-from scheduler.status import open_readers
 from workers.errors import ConfigError
-from workers.origin.control import overview
-from workers.origin.control.fleet import Fleet
-from workers.origin.control.health import State
-from workers.store.client import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,6 +24,7 @@ if TYPE_CHECKING:
     from scheduler.config.settings import Settings
     from scheduler.front.admin.health import Check
     from scheduler.machine.worker_health import WorkerGroup
+    from workers.origin.control.fleet import Fleet
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +49,16 @@ async def serving(
     if listen is None:
         yield None
         return
+    # Most processes serve nothing: they start without what it takes (0.2 s).
+    from starlette.applications import Starlette
+
+    from scheduler.front.admin.health import Readiness, health_routes, redis_check, store_check
+    from scheduler.front.admin.metrics import metrics_route
+    from scheduler.front.http.serve import serve_admin
+    from scheduler.status import open_readers
+    from workers.origin.control.fleet import Fleet
+    from workers.store.client import ObjectStore
+
     async with contextlib.AsyncExitStack() as stack:
         try:
             sock = stack.enter_context(bind(f"metrics.{kind}", listen))
@@ -86,6 +88,8 @@ async def serving(
 
 def _fleet_check(fleet: Fleet) -> Check:
     """At least one origin that the fleet asks is not out; none asked yet is no problem."""
+    from workers.origin.control import overview
+    from workers.origin.control.health import State
 
     async def check() -> str | None:
         known = await overview.read(fleet)

@@ -28,6 +28,10 @@ def loaded(code: str) -> set[str]:
     [
         ("worker", "import workers.queue.process, workers.queue.actors, workers.queue.broker"),
         ("master of workers", "import scheduler.machine.worker_master"),
+        (
+            "supervisor of workers",
+            "import scheduler.commands.worker, scheduler.front.admin.standalone, scheduler.machine.processes",
+        ),
         ("command line", "import scheduler.cli, scheduler.commands.command_line"),
     ],
 )
