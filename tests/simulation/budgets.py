@@ -2,9 +2,10 @@
 
 Owns the origin, which counts what it is asked for, and what it must never see: more requests at once than the
 budget, or more requests or bytes a second, over all processes. Excused is what a process holds that was
-frozen or did not reach Redis for about as long as its lease lasts, and a process that starts where Redis
-forgot the others. While some calls of Redis are lost, those who lost one go by their share and the others
-by the whole: rates are then judged by a wider bound.
+frozen or did not reach Redis for about as long as its lease lasts, what one does that asks for the first time
+while Redis is away (an eighth), and a process that starts where Redis forgot the others. While calls of
+Redis are lost, those who lost two in a row go by their share and the others by the whole: rates are then
+judged by a wider bound.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _BUDGETS: Final = ((3, None, None), (6, 40.0, None), (12, None, 2e6), (None, 20.
 #: How often a process may hold a piece of the rate: for each lane, and one that each client has read.
 _HELD: Final = (2 + _CLIENTS) * len(_ASKERS)
 #: With the fleet's bucket and with all shares at once, those of processes that have not heard of the others.
-_LOOSE: Final = 2.5
+_LOOSE: Final = 1.5
 #: Seconds' worth that the fleet's bucket holds, and that one piece of it brings to a lane of a process.
 _BURST_S, _CHUNK_S = 0.25, 0.1
 
@@ -105,10 +106,10 @@ class OriginsBooks:
     open: list[Asked] = field(default_factory=list)
     most: int = 0
 
-    def begins(self, process: str) -> Asked:
-        """A request comes in."""
+    def begins(self, process: str, *, alone: bool) -> Asked:
+        """A request comes in; `alone`: its process has never heard of the others."""
         world = self.world
-        asked = Asked(process, stray=process in world.stray)
+        asked = Asked(process, stray=alone or process in world.stray)
         self.open.append(asked)
         limit = world.concurrency
         counted = Counter(one.process for one in self.open if not one.stray)
@@ -155,7 +156,7 @@ class Asker(Process):
                 world.count("no slot")
                 continue
             async with slot:
-                asked = world.books.begins(self.name)
+                asked = world.books.begins(self.name, alone=not self._control._hosts[HOST].share._reached)
                 try:
                     for _ in range(chance.choice((1, 1, 3, 12))):
                         await asyncio.sleep(chance.expovariate(1 / 0.1))
@@ -268,6 +269,8 @@ class BudgetWorld(World):
         self._lost(seconds)
         if whom == "redis":
             self._redis_back_at = max(self._redis_back_at, self.loop.time() + seconds)
+        elif self.loop.time() < self._forgotten_until:  # it may not have told again what it holds
+            self._strays(whom, seconds, after_s=0.0)
         elif seconds > _STRAY_S:
             self._strays(whom, seconds)
 

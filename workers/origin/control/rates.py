@@ -3,8 +3,9 @@ subtraction.
 
 Owns the local stock of tokens of one host and kind. A chunk is a tenth of a second's worth shared among
 the processes, so Redis is asked about ten times a second and host, whatever the load. Without Redis
-each process refills from a bucket of its own with its last share of the rate. Hot may spend what cold
-has fetched; cold leaves a part of the fleet's bucket untouched, so hot always finds tokens.
+each process refills from a bucket of its own with its last share of the rate; one call that is lost does not
+mean that, as the others go by the whole meanwhile. Hot may spend what cold has fetched; cold leaves a part of
+the fleet's bucket untouched, so hot always finds tokens.
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ class Bucket:
         self._tokens = tokens - got
         return got, 0.0
 
+    def took(self, now: float, amount: float, *, rate: float, burst: float) -> None:
+        """So many were taken elsewhere: they are not to be had here as well."""
+        tokens = burst if self._tokens is None else self._tokens + max(0.0, now - self._at) * rate
+        self._tokens = max(0.0, min(burst, tokens) - amount)
+        self._at = now
+
 
 class Rate:
     """One process's hold on one rate of one host."""
@@ -72,8 +79,8 @@ class Rate:
         self.rate = rate
         #: Processes that share the rate, as last heard.
         self.members = 1
-        #: Whether Redis answers; kept up to date by the owner.
-        self.shared = fleet is not None
+        self._shared = fleet is not None
+        self._doubted = False
         self._host = host
         self._kind = kind
         self._hot_share = hot_share
@@ -83,6 +90,19 @@ class Rate:
         self._stocked_at = {Lane.HOT: 0.0, Lane.COLD: 0.0}
         self._line = {Lane.HOT: asyncio.Lock(), Lane.COLD: asyncio.Lock()}
         self._local = Bucket()
+
+    def renewed(self, members: int, *, away: bool) -> None:
+        """What the last renewal of the process's share says: how many share, and whether Redis answered."""
+        self.members = members
+        if away:
+            self._lost()
+        else:
+            self._shared, self._doubted = True, False
+
+    def _lost(self) -> None:
+        """A call was lost; at the second in a row Redis is away."""
+        self._shared = self._shared and not self._doubted
+        self._doubted = True
 
     def try_take(self, lane: Lane, amount: float) -> bool:
         """Spend `amount` from the local stock when there is any; a debt is paid from the next chunk."""
@@ -112,11 +132,13 @@ class Rate:
     async def _fetch(self, lane: Lane, amount: float) -> tuple[float, float]:
         rate = self.rate
         least = max(1.0, amount - self._stock[lane])
-        if self._fleet is not None and self.shared:
+        own = rate / self.members
+        own_burst = max(1.0, own * BURST_S)
+        if self._fleet is not None and self._shared:
             burst = max(1.0, rate * BURST_S)
             want = max(least, rate * CHUNK_S / self.members)
             try:
-                return await self._fleet.take(
+                got, wait_s = await self._fleet.take(
                     self._host,
                     self._kind,
                     rate=rate,
@@ -126,13 +148,13 @@ class Rate:
                     least=least,
                 )
             except BrokerUnavailable:
-                self.shared = False
-        rate /= self.members
-        burst = max(1.0, rate * BURST_S)
-        want = max(least, rate * CHUNK_S)
-        return self._local.take(
-            self._clock(), rate=rate, burst=burst, floor=self._floor(lane, burst), want=want, least=least
-        )
+                self._lost()
+                return 0.0, WAIT_MIN_S
+            self._doubted = False
+            self._local.took(self._clock(), got, rate=own, burst=own_burst)
+            return got, wait_s
+        want, floor = max(least, own * CHUNK_S), self._floor(lane, own_burst)
+        return self._local.take(self._clock(), rate=own, burst=own_burst, floor=floor, want=want, least=least)
 
     def _floor(self, lane: Lane, burst: float) -> float:
         return burst * self._hot_share if lane is Lane.COLD else 0.0

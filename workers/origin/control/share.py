@@ -138,7 +138,8 @@ class Share:
         """Of the leased slots those not given back now; only those in use when others lack some."""
         if self.others_wait:
             return needed.hot, needed.cold
-        hot = max(needed.hot, min(self.hot, wanted[0]))
+        # Cold may still use what was given for hot since: that is not kept twice.
+        hot = max(needed.hot, min(self.hot, wanted[0], self.total - needed.cold))
         return hot, max(needed.cold, min(self.cold, wanted[1], self.total - hot))
 
     def _take(self, lease: Lease, using: tuple[int, int]) -> None:
@@ -154,11 +155,12 @@ class Share:
         self.members, self.others_wait = lease.members, lease.others_wait
 
     def _without_redis(self, slots: int | None, error: BrokerUnavailable) -> None:
-        """Keep the last share; one that was never given is a small part of all."""
-        if not self.away:
+        """Keep the last share; one that was never given is a small part of all, once two calls were lost."""
+        again = self.away
+        if not again:
             log.warning("origin_budget_on_its_own", origin=self._host, error=str(error))
         self.away, self.others_wait = True, False
         if not self._reached:
             self.members = UNKNOWN_FLEET
-            if slots is not None:
+            if slots is not None and again:
                 self.take_all(max(1, slots // UNKNOWN_FLEET))
