@@ -146,6 +146,12 @@ class Asker(Process):
         self.tasks = [self.spawn(self._control.start())]
         self.tasks += [self.spawn(self._client()) for _ in range(_CLIENTS)]
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether Redis ever told it of the others."""
+        known = self._control._hosts.get(HOST)
+        return known is not None and known.share._reached
+
     async def _client(self) -> None:
         world, chance = self._books, self._books.chance
         while not world.over:
@@ -156,7 +162,7 @@ class Asker(Process):
                 world.count("no slot")
                 continue
             async with slot:
-                asked = world.books.begins(self.name, alone=not self._control._hosts[HOST].share._reached)
+                asked = world.books.begins(self.name, alone=not self.has_heard)
                 try:
                     for _ in range(chance.choice((1, 1, 3, 12))):
                         await asyncio.sleep(chance.expovariate(1 / 0.1))
@@ -185,6 +191,7 @@ class BudgetWorld(World):
         self.settings = OriginSettings(budgets={HOST: budget})
         self.books = OriginsBooks(self)
         self.stray: set[str] = set()
+        self._stray_until: dict[str, float] = {}
         self.over = False
         self.requests = _judged(requests, 1.0)
         self.bytes = _judged(n_bytes, float(_PIECE))
@@ -236,8 +243,7 @@ class BudgetWorld(World):
 
     def _other(self, name: str, alive: str) -> Any:
         if self.loop.time() < self._forgotten_until:  # the books say that nobody is there
-            self.stray.add(alive)
-            self.loop.call_at(self._forgotten_until, self.stray.discard, alive)
+            self._strays(alive, self._forgotten_until - _TOLD_AGAIN_S - self.loop.time(), after_s=0.0)
         lanes = {"hot": (Lane.HOT,), "cold": (Lane.COLD,)}.get(name, (Lane.HOT, Lane.HOT, Lane.COLD))
         return Asker(self, alive, lanes)
 
@@ -260,8 +266,9 @@ class BudgetWorld(World):
                 self.redis.delete(*self.redis.names("ferryman:*"))
                 self._forgotten_until = max(loop.time(), self._redis_back_at) + _TOLD_AGAIN_S
                 self._lost(0.0)
-                for one in self._processes.values():  # who cannot tell what he holds has no lease any more
-                    if one.name in self.weather.cut or one.name in loop.frozen:
+                # Who cannot tell what he holds has no lease; who asks for the first time believes that.
+                for one in self._processes.values():
+                    if one.name in self.weather.cut or one.name in loop.frozen or not one.has_heard:
                         self._strays(one.name, _FROZEN_MOST_S, after_s=0.0)
         self.say(f"{kind} {name}")
 
@@ -283,8 +290,14 @@ class BudgetWorld(World):
             for one in self.books.open:
                 one.stray = one.stray or one.process == process
 
+        def ends() -> None:
+            if loop.time() >= self._stray_until[process]:  # else it became so once more meanwhile
+                self.stray.discard(process)
+
         loop.call_later(after_s, begins)
-        loop.call_later(seconds + _TOLD_AGAIN_S, self.stray.discard, process)
+        until = loop.time() + seconds + _TOLD_AGAIN_S
+        self._stray_until[process] = max(until, self._stray_until.get(process, 0.0))
+        loop.call_at(until, ends)
         PROCESS.reset(token)
 
 

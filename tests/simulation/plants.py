@@ -50,6 +50,20 @@ OF_BUDGETS: Final[dict[str, tuple[Edit, ...]]] = {
             "        if (False and not",
         ),
     ),
+    "what cold still uses is not kept twice": (
+        Edit(
+            "workers/origin/control/share.py",
+            "min(self.hot, wanted[0], self.total - needed.cold)",
+            "min(self.hot, wanted[0])",
+        ),
+    ),
+    "one lost call is not Redis away": (
+        Edit(
+            "workers/origin/control/rates.py",
+            "self._shared = self._shared and not self._doubted",
+            "self._shared = False",
+        ),
+    ),
     "what others hold": (
         Edit("workers/origin/control/fleet_scripts.py", "    hot, cold = hot + h, cold + c\n", ""),
     ),
