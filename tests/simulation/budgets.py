@@ -3,9 +3,7 @@
 Owns the origin, which counts what it is asked for, and what it must never see: more requests at once than the
 budget, or more requests or bytes a second, over all processes. Excused is what a process holds that was
 frozen or did not reach Redis for about as long as its lease lasts, what one does that asks for the first time
-while Redis is away (an eighth), and a process that starts where Redis forgot the others. While calls of
-Redis are lost, those who lost two in a row go by their share and the others by the whole: rates are then
-judged by a wider bound.
+while Redis is away (an eighth), and a process that starts where Redis forgot the others.
 """
 
 from __future__ import annotations
@@ -47,8 +45,6 @@ _PIECE: Final = 64 << 10
 _BUDGETS: Final = ((3, None, None), (6, 40.0, None), (12, None, 2e6), (None, 20.0, 4e6))
 #: How often a process may hold a piece of the rate: for each lane, and one that each client has read.
 _HELD: Final = (2 + _CLIENTS) * len(_ASKERS)
-#: With the fleet's bucket and with all shares at once, those of processes that have not heard of the others.
-_LOOSE: Final = 1.5
 #: Seconds' worth that the fleet's bucket holds, and that one piece of it brings to a lane of a process.
 _BURST_S, _CHUNK_S = 0.25, 0.1
 
@@ -66,27 +62,6 @@ class Flow:
         self._level = max(0.0, self._level - (now - self._at) * self.rate) + amount
         self._at = now
         return max(0.0, self._level - self._at_once)
-
-    def start_over(self) -> None:
-        """What came up to now counts no more."""
-        self._level = 0.0
-
-
-class Judged:
-    """A rate as it holds while Redis answers everybody, and while it does not."""
-
-    def __init__(self, rate: float, piece: float) -> None:
-        at_once = max(1.0, rate * _BURST_S) + _HELD * (max(1.0, rate * _CHUNK_S) + piece)
-        self._strict = Flow(rate, at_once)
-        self._loose = Flow(rate * _LOOSE, at_once + rate)
-
-    def add(self, now: float, amount: float, *, lossy: bool) -> str:
-        """What is wrong; nothing when it is not."""
-        over, flow = self._strict.add(now, amount), self._strict
-        if lossy:
-            self._strict.start_over()
-            over, flow = self._loose.add(now, amount), self._loose
-        return f"{over:.0f} more than {flow.rate:.0f} a second" if over else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -193,24 +168,18 @@ class BudgetWorld(World):
         self.stray: set[str] = set()
         self._stray_until: dict[str, float] = {}
         self.over = False
-        self.requests = _judged(requests, 1.0)
-        self.bytes = _judged(n_bytes, float(_PIECE))
-        #: Until when not everybody goes by what the fleet knows.
-        self._lossy_until = self._redis_back_at = self._forgotten_until = 0.0
+        self.requests = _flow(requests, 1.0)
+        self.bytes = _flow(n_bytes, float(_PIECE))
+        self._redis_back_at = self._forgotten_until = 0.0
 
     def count(self, answer: str) -> None:
         """One client more had this."""
         self.answers[answer] = self.answers.get(answer, 0) + 1
 
-    def flows_by(self, rate: Judged | None, amount: float, what: str) -> None:
+    def flows_by(self, flow: Flow | None, amount: float, what: str) -> None:
         """The origin is asked for so much, and must not be asked for more than its budget."""
-        if rate is None:
-            return
-        now = self.loop.time()
-        if self.weather.lossy:
-            self._lost(0.0)
-        if wrong := rate.add(now, amount, lossy=now < self._lossy_until):
-            self.oracle.violated(f"{what}: {wrong}")
+        if flow is not None and (over := flow.add(self.loop.time(), amount)):
+            self.oracle.violated(f"{what}: {over:.0f} more than {flow.rate:.0f} a second")
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
@@ -249,10 +218,6 @@ class BudgetWorld(World):
 
     def _dead(self, process: Any) -> None:
         self.books.gone(process.name)
-        self._lost(0.0)
-
-    def _lost(self, seconds: float) -> None:
-        self._lossy_until = max(self._lossy_until, self.loop.time() + seconds + _TOLD_AGAIN_S)
 
     async def _more_faults(self, kind: str, name: str) -> None:
         chance, loop, alive = self.chance, self.loop, self._processes[name].name
@@ -265,7 +230,6 @@ class BudgetWorld(World):
             case _:
                 self.redis.delete(*self.redis.names("ferryman:*"))
                 self._forgotten_until = max(loop.time(), self._redis_back_at) + _TOLD_AGAIN_S
-                self._lost(0.0)
                 # Who cannot tell what he holds has no lease; who asks for the first time believes that.
                 for one in self._processes.values():
                     if one.name in self.weather.cut or one.name in loop.frozen or not one.has_heard:
@@ -273,7 +237,6 @@ class BudgetWorld(World):
         self.say(f"{kind} {name}")
 
     def _hit(self, whom: str, seconds: float) -> None:
-        self._lost(seconds)
         if whom == "redis":
             self._redis_back_at = max(self._redis_back_at, self.loop.time() + seconds)
         elif self.loop.time() < self._forgotten_until:  # it may not have told again what it holds
@@ -301,5 +264,7 @@ class BudgetWorld(World):
         PROCESS.reset(token)
 
 
-def _judged(rate: float | None, piece: float) -> Judged | None:
-    return None if rate is None else Judged(rate, piece)
+def _flow(rate: float | None, piece: float) -> Flow | None:
+    if rate is None:
+        return None
+    return Flow(rate, max(1.0, rate * _BURST_S) + _HELD * (max(1.0, rate * _CHUNK_S) + piece))

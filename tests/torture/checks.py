@@ -11,10 +11,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import RedisError
+
 from scheduler.config.load import load_settings
 from torture.content import N_BIG, N_FLUX, N_GONE, at_origin, body_of, must_end
 from torture.layout import BUCKET
 from torture.oracle import ABSENT, value_of
+from workers.errors import BrokerUnavailable
 from workers.ledger.ledger import Ledger
 from workers.plan import Lane
 from workers.queue.queue import JobQueue
@@ -38,7 +41,12 @@ class Look:
         self._settings = load_settings(system.root / "config.yaml", env=system.environment())
 
     def busy(self) -> Counter[str]:
-        """What is still under way, by its kind."""
+        """What is still under way, by its kind; a Redis that comes back reads its file first."""
+        for _ in range(30):
+            try:
+                return asyncio.run(self._busy())
+            except (BrokerUnavailable, RedisError):
+                time.sleep(1.0)
         return asyncio.run(self._busy())
 
     async def _busy(self) -> Counter[str]:
