@@ -72,6 +72,10 @@ async def open_uploads(store: ObjectStore, bucket: str) -> int:
     return len([u async for u in list_uploads(store.transport, bucket, "", headers={})])
 
 
+async def test_a_bucket_in_which_nothing_was_ever_sent_in_parts_has_no_open_uploads(new_store, bucket):
+    assert await open_uploads(new_store, bucket) == 0
+
+
 async def test_self_test_finds_what_is_known_of_the_store_and_leaves_nothing(new_store, known, bucket):
     found = await new_store.guarantees(bucket)
     assert known.differences(found) == []

@@ -279,6 +279,8 @@ async def list_uploads(
 ) -> AsyncIterator[OpenUpload]:
     """Multipart uploads under a prefix that were begun and neither completed nor aborted.
 
+    There are none where a store refuses because none was ever begun in the bucket (rclone serve s3).
+
     Raises:
         StoreError: a page could not be had.
     """
@@ -288,7 +290,12 @@ async def list_uploads(
         query = [("uploads", ""), ("encoding-type", "url"), *markers]
         if prefix:
             query.append(("prefix", prefix))
-        answer = await transport.exchange("GET", bucket, headers=dict(headers), query=query)
+        try:
+            answer = await transport.exchange("GET", bucket, headers=dict(headers), query=query)
+        except StoreRejected as error:
+            if error.code != "NoSuchUpload":
+                raise
+            return
         root = parse(answer, what=f"LIST UPLOADS {bucket}/{prefix}")
         encoded = root.findtext("{*}EncodingType") == "url"
         for entry in root.iterfind("{*}Upload"):
