@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from torture.system import System
 
 #: Seconds within which less must be under way than ever before, until all has ended: claims last 30 s,
-#: orphaned uploads are swept after minutes. A busy machine takes its time, and comes on.
-SETTLE_S: Final = 240.0
+#: orphaned uploads are swept after minutes, and a retry may be put off by 450 s. A busy machine comes on.
+SETTLE_S: Final = 500.0
 
 
 class Look:
