@@ -204,8 +204,8 @@ class Settler:
         while True:
             asked_at = time.monotonic()
             try:
-                if await self._ledger.back.renew(taken.bucket, taken.key, owner=self.owner):
-                    lease.until = asked_at + _SURE_S
+                ours = await self._ledger.back.renew(taken.bucket, taken.key, owner=self.owner)
+                lease.until = asked_at + _SURE_S if ours else 0.0
             except (RedisError, OSError) as error:
                 log.warning("lease_renewal_failed", bucket=taken.bucket, keys=1, error=str(error))
             await asyncio.sleep(LEASE_MS / 3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -86,3 +87,25 @@ async def test_whoever_stood_still_for_longer_than_his_lease_changes_nothing_at_
         assert (await services.ledger.back.state(bucket)).pending == 1
         await settler.settle(taken)
     await until_equal(services, bucket)
+
+
+async def test_a_lease_that_could_not_be_renewed_is_over_at_once(start, client, call, bucket, monkeypatch):
+    front = await start(worker=False)
+    await call(client(front).put_object, Bucket=bucket, Key="k", Body=b"new")
+    services = front.services
+    monkeypatch.setattr(settle, "LEASE_MS", 30)
+    async with settling(services) as settler, settling(services) as other:
+        taken = await taken_of(services, bucket, settler)
+        reading = services.store.get
+
+        async def read_late(*asked, **more):
+            # Somebody else has it meanwhile, as after a lease that ended.
+            await services.ledger.back.put_off(taken, owner=settler.owner, delay_s=0.0, tries=0)
+            await taken_of(services, bucket, other)
+            await asyncio.sleep(0.3)
+            return await reading(*asked, **more)
+
+        monkeypatch.setattr(services.store, "get", read_late)
+        done = await settler.settle(taken)
+    assert isinstance(done, Later)
+    assert isinstance(done.error, LeaseOver)
