@@ -77,8 +77,8 @@ OF_THE_WAY_BACK: Final[dict[str, tuple[Edit, ...]]] = {
     "a write is noted before the store has it": (
         Edit(
             "scheduler/front/s3/write_back.py",
-            "            await self._owner.begun(self._beginning)\n        self._came",
-            "            pass\n        self._came",
+            "            await self._owner.begun(self._beginning)\n",
+            "            break\n",
         ),
     ),
     "a write under way stays on record": (

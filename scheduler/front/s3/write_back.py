@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 import uuid
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -45,6 +46,8 @@ CHANGES: Final = frozenset({
 _PATIENCE_S: Final = 2.0
 #: Seconds between signs of life while writes are under way; a third of what makes a front dead.
 _ALIVE_S: Final = 10.0
+#: Seconds after which an intent is noted once more before the store may do it; two thirds of the same.
+_SURE_S: Final = 20.0
 #: Seconds for which ends are gathered: each is a write that Redis syncs, and nobody waits for it.
 _TOGETHER_S: Final = 0.1
 #: Seconds between tries to tell a Redis that is away.
@@ -69,14 +72,19 @@ class Noted:
         self._sync = sync
         self._token = owner.token() if keys else ""
         self._beginning: asyncio.Future[None] | None = None
+        self._begun_at = 0.0
         #: By key, what came of it.
         self._came = dict.fromkeys(keys, NOTHING)
 
     async def __aenter__(self) -> Self:
         if self._came:
-            intents = [Intent(bucket=self._bucket, key=key, token=self._token) for key in self._came]
-            self._beginning = self._owner.begin(intents, self._token)
+            self._begin()
         return self
+
+    def _begin(self) -> None:
+        intents = [Intent(bucket=self._bucket, key=key, token=self._token) for key in self._came]
+        self._begun_at = time.monotonic()
+        self._beginning = self._owner.begin(intents, self._token)
 
     async def __aexit__(self, *_: object) -> None:
         changes = self._changes()
@@ -100,8 +108,11 @@ class Noted:
         Raises:
             Refused: 503: Redis does not answer.
         """
-        if self._beginning is not None:
+        while self._beginning is not None:
             await self._owner.begun(self._beginning)
+            if time.monotonic() - self._begun_at < _SURE_S:
+                break
+            self._begin()  # a form that took long, or a front that stood still and passed for dead
         self._came = dict.fromkeys(self._came, WRITTEN)
 
     def came(self, what: str, keys: Iterable[str] | None = None) -> None:
