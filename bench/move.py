@@ -4,9 +4,9 @@
 
 Origin: nginx. Store: SeaweedFS. Queue: Valkey; new ones for each round, and who is first changes with the
 round. CPU is that of the client processes alone (Ferryman: all its processes, the dispatcher included;
-start-up excluded on both sides by measuring rclone on one object too). The floor is a bare loop over the same
-libraries in one process: GET by plain aiohttp, signed create-only PUT by the store's client, no queue, no
-record, nothing followed up.
+start-up excluded on both sides by measuring rclone on one object too). The floor is a bare worker over the
+same libraries: keys by dramatiq, a hundred in a message, GET by plain aiohttp, signed create-only PUT of the
+same object by the store's client; no claim, no record, nothing followed up.
 """
 
 from __future__ import annotations
@@ -218,7 +218,9 @@ def one_round(arguments: argparse.Namespace, number: int) -> dict[str, dict[str,
 
             def floor() -> None:
                 if not arguments.no_peers:
-                    found["floor"] = asyncio.run(bare_moves(settings, "bench-floor", keys, origin))
+                    found["floor"] = asyncio.run(
+                        bare_moves(settings, "bench-floor", keys, origin, warm, BATCH)
+                    )
 
             sides = [ours, theirs, floor]
             for side in sides if number % 2 == 0 else reversed(sides):
@@ -244,7 +246,7 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 SIDES = {
     "bare signed PUTs": "bare signed PUTs",
-    "floor": "floor: bare GET and PUT, one process",
+    "floor": "floor: GET and PUT by dramatiq",
     "ferryman": "ferryman",
     "rclone": "rclone copy, 32 transfers",
     "juicefs": "juicefs sync, from disk",

@@ -1,20 +1,26 @@
 """Floors: the exchanges that a row cannot do without, over the same libraries, and nothing else.
 
-Three bare proxies (a hit, a miss, a PUT), which run by `children.child`, and bare loops over the store.
+Three bare proxies (a hit, a miss, a PUT) and a bare worker, which run by `children.child`, and a bare loop of
+PUTs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+import dramatiq
 import uvicorn
+import uvloop
+from dramatiq.brokers.redis import RedisBroker
+from machine import cpu_s
 
 from scheduler.config.settings import Settings
-from sides.children import quiet_log
+from sides.children import child, quiet_log
 from workers.broker.clients import connect
 from workers.plan import FetchPlan, Origin, OriginGroup
 from workers.settings import BrokerSettings, LimitSettings, StoreSettings
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from redis.asyncio import Redis
+
+#: Queue and actor of the floor of moves.
+FLOOR: Final = "floor"
 
 
 def bare_proxy(store: str, port: int, pipe: Connection) -> None:
@@ -144,26 +153,84 @@ async def bare_puts(settings: Settings, bucket: str, count: int, size: int) -> t
         return count / (time.perf_counter() - began), (time.process_time() - before) / count * 1e6
 
 
-async def bare_moves(settings: Settings, bucket: str, keys: list[str], origin: str) -> dict[str, float]:
-    """GET and create-only PUT of each key and nothing else, in one process: the floor."""
+def bare_worker(settings: Settings, bucket: str, origin: str, pipe: Connection) -> None:
+    """The floor of a move: keys by dramatiq, each read by GET and stored by a create-only PUT, nothing else.
+
+    What is stored is what Ferryman stores; nobody claims a key, writes down what came of it or tries again.
+    Keys of messages that ended are counted in Redis under `floor:ended`.
+    """
+    quiet_log()
     plan = FetchPlan(bucket=bucket, rule="r", groups=(OriginGroup(primary=Origin(host="o")),))
-    async with ObjectStore(settings.store, settings.limits) as store, aiohttp.ClientSession() as session:
+    loop = uvloop.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def opened() -> tuple[ObjectStore, aiohttp.ClientSession, asyncio.Semaphore, Redis]:
+        store = await ObjectStore(settings.store, settings.limits).__aenter__()
         await store.ensure_bucket(bucket)
         await store.guarantees(bucket)
-        waiting = iter(keys)
+        return store, aiohttp.ClientSession(), asyncio.Semaphore(32), connect(settings.broker)
 
-        async def work() -> None:
-            for key in waiting:
-                meta = object_meta((), plan, key=key, url="http://o/", attempt="a", fetched_at="x")
-                async with session.get(f"{origin}/{key}") as answer:
-                    size = int(answer.headers["Content-Length"])
-                    async with store.upload(bucket, key, meta, attempt="a", size=size) as upload:
-                        async for block in answer.content.iter_any():
-                            await upload.write(block)
-                        await upload.commit()
+    store, session, places, redis = asyncio.run_coroutine_threadsafe(opened(), loop).result()
 
-        before = time.process_time()
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(32)))
-        seconds, used = time.perf_counter() - began, time.process_time() - before
+    async def one(key: str) -> None:
+        async with places, session.get(f"{origin}/{key}") as answer:
+            headers = [(name.decode(), value.decode()) for name, value in answer.raw_headers]
+            meta = object_meta(
+                headers, plan, key=key, url=f"{origin}/{key}", attempt="a", fetched_at="2026-11-29T00:00:00Z"
+            )
+            size = int(answer.headers["Content-Length"])
+            async with store.upload(bucket, key, meta, attempt="a", size=size) as upload:
+                async for block in answer.content.iter_any():
+                    await upload.write(block)
+                await upload.commit()
+
+    async def some(keys: list[str]) -> None:
+        await asyncio.gather(*map(one, keys))
+        await redis.incrby("floor:ended", len(keys))
+
+    broker = floor_broker(settings.broker.url)
+
+    @dramatiq.actor(broker=broker, actor_name=FLOOR, queue_name=FLOOR)
+    def move(keys: list[str]) -> None:
+        asyncio.run_coroutine_threadsafe(some(keys), loop).result()
+
+    dramatiq.Worker(broker, queues={FLOOR}, worker_threads=3).start()
+    pipe.send(os.getpid())
+    threading.Event().wait()
+
+
+def floor_broker(url: str) -> RedisBroker:
+    """Of the messages that a `bare_worker` takes."""
+    broker = RedisBroker(url=url, namespace=FLOOR, middleware=[])
+    broker.declare_queue(FLOOR)
+    return broker
+
+
+async def bare_moves(
+    settings: Settings, bucket: str, keys: list[str], origin: str, warm: list[str], batch: int
+) -> dict[str, float]:
+    """Move the keys through dramatiq and a `bare_worker`: the floor."""
+    broker, redis = floor_broker(settings.broker.url), connect(settings.broker)
+
+    async def wave(some: list[str]) -> None:
+        await redis.delete("floor:ended")
+        for at in range(0, len(some), batch):
+            broker.enqueue(
+                dramatiq.Message(FLOOR, FLOOR, args=(some[at : at + batch],), kwargs={}, options={})
+            )
+        while True:
+            if int(await redis.get("floor:ended") or 0) == len(some):
+                break
+            await asyncio.sleep(0.05)
+
+    try:
+        with child(bare_worker, settings, bucket, origin) as pid:
+            await wave(warm)
+            before, began = cpu_s([pid]) + time.process_time(), time.perf_counter()
+            await wave(keys)
+            seconds = time.perf_counter() - began
+            used = cpu_s([pid]) + time.process_time() - before
+    finally:
+        await redis.aclose()
+        broker.close()
     return {"rate": len(keys) / seconds, "cpu_us": used / len(keys) * 1e6}
