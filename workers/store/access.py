@@ -10,7 +10,7 @@ import asyncio
 import base64
 import io
 from hashlib import md5
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
@@ -21,6 +21,7 @@ from workers.store.metadata import KEY_SHA256
 from workers.store.model import StoreAnswer
 from workers.store.part_turns import PartTurns
 from workers.store.wire.answers import failure, object_info
+from workers.store.wire.held_back import HeldBack
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.passed import PassedAnswer
 from workers.store.wire.response import StoreResponse
@@ -177,13 +178,16 @@ class StoreAccess:
             payload_sha256: of the body, in hex, or `UNSIGNED`.
             about_bytes: whether it reads or writes an object's bytes, which `store.sse: customer` encrypts.
             last: awaited before the store has all of the request: before its last byte where it is short,
-                else before the first. What it raises breaks the request off.
+                before its last piece where it streams, and there before the first one, too, because nobody
+                sends gigabytes in vain. What it raises breaks the request off.
 
         Raises:
             StoreUnavailable: no connection, no answer in time, or a broken one.
         """
         what = f"{method} {bucket}/{key}"
         sent = {**(self.read_headers if about_bytes else self.common_headers), **headers}
+        if body is None and last is not None:
+            body = b""
         if isinstance(body, bytes) and len(body) <= MAX_REQUEST_BYTES and method in {"PUT", "DELETE"}:
             answer = await self.transport.once(
                 method,
@@ -196,17 +200,23 @@ class StoreAccess:
                 last=last,
             )
             return PassedAnswer(answer.status, [*answer.headers.items()], Whole(answer.body), what=what)
-        if last is not None:
-            await last()
         if isinstance(body, bytes):
             sent["content-length"] = str(len(body))
         elif length is not None:
             sent["content-length"] = str(length)
         # As a file, because aiohttp warns of long bytes.
-        streamed = io.BytesIO(body) if isinstance(body, bytes) else body
-        opened = await self.transport.stream(
-            method, bucket, key, headers=sent, query=query, body=streamed, payload_sha256=payload_sha256
-        )
+        streamed: Any = io.BytesIO(body) if isinstance(body, bytes) else body
+        if last is not None:
+            await last()
+            streamed = HeldBack(body or b"", last)
+        try:
+            opened = await self.transport.stream(
+                method, bucket, key, headers=sent, query=query, body=streamed, payload_sha256=payload_sha256
+            )
+        except StoreUnavailable:
+            if isinstance(streamed, HeldBack) and streamed.failure is not None:
+                raise streamed.failure from None
+            raise
         if method != "HEAD" and opened.status not in {204, 304} and not ends_visibly(opened):
             opened.close()
             raise StoreUnavailable(f"{what}: neither length nor chunked", status=opened.status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,7 +13,7 @@ from botocore.exceptions import ClientError
 from scheduler.front.s3 import write_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.real
 
@@ -99,4 +100,44 @@ async def test_a_write_that_redis_could_not_be_told_of_is_503_and_changes_nothin
     # Once Redis answers again, the same call is done, and noted.
     monkeypatch.setattr(front.services.ledger.back, "begin", told)
     await asyncio.to_thread(write, s3, bucket, upload)
+    assert (await front.services.ledger.back.state(bucket)).pending == 1
+
+
+def put_slowly(s3: Any, bucket: str, upload: str) -> None:
+    del upload
+    url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "new"}, ExpiresIn=60)
+
+    def pieces() -> Iterator[bytes]:
+        for at in range(0, len(BIG), 50_000):
+            yield BIG[at : at + 50_000]
+            time.sleep(0.1)
+
+    answer = httpx.put(url, content=pieces(), headers={"content-length": str(len(BIG))}, trust_env=False)
+    if answer.status_code >= 300:
+        raise ClientError({"Error": {"Code": str(answer.status_code), "Message": answer.text}}, "PutObject")
+
+
+async def test_an_upload_that_was_noted_too_long_ago_is_noted_again_before_its_last_piece(
+    start, client, call, bucket, monkeypatch
+):
+    """A front that stood still for so long in the middle of it has passed for dead."""
+    front = await start(worker=False)
+    s3, told, times = client(front), front.services.ledger.back.begin, []
+
+    async def once(*words: Any, **named: Any) -> None:
+        times.append(time.monotonic())
+        if len(times) > 1:
+            await asyncio.Event().wait()
+        await told(*words, **named)
+
+    monkeypatch.setattr(front.services.ledger.back, "begin", once)
+    monkeypatch.setattr(write_back, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(write_back, "_SURE_S", 0.2)
+    with pytest.raises(ClientError, match=r"503"):
+        await asyncio.to_thread(put_slowly, s3, bucket, "")
+    assert len(times) == 2
+    assert await front.stored("new") is None
+    monkeypatch.setattr(front.services.ledger.back, "begin", told)
+    await asyncio.to_thread(put_slowly, s3, bucket, "")
+    assert await front.stored("new") == BIG
     assert (await front.services.ledger.back.state(bucket)).pending == 1
