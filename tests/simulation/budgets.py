@@ -20,6 +20,7 @@ from uuid import UUID
 from simulation.loop import PROCESS
 from simulation.processes import Process
 from simulation.world import World
+from support.flow import Flow
 from workers.errors import BudgetExhausted
 from workers.origin.control.control import OriginControl
 from workers.plan import Lane
@@ -47,21 +48,6 @@ _BUDGETS: Final = ((3, None, None), (6, 40.0, None), (12, None, 2e6), (None, 20.
 _HELD: Final = (2 + _CLIENTS) * len(_ASKERS)
 #: Seconds' worth that the fleet's bucket holds, and that one piece of it brings to a lane of a process.
 _BURST_S, _CHUNK_S = 0.25, 0.1
-
-
-class Flow:
-    """What an origin sees a second: never over its rate, but for what may come at once."""
-
-    def __init__(self, rate: float, at_once: float) -> None:
-        self.rate = rate
-        self._at_once = at_once
-        self._level = self._at = 0.0
-
-    def add(self, now: float, amount: float) -> float:
-        """By how much it was too much; 0 where it was not."""
-        self._level = max(0.0, self._level - (now - self._at) * self.rate) + amount
-        self._at = now
-        return max(0.0, self._level - self._at_once)
 
 
 @dataclass(slots=True, eq=False)

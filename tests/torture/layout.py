@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torture.around.bucket import OLD_BUCKET
 from torture.schedule import ORIGINS
+from workers.settings import BudgetSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,8 @@ ACCESS_KEY: Final = "FM0123456789ABCDEF01"
 SECRET_KEY: Final = "torture-secret-of-the-store"
 TOKEN: Final = "torture-token-of-the-admin-side"
 BUCKET: Final = "site"
-#: What each origin may be asked for at once.
-BUDGET: Final = 12
+#: What each origin stands, asked by all parts together.
+BUDGET: Final = BudgetSettings(concurrency=12, requests_per_s=100.0, bytes_per_s=8e6)
 
 
 def settings_of(root: Path, disk: Disk, origins: Mapping[str, OldServer]) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def settings_of(root: Path, disk: Disk, origins: Mapping[str, OldServer]) -> dic
         },
         "broker": {"heartbeat_timeout_s": 6},
         "origin": {
-            "budgets": {"default": {"concurrency": BUDGET}},
+            "budgets": {"default": BUDGET.model_dump(mode="json", exclude_defaults=True)},
             "credentials": {
                 "old": {"type": "s3v4", "access_key_id": "OLD", "secret_access_key": "old-secret"}
             },

@@ -84,6 +84,13 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
             "        file.flush()\n",
         ),
     ),
+    "rate of an origin": (
+        Edit(
+            "workers/origin/control/rates.py",
+            'while self._stock[lane] <= 0 or (self._kind == "requests" and self._stock[lane] < amount):',
+            "while False:",
+        ),
+    ),
     "record of an outcome": (
         Edit("workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"),
     ),

@@ -163,7 +163,7 @@ class Run:
                 for n in range(0, N_FLUX, 3):
                     self._oracle.changed(f"flux/{(n + int(fault.at_s)) % N_FLUX}")
             case Kind.OLD_WORKER:
-                system.start(OLDER)
+                system.start(target)
             case Kind.ROTATE:
                 system.disk.rotate()
             case Kind.COPY_TRUNCATE:
@@ -193,7 +193,7 @@ class Run:
             case Kind.DISK_FULL:
                 system.disk.free()
             case Kind.OLD_WORKER:
-                system.terminate(OLDER)
+                system.terminate(target)
             case kind if kind in _ORIGIN_KINDS:
                 system.origins[target].fault = None
             case kind if kind in _CABLE_KINDS:
@@ -216,9 +216,7 @@ class Run:
             return
         self._down["redis"] += 1
         try:
-            since = self._system.power_cut(seconds)
-            # What was promised or deleted meanwhile is forgotten; docs/reliability.md says so of `everysec`.
-            self._oracle.forgotten(since)
+            self._system.power_cut(seconds)
         finally:
             self._down["redis"] -= 1
             self._cutting.release()
@@ -270,7 +268,8 @@ class Run:
         for name in PARTS:
             system.set_clock(name, 0.0)
         system.disk.free()
-        system.signal(OLDER, signal.SIGKILL)
+        for name in OLDER:
+            system.signal(name, signal.SIGKILL)
         self._down.clear()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not self._oracle.violations:

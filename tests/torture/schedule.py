@@ -17,10 +17,15 @@ FRONTS: Final = ("front-a", "front-b")
 PARTS: Final = (*FRONTS, "hot", "cold", "consumer", "scan")
 #: Old servers, and the old bucket, which is written back to.
 ORIGINS: Final = ("origin-1", "origin-2", "bucket")
-#: A worker of the version before, as while a fleet is upgraded; not there otherwise.
-OLDER: Final = "older"
-#: Each way from a part to what it talks to.
-LINKS: Final = tuple(f"{part}>{server}" for part in PARTS for server in (*SERVERS, *ORIGINS))
+#: A worker of the version before in each lane, as while a fleet is upgraded; not there otherwise.
+OLDER: Final = ("older-hot", "older-cold")
+#: Where people ask: the gateway and the admin side of each front.
+DOORS: Final = ("front-a", "front-b", "admin-a", "admin-b")
+#: Each way from a part to what it talks to, and from people to the fronts.
+LINKS: Final = (
+    *(f"{part}>{server}" for part in PARTS for server in (*SERVERS, *ORIGINS)),
+    *(f"people>{door}" for door in DOORS),
+)
 
 #: Seconds without a new fault at the start of each minute.
 CALM_S: Final = 8.0
@@ -53,7 +58,7 @@ class Kind(StrEnum):
     TWICE = "twice"
     LATE = "late"
     OTHER_VERSION = "other-version"
-    #: A worker of the version before works beside the new ones.
+    #: A worker of the version before works beside the new ones, in one of the lanes.
     OLD_WORKER = "old-worker"
     #: An origin: 503, a body that ends early, none at all, wrong bytes of the right length under a digest.
     ORIGIN_STATUS = "origin-status"
@@ -96,7 +101,7 @@ _DRAWN: Final[tuple[tuple[Kind, int, tuple[str, ...], tuple[float, float]], ...]
     (Kind.ORIGIN_STALL, 2, ORIGINS, (0.3, 4.0)),
     (Kind.ORIGIN_LIE, 8, ORIGINS, (1.0, 8.0)),
     (Kind.CHANGE, 6, ("origins",), (0.0, 0.0)),
-    (Kind.OLD_WORKER, 2, (OLDER,), (2.0, 8.0)),
+    (Kind.OLD_WORKER, 2, OLDER, (2.0, 8.0)),
     (Kind.ROTATE, 4, ("log",), (0.0, 0.0)),
     (Kind.COPY_TRUNCATE, 4, ("log",), (0.0, 0.0)),
     (Kind.DISK_FULL, 2, ("disk",), (0.5, 5.0)),

@@ -7,6 +7,7 @@ it makes all cables lead to one and the same store in its eyes.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ from torture.around.network import Cable, Loop
 from torture.around.origins import OldServer
 from torture.disk import Disk
 from torture.layout import ACCESS_KEY, BUDGET, SECRET_KEY, TOKEN, settings_of
-from torture.schedule import LINKS, OLDER, ORIGINS, PARTS, SERVERS
+from torture.schedule import DOORS, LINKS, OLDER, ORIGINS, PARTS, SERVERS
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
@@ -57,8 +58,10 @@ class System:
         self._tree = tree
         self._older = older
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        redis_port, *store_ports, self.gateway_a, self.gateway_b, self.admin_a, self.admin_b = free_ports(17)
+        redis_port, *store_ports, gateway_a, gateway_b, self.admin_a, self.admin_b = free_ports(17)
         self._redis_port, self._store_ports = redis_port, store_ports
+        #: Where each door really is; people come by `doors`.
+        self._behind = dict(zip(DOORS, (gateway_a, gateway_b, self.admin_a, self.admin_b), strict=True))
 
     # ------------------------------------------------------------------ start and end
 
@@ -93,7 +96,7 @@ class System:
             await self.origins[name].start()
         self.oracle.behind = self.bucket.had
         ports = {"redis": self._redis_port, "store": self._store_ports[0]}
-        ports |= {name: origin.port for name, origin in self.origins.items()}
+        ports |= {name: origin.port for name, origin in self.origins.items()} | self._behind
         for link in LINKS:
             cable = Cable(link, ("127.0.0.1", ports[link.partition(">")[2]]))
             await cable.lay()
@@ -159,16 +162,17 @@ class System:
                 **os.environ, **keys, "GOMEMLIMIT": "512MiB", "TMPDIR": str(self.root),
             }  # fmt: skip
         arguments = {
-            "front-a": _front(self.gateway_a, self.admin_a),
-            "front-b": _front(self.gateway_b, self.admin_b),
-            "hot": ["worker", "--lane", "hot", "--processes", "1"],
-            "cold": ["worker", "--lane", "cold", "--processes", "1"],
+            "front-a": _front(self._behind["front-a"], self.admin_a),
+            "front-b": _front(self._behind["front-b"], self.admin_b),
+            "hot": _worker("hot"),
+            "cold": _worker("cold"),
             "consumer": ["consume"],
             "scan": ["scan", "serve"],
-            OLDER: ["worker", "--lane", "hot", "--processes", "1"],
+            "older-hot": _worker("hot"),
+            "older-cold": _worker("cold"),
         }[name]
-        if name == OLDER:  # in the place of the new one's machine
-            return ferryman(*arguments), self.environment("hot", tree=self._older)
+        if name in OLDER:  # in the place of the new one's machine
+            return ferryman(*arguments), self.environment(name.removeprefix("older-"), tree=self._older)
         return ferryman(*arguments), self.environment(name)
 
     def command(
@@ -222,8 +226,8 @@ class System:
             port=self._redis_port, db=database, socket_timeout=1, socket_connect_timeout=1, retry=None
         )
 
-    def power_cut(self, seconds: float) -> float:
-        """Redis comes back with what it had `seconds` ago; the time of that."""
+    def power_cut(self, seconds: float) -> None:
+        """Redis comes back with what it had `seconds` ago; the oracle is told before anybody can ask it."""
         kept, place = self.root / "redis.kept", self.root / "redis" / "appendonlydir"
         shutil.rmtree(kept, ignore_errors=True)
         at = self.oracle.forgets()  # before the copy: more may be lost, never less
@@ -233,8 +237,9 @@ class System:
         self.gone("redis")
         shutil.rmtree(place)
         shutil.move(kept, place)
+        # What was promised or deleted meanwhile is forgotten; docs/reliability.md says so of `everysec`.
+        self.oracle.forgotten(at)
         self.start("redis")
-        return at
 
     def _clock(self, part: str) -> Path:
         return self.root / f"clock.{part}"
@@ -253,8 +258,12 @@ class System:
 
     # ------------------------------------------------------------------ questions
 
+    def door(self, name: str) -> int:
+        """The port by which people come to a front; its way may be broken."""
+        return self.cables[f"people>{name}"].port
+
     def ask(self, port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The admin side; -1 when nobody answers."""
+        """The admin side; -1 when nobody answers, or not to the end."""
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers)
         try:
@@ -263,7 +272,7 @@ class System:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, b""
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return -1, b""
 
     @property
@@ -288,6 +297,10 @@ class System:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what} is not ready; see {self.root}")
             time.sleep(0.1)
+
+
+def _worker(lane: str) -> list[str]:
+    return ["worker", "--lane", lane, "--processes", "1"]
 
 
 def _front(gateway: int, admin: int) -> list[str]:

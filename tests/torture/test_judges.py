@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,12 +15,16 @@ import pytest
 from torture import oracle as oracles
 from torture.around.bucket import OldBucket
 from torture.around.network import Loop
+from torture.around.origins import OldServer
 from torture.checks import judge_scan
 from torture.checks_back import judge_claim
 from torture.content import body_of
 from torture.disk import Disk
-from torture.oracle import LEASED_S, Oracle, value_of
+from torture.layout import BUDGET
+from torture.oracle import ABSENT, LEASED_S, Oracle, value_of
 from torture.people import operators
+from torture.system import System
+from workers.settings import BudgetSettings
 
 
 def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
@@ -35,6 +41,24 @@ def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
     now += 2
     oracle.forgotten(since)
     assert [oracle.is_certain(at) for at in (now + LEASED_S - 1, now + LEASED_S + 1)] == [False, True]
+
+
+def test_the_oracle_knows_of_a_power_cut_before_anybody_can_ask_redis_again(tmp_path, monkeypatch):
+    oracle = Oracle()
+    system = System(tmp_path, oracle, seed=1)
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    system._processes["redis"] = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    known = []
+    monkeypatch.setattr(system, "start", lambda _: known.append(oracle.possible("rw/2", time.monotonic())))
+
+    def deleted() -> None:  # while the cut is under way
+        oracle.begins("rw/2", ABSENT)
+        oracle.ended("rw/2", ABSENT)
+
+    threading.Timer(0.1, deleted).start()
+    system.power_cut(0.5)
+    system.loop.stop()
+    assert known == [{ABSENT, value_of(body_of("rw/2"))}]
 
 
 class Scans:
@@ -159,9 +183,42 @@ def ask(url, method="GET", body=None, **headers):
             return error.code, error.read()
 
 
+@pytest.mark.parametrize(
+    ("budget", "asked", "excused", "wrong"),
+    [
+        ({"requests_per_s": 5.0}, ["gone/1"] * 30, False, "requests more than 5 a second"),
+        ({"requests_per_s": 5.0}, ["gone/1"] * 30, True, ""),
+        (
+            {"requests_per_s": 20.0},
+            ["gone/1"] * 30,
+            False,
+            "",
+        ),  # at once is what a bucket and its askers hold
+        ({"bytes_per_s": 1e5}, ["big/1"], False, "bytes more than 100000 a second"),
+        ({"bytes_per_s": 1e5}, ["big/1"], True, ""),
+        ({"bytes_per_s": 20e6}, ["big/1"], False, ""),
+    ],
+)
+def test_an_origin_counts_what_it_is_asked_for_a_second(budget, asked, excused, wrong):
+    oracle, loop = Oracle(), Loop()
+    stands = {"concurrency": 2, "requests_per_s": 1e6, "bytes_per_s": 1e9, **budget}
+    origin = OldServer("origin", oracle, seed=1, budget=BudgetSettings(**stands))
+    loop.run(origin.start())
+    if excused:
+        origin.excused_until = time.monotonic() + 60
+    try:
+        for key in asked:
+            ask(f"http://127.0.0.1:{origin.port}/{key}")
+    finally:
+        loop.run(origin.stop())
+        loop.stop()
+    assert bool(oracle.violations) is bool(wrong), oracle.violations
+    assert all(wrong in violation for violation in oracle.violations)
+
+
 def test_the_old_bucket_knows_what_it_had_and_takes_only_what_was_written():
     oracle, loop = Oracle(), Loop()
-    bucket = OldBucket("bucket", oracle, seed=1, budget=12)
+    bucket = OldBucket("bucket", oracle, seed=1, budget=BUDGET)
     oracle.behind = bucket.had
     loop.run(bucket.start())
     url = f"http://127.0.0.1:{bucket.port}/old"

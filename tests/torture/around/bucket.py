@@ -23,6 +23,7 @@ from torture.schedule import Kind
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
+    from workers.settings import BudgetSettings
 
 OLD_BUCKET: Final = "old"
 #: Seconds for which a write that was given up may still be under way to us.
@@ -32,7 +33,7 @@ _UNDER_WAY_S: Final = LEASED_S + 2 * STALLED_S
 class OldBucket(OldServer):
     """One origin that is a bucket; `fault` may be set at any time."""
 
-    def __init__(self, name: str, oracle: Oracle, *, seed: int, budget: int) -> None:
+    def __init__(self, name: str, oracle: Oracle, *, seed: int, budget: BudgetSettings) -> None:
         super().__init__(name, oracle, seed=seed, budget=budget)
         self._s3 = FakeS3()
         self._history: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)

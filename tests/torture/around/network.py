@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -70,6 +71,9 @@ class Cable:
         except OSError:
             _abort(writer)
             return
+        for end in (writer, far_writer):  # what lies in a cable has been read by nobody
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)
         pair = (writer, far_writer)
         self._pairs.add(pair)
         try:

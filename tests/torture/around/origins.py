@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import random
+import socket
 import time
 from itertools import count
 from typing import TYPE_CHECKING
@@ -13,13 +14,21 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from support.flow import Flow
 from torture.content import at_origin, body_of, has_digest
 from torture.schedule import Kind
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
+    from workers.settings import BudgetSettings
 
 STALLED_S = 20.0
+#: Seconds' worth of a rate that may come at once: what a bucket and each asker hold, and what a busy machine
+#: brings late.
+_AT_ONCE_S = 2.0
+#: Bytes of one answer that are given away before anybody has read them, and of a piece of it.
+_ON_THE_WAY = 512 << 10
+_PIECE = 64 << 10
 #: Seconds after which too many requests are still too many.
 _SEEN_S = 0.5
 _SINCE = 1_700_000_000
@@ -28,14 +37,21 @@ _SINCE = 1_700_000_000
 class OldServer:
     """One origin; `fault` may be set at any time."""
 
-    def __init__(self, name: str, oracle: Oracle, *, seed: int, budget: int) -> None:
+    def __init__(self, name: str, oracle: Oracle, *, seed: int, budget: BudgetSettings) -> None:
+        assert budget.concurrency
+        assert budget.requests_per_s
+        assert budget.bytes_per_s
         self.name = name
         self.port = 0
         self.fault: Kind | None = None
-        #: Until then more requests at once than the budget are nobody's fault: who is frozen holds
-        #: connections longer than its lease, and a Redis that forgot leases gives the slots away once more.
+        #: Until then more than the budget is nobody's fault: who is frozen holds connections longer than its
+        #: lease, a Redis that forgot leases gives the slots away once more, what stood still comes at once.
         self.excused_until = 0.0
-        self._budget = budget
+        self._budget = budget.concurrency
+        self._requests = Flow(budget.requests_per_s, budget.requests_per_s * _AT_ONCE_S)
+        self._bytes = Flow(
+            budget.bytes_per_s, budget.bytes_per_s * _AT_ONCE_S + budget.concurrency * _ON_THE_WAY
+        )
         #: Requests that are being answered, by their number.
         self._open: dict[int, web.Request] = {}
         self._numbers = count()
@@ -49,8 +65,9 @@ class OldServer:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)  # those that it takes have it, too
+        await web.SockSite(self._runner, listening).start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -64,6 +81,7 @@ class OldServer:
             look = asyncio.get_running_loop().create_task(self._look(self._live()))
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
+        self._flows(self._requests, 1, "requests")
         try:
             # A fault hits most requests, not all: what gets through is as interesting.
             fault = self.fault if self._chance.random() < 0.8 else None
@@ -90,6 +108,13 @@ class OldServer:
         still = len(self._live() & then)
         if still > self._budget and time.monotonic() > self.excused_until:
             self._oracle.violated(f"{self.name}: {still} requests at once, its budget is {self._budget}")
+
+    def _flows(self, flow: Flow, amount: int, what: str) -> None:
+        now = time.monotonic()
+        if now < self.excused_until:
+            flow.forgive()
+        elif over := flow.add(now, amount):
+            self._oracle.violated(f"{self.name}: {over:.0f} {what} more than {flow.rate:.0f} a second")
 
     async def _of_key(
         self, number: int, request: web.Request, key: str, fault: Kind | None
@@ -135,6 +160,9 @@ class OldServer:
             if request.transport is not None:
                 request.transport.abort()
             return response
-        self._open.pop(number, None)  # its last bytes may be read before this coroutine goes on
-        await response.write(body)
+        for at in range(0, len(body), _PIECE):
+            if at + _PIECE >= len(body):
+                self._open.pop(number, None)  # its last bytes may be read before this coroutine goes on
+            self._flows(self._bytes, len(body[at : at + _PIECE]), "bytes")
+            await response.write(body[at : at + _PIECE])
         return response

@@ -81,7 +81,7 @@ class Client(threading.Thread, ABC):
         self.answers[answer] = self.answers.get(answer, 0) + 1
 
     def _gateway(self) -> int:
-        return self._chance.choice((self._system.gateway_a, self._system.gateway_b))
+        return self._system.door(self._chance.choice(("front-a", "front-b")))
 
 
 class Visitor(Client):
@@ -152,7 +152,7 @@ class Sender(Client):
         keys.append(f"gone/{self._chance.randrange(N_GONE)}")
         keys.append(f"bad/{self._chance.randrange(N_BAD)}")
         body = "\n".join(json.dumps({"bucket": BUCKET, "key": key}) for key in keys).encode()
-        port = self._chance.choice((self._system.admin_a, self._system.admin_b))
+        port = self._system.door(self._chance.choice(("admin-a", "admin-b")))
         status, _ = self._system.ask(port, "/v1/miss-events", body)
         self._counted(f"event {status}")
         if status == 202:

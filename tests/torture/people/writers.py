@@ -49,7 +49,7 @@ class Application(Client):
                     s3={"addressing_style": "path"},
                 ),
             )
-            for port in (system.gateway_a, system.gateway_b)
+            for port in (system.door("front-a"), system.door("front-b"))
         ]  # fmt: skip
 
     def turn(self) -> None:
@@ -106,7 +106,7 @@ class Racer(Application):
     def turn(self) -> None:
         self._turn += 1
         key = f"race/{self._seed % 1000 * 1000 + self._turn}"
-        ports = [self._system.gateway_a, self._system.gateway_b]
+        ports = [self._system.door("front-a"), self._system.door("front-b")]
         self._chance.shuffle(ports)
         visitor = threading.Thread(target=self._visit, args=(ports[0], key), daemon=True)
         visitor.start()
