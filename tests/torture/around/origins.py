@@ -27,7 +27,7 @@ STALLED_S = 20.0
 #: brings late.
 _AT_ONCE_S = 2.0
 #: Bytes of one answer that are given away before anybody has read them, and of a piece of it.
-_ON_THE_WAY = 512 << 10
+_ON_THE_WAY = 2 << 20
 _PIECE = 64 << 10
 #: Seconds after which too many requests are still too many.
 _SEEN_S = 0.5
