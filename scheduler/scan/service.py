@@ -37,7 +37,7 @@ from scheduler.scan.reverse_run import ReverseCoordinator
 from scheduler.scan.run import Coordinator
 from scheduler.scan.shards.lane import THREADS, ShardLane, shard_waits
 from scheduler.scan.shards.leftovers import serve_leftovers
-from scheduler.scan.shards.records import say_working
+from scheduler.scan.shards.records import ShardStates, say_working
 from scheduler.scan.shards.view import with_shards
 from scheduler.scan.verify.cut_verify import CutVerification, coordinated_here
 from scheduler.scan.verify.verify import RUNS
@@ -202,6 +202,8 @@ class ScanService:
             if old is not None:
                 # Only now: a Redis that refuses the new record leaves the old one, and that has its account.
                 outcomes = self._services.ledger.outcomes
+                namespace = self._services.settings.broker.namespace
+                await ShardStates(self._services.redis, namespace=namespace, run=old.run).forget()
                 await outcomes.forget_scan(old.run)
                 # What the queue still has of it belongs to no account any more.
                 await outcomes.stop_scan(old.run, "cancel")

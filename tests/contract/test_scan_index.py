@@ -171,5 +171,6 @@ async def test_records_of_shards_have_no_index(redis):
     from scheduler.scan.shards.records import ShardStates
 
     states = ShardStates(redis, namespace="ns", run="r")
+    await redis.hset("ns:scan:r:shard-records", "r/0", dump(record("r/0", "compare")))  # as a cut does
     assert await states.put_held(replace(record("r/0", "compare")), "")
     assert await redis.exists("ns:scan:r:shard-records-index") == 0

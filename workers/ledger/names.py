@@ -30,6 +30,12 @@ redis.call('hset', KEYS[2], 'closed', ARGV[1])
 return 1
 """
 
+_GONE = """
+-- KEYS: blocks, block; ARGV: number of the block. Lines that were dropped meanwhile are not told of again
+if redis.call('exists', KEYS[1]) == 1 then redis.call('hset', KEYS[1], 'gone', ARGV[1]) end
+redis.call('del', KEYS[2])
+"""
+
 
 class Named(NamedTuple):
     """A key behind a count."""
@@ -77,6 +83,7 @@ class ScanNames:
         self._redis = redis
         self._ns = namespace
         self._close = redis.register_script(_CLOSE)
+        self._gone = redis.register_script(_GONE)
 
     def _block(self, run: str, number: int) -> str:
         return f"{names_key(self._ns, run)}:{number}"
@@ -104,10 +111,7 @@ class ScanNames:
 
     async def put_away(self, run: str, number: int) -> None:
         """A block stands somewhere else now."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(blocks_key(self._ns, run), "gone", str(number))
-            pipe.delete(self._block(run, number))
-            await pipe.execute()
+        await self._gone([blocks_key(self._ns, run), self._block(run, number)], [number])
 
     async def forget(self, run: str) -> None:
         """Drop every line of a run."""

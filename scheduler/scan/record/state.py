@@ -50,13 +50,14 @@ SERVER_S = 15.0
 
 _WRITE = """
 -- KEYS: scans, lease, window, names, blocks, index; ARGV: token, name, record, window or nothing, 1 when the
--- names so far are void, place in the index or nothing, then lines of names
+-- names so far are void, place in the index or nothing, 1 when there must be a record, then lines of names
 local held = redis.call('get', KEYS[2])
 if ARGV[1] == '' then
   if held then return 0 end
 elseif held ~= ARGV[1] then
   return 0
 end
+if ARGV[7] == '1' and redis.call('hexists', KEYS[1], ARGV[2]) == 0 then return 0 end
 redis.call('hset', KEYS[1], ARGV[2], ARGV[3])
 if ARGV[4] ~= '' then redis.call('set', KEYS[3], ARGV[4]) end
 if ARGV[5] == '1' then
@@ -64,7 +65,7 @@ if ARGV[5] == '1' then
   redis.call('hset', KEYS[5], 'void', redis.call('hget', KEYS[5], 'closed') or 0)
 end
 if ARGV[6] ~= '' then redis.call('zadd', KEYS[6], ARGV[6], ARGV[2]) end
-for i = 7, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
+for i = 8, #ARGV do redis.call('rpush', KEYS[4], ARGV[i]) end
 return 1
 """
 
@@ -239,6 +240,8 @@ class ScanStates:
 
     #: Whether there is an index of them.
     _indexed = True
+    #: Who holds a record never makes it: one that is gone was forgotten, and is not written again.
+    _made_elsewhere = False
 
     def __init__(self, redis: Redis, *, namespace: str, records: str = "scans") -> None:
         self._redis = redis
@@ -334,6 +337,7 @@ class ScanStates:
             window,
             int(void),
             score_of(state.phase, state.requested_at) if self._indexed else "",
+            int(self._made_elsewhere),
             *map(named, names),
         ]
         return bool(await self._write(keys, args))

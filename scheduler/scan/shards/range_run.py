@@ -25,6 +25,7 @@ from scheduler.scan.held import TICK_S, HeldRun, LeaseLost
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.names import BLOCK_LINES, MOST_WAITING
 from scheduler.scan.ranges import split
+from scheduler.scan.shards.records import RunForgotten
 from scheduler.scan.shards.source import RangedBucket
 from workers.errors import BrokerUnavailable, FerrymanError, described
 from workers.ledger.names import ScanNames
@@ -102,7 +103,7 @@ class RangeRun(HeldRun):
             await self._work()
             await self._finish("done")
             await self._shards.forget_windows([self._shard.number])
-        except ShardStopped:
+        except (ShardStopped, RunForgotten):
             log.info("shard_stopped", shard=name)
         except (RedisError, BrokerUnavailable, LeaseLost):
             raise

@@ -25,7 +25,7 @@ from scheduler.scan.limits import max_absent_of
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.ranges import cut
 from scheduler.scan.record.shard import Shard, Verified, together
-from scheduler.scan.record.state import VERIFICATIONS, ScanStates
+from scheduler.scan.record.state import VERIFICATIONS, Checkpoint, ScanStates
 from scheduler.scan.shards.cutting import Cutting, ShardFailed
 from scheduler.scan.verify.drawn import DrawnKeys
 from scheduler.scan.verify.its_inventory import inventory_path, not_this_file
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from scheduler.scan.record.shard import KeyRange, Step, Verification
-    from scheduler.scan.record.state import ScanState
+    from scheduler.scan.record.state import Phase, ScanState
     from scheduler.scan.verify.one_range import How
 
 #: Seconds that shards have to stop when nothing more is asked.
@@ -83,21 +83,34 @@ class CutVerification(Cutting):
         if found is None or found.run != run or found.phase not in {"requested", "compare"}:
             return
         self.state = found
+        phase, error = await self._verdict()
+        # Kept first, so that whoever has to go on from here only clears up; and who waits for the end waits
+        # for that, too.
+        await self._put(replace(self.state, error=error, checkpoint=Checkpoint(key="", compared=True)))
+        await self._withdraw_inventory()
+        await self.forget()
+        await self._finish(phase, error=error)
+        if phase == "cancelled":
+            await self._states.obeyed(name, "cancel")
+
+    async def _verdict(self) -> tuple[Phase, str]:
+        """How it ended, and why it has no report."""
+        name, state = self.state.name, self.state
+        if state.checkpoint is not None:
+            return ("failed" if state.error else "done"), state.error
         try:
             await self._steps()
         except ScanCancelled:
-            await self._shards.allow(running=False)
-            await self._finish("cancelled")
-            await self._states.obeyed(name, "cancel")
-            await self.forget()
+            return "cancelled", "it was cancelled"
         except (RedisError, BrokerUnavailable, LeaseLost):
             raise
         except (FerrymanError, OSError) as error:
             log.error("verification_failed", scan=name, error=str(error))  # noqa: TRY400  # it says it all
-            await self._finish("failed", error=str(error))
+            return "failed", str(error)
         except Exception as error:
             log.exception("verification_failed_unexpectedly", scan=name)
-            await self._finish("failed", error=f"internal error: {described(error)}")
+            return "failed", f"internal error: {described(error)}"
+        return "done", ""
 
     async def _limits(self) -> None:
         """Those of the scan are none of a verification's."""
@@ -139,9 +152,6 @@ class CutVerification(Cutting):
         if self._asked.stopped:
             await self._quiet()
         await self._conclude(scan)
-        await self._finish("done")
-        await self._withdraw_inventory()
-        await self.forget()
 
     async def _scan(self) -> ScanState:
         asked = self._asked
@@ -168,7 +178,7 @@ class CutVerification(Cutting):
         return False
 
     async def _begin_step(self, step: Step, ranges: Sequence[KeyRange], before: Verified, keys: int) -> None:
-        asked, first = self._asked, await self._shards.next_number()
+        asked, first = self._asked, await self._shards.last_number() + 1
         asked = replace(asked, step=step, before=before, ranges=asked.ranges or len(ranges))
         state = replace(self.state, phase="compare", shards=len(ranges), verification=asked, verified=before)
         blank = replace(state, phase="requested", verified=None, shards=0, active_s=0.0, started_at=0.0)
@@ -229,8 +239,6 @@ class CutVerification(Cutting):
         asked = self._asked
         how: How = {"sample": asked.sample, "full": asked.full, "seed": asked.seed}
         await OneRange(self._services, scan, how, one_because=reason).run()
-        await self._finish("done")
-        await self.forget()
 
     async def _conclude(self, scan: ScanState) -> None:
         """Keep the report, and name what was found."""
@@ -283,10 +291,10 @@ class CutVerification(Cutting):
 
     async def forget(self) -> None:
         """Remove what was kept of the way here; a store that refuses it is said."""
+        # The shards' records first: without them nobody adds to the rest.
+        await self._shards.forget()
         await self._names.forget()
         await self._drawn.forget()
-        await self._shards.forget_windows([one.shard.number for one in await self._shards.all() if one.shard])
-        await self._shards.forget()
 
 
 def new_verification(scan: ScanState, run: str, asked: Verification, shards: Any) -> ScanState:

@@ -1,6 +1,7 @@
 """The keys that a verification on the fleet drew for its sample, in Redis.
 
-Owns that the lowest lots of all ranges stay, and no more: adding one again changes nothing.
+Owns that the lowest lots of all ranges stay, and no more: adding one again changes nothing, and nothing once
+the run is forgotten.
 
 Key schema (ledger database)::
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from scheduler.scan.shards.records import records_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
     from scheduler.scan.record.shard import KeyRange
     from scheduler.scan.verify.listed import Lot
 
+_ADD = """
+-- KEYS: lots, records of the run's shards; ARGV: places, then lot and key of each
+if redis.call('exists', KEYS[2]) == 0 then return end
+redis.call('zadd', KEYS[1], unpack(ARGV, 2))
+redis.call('zremrangebyrank', KEYS[1], ARGV[1], -1)
+"""
 _AT_ONCE = 1_000
 
 
@@ -30,14 +39,14 @@ class DrawnKeys:
         self._redis = redis
         self._lots = f"{namespace}:scan:{run}:lots"
         self._drawn = f"{namespace}:scan:{run}:drawn"
+        self._records = f"{namespace}:{records_of(run)}"
+        self._add = redis.register_script(_ADD)
 
     async def add(self, lots: Sequence[Lot], most: int) -> None:
         """Let these compete for the `most` places."""
         for at in range(0, len(lots), _AT_ONCE):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(self._lots, {lot.key: -lot.rank for lot in lots[at : at + _AT_ONCE]})
-                pipe.zremrangebyrank(self._lots, most, -1)
-                await pipe.execute()
+            some = [word for lot in lots[at : at + _AT_ONCE] for word in (-lot.rank, lot.key)]
+            await self._add([self._lots, self._records], [most, *some])
 
     async def settle(self) -> int:
         """All have drawn; how many were."""

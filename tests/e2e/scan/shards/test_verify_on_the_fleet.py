@@ -11,9 +11,11 @@ from collections import Counter
 
 import pytest
 
+from scheduler.scan.held import TICK_S
 from scheduler.scan.names import FINDINGS, Names
 from scheduler.scan.record.state import VERIFICATIONS, ScanStates
-from scheduler.scan.verify.verify import Verifier
+from scheduler.scan.verify.cut_verify import CutVerification
+from scheduler.scan.verify.verify import VerificationFailed, Verifier
 from support.installation import eventually
 from support.scan.shards import put
 from workers.errors import ConfigError
@@ -94,10 +96,61 @@ async def test_nothing_is_left_of_a_verification_but_its_report_and_its_record(b
     prepared(fleet, bytes_store)
     state = await scanned(fleet, shards=4)
     await Verifier(fleet.services, state, sample=50).run()
+    await nothing_left(fleet, bytes_store, state, "done")
+
+
+async def nothing_left(fleet, store, state, phase):
     left = [key async for key in fleet.services.redis.scan_iter(match=f"*{state.run}.v*")]
     assert left == []
-    assert [key for key in bytes_store.objects if f"{state.run}.v" in key] == []
-    assert [one.phase for one in await records(fleet).all()] == ["done"]
+    assert [key for key in store.objects if f"{state.run}.v" in key] == []
+    assert [one.phase for one in await records(fleet).all()] == [phase]
+
+
+@pytest.mark.parametrize("phase", ["done", "failed"])
+async def test_who_waits_for_a_verification_waits_until_it_is_cleared_up(
+    bytes_fleet, bytes_store, monkeypatch, phase
+):
+    fleet = bytes_fleet
+    prepared(fleet, bytes_store)
+    state = await scanned(fleet, shards=4)
+    forget = CutVerification.forget
+
+    async def slowly(self):
+        await asyncio.sleep(3 * TICK_S)
+        await forget(self)
+
+    monkeypatch.setattr(CutVerification, "forget", slowly)
+    if phase == "failed":
+        bytes_store.fault = lambda one: (403, "AccessDenied") if one.action == "list" else None
+        with pytest.raises(VerificationFailed):
+            await Verifier(fleet.services, state, sample=50).run()
+        bytes_store.fault = None
+    else:
+        await Verifier(fleet.services, state, sample=50).run()
+    await nothing_left(fleet, bytes_store, state, phase)
+
+
+async def test_whoever_comes_after_the_verdict_only_clears_up(bytes_fleet, bytes_store, monkeypatch):
+    fleet = bytes_fleet
+    prepared(fleet, bytes_store)
+    state = await scanned(fleet, shards=4)
+    forget, begun = CutVerification.forget, asyncio.Event()
+
+    async def never(self):
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(CutVerification, "forget", never)
+    first = asyncio.create_task(Verifier(fleet.services, state, full=True).run())
+    await begun.wait()
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    monkeypatch.setattr(CutVerification, "forget", forget)
+    asked = len(fleet.origin.asked)
+    report = await Verifier(fleet.services, state, full=True).run()
+    assert (report.checked, len(fleet.origin.asked)) == (len(KEYS), asked), "nothing is looked at again"
+    await nothing_left(fleet, bytes_store, state, "done")
 
 
 async def test_who_is_broken_off_is_gone_on_with_and_no_finding_comes_twice(
