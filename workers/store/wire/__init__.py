@@ -9,6 +9,7 @@ __all__ = [
     "addressing",
     "answers",
     "checksums",
+    "held_back",
     "lean",
     "multipart",
     "passed",
