@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from scheduler.front.auth import aws_v2, aws_v4, bearer, cos, oss_v1, oss_v4
 from scheduler.front.auth.aws_form import verify_form
+from scheduler.front.auth.aws_v2 import signs as signed_by_v2
 from scheduler.front.auth.aws_v4 import BodySignature, body_signature
 from scheduler.front.auth.encoding import has_query, query_value
 from scheduler.front.auth.model import AuthError, Keyring, Principal, SignedRequest, denied
@@ -49,11 +50,14 @@ def verify(request: SignedRequest, keys: Keyring, now: float) -> Principal:
             AccessDenied (expired, or no authentication at all); 400 InvalidArgument for a malformed one.
     """
     authorization = request.header("authorization")
-    in_query = has_query(request.query, *_QUERY_MARKS)
+    in_query = [mark for mark in _QUERY_MARKS if has_query(request.query, mark)]
     if authorization and in_query:
         raise AuthError(
             400, "InvalidArgument", "Sign either in the Authorization header or in the query, not in both."
         )
+    if len(in_query) > 1:
+        # One scheme leaves unsigned what another one would have signed, and callers go by what they find.
+        raise AuthError(400, "InvalidArgument", f"Sign by one scheme, not by {' and '.join(in_query)}.")
     if bearer.claims(request):
         return bearer.verify(request, keys)
     for scheme in _SCHEMES:
@@ -83,6 +87,7 @@ __all__ = [
     "SignedRequest",
     "body_signature",
     "named_by_aws",
+    "signed_by_v2",
     "verify",
     "verify_form",
 ]

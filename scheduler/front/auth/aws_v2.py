@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.front.auth.encoding import decode_query, query_pairs
+from scheduler.front.auth.encoding import decode_query, query_headers
 from scheduler.front.auth.plain_hmac import PlainHmac
 
 if TYPE_CHECKING:
@@ -45,20 +45,23 @@ def _text(request: SignedRequest, date: str) -> bytes:
     return "\n".join(head).encode("latin-1") + path + _sub_resources(request.query)
 
 
+def signs(parameter: str) -> bool:
+    """Whether a signature covers a parameter of this name; any other one anybody may add to a link."""
+    return parameter.encode() in SUB_RESOURCES
+
+
 def _headers(request: SignedRequest) -> str:
     """The `x-amz-*` headers; in a presigned URL they may stand in the query instead."""
-    found = {name: request.header(name) for name, _ in request.headers if name.startswith("x-amz-")}
-    for name, value in query_pairs(request.query):
-        decoded = decode_query(name).decode("latin-1")
-        if decoded.startswith("x-amz-"):
-            found.setdefault(decoded, decode_query(value).decode("latin-1"))
+    found = query_headers(request.query)
+    found |= {name: request.header(name) for name, _ in request.headers if name.startswith("x-amz-")}
     return "".join(f"{name}:{found[name]}\n" for name in sorted(found))
 
 
 def _sub_resources(query: bytes) -> bytes:
     parts = []
     for part in query.split(b"&"):
-        name, equals, value = part.partition(b"=")
+        raw_name, equals, value = part.partition(b"=")
+        name = decode_query(raw_name)  # `%61cl` is `acl` to whoever acts on it
         if name in SUB_RESOURCES:
             parts.append((name, name + equals + decode_query(value)))
     text = b"&".join(spelled for _, spelled in sorted(parts))

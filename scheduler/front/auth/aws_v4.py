@@ -21,6 +21,7 @@ from scheduler.front.auth.encoding import (
     query_pairs,
     query_value,
     respell_path,
+    trimmed,
 )
 from scheduler.front.auth.model import (
     AuthError,
@@ -142,7 +143,7 @@ def _payload(request: SignedRequest, *, in_header: bool) -> str:
 
 
 def _canonical(request: SignedRequest, path: bytes, query: bytes, listed: str, payload: str) -> bytes:
-    lines = "".join(f"{name}:{_trimmed(request.header(name))}\n" for name in listed.split(";"))
+    lines = "".join(f"{name}:{trimmed(request.header(name))}\n" for name in listed.split(";"))
     return b"\n".join(
         (
             request.method.upper().encode(),
@@ -153,10 +154,6 @@ def _canonical(request: SignedRequest, path: bytes, query: bytes, listed: str, p
             payload.encode("latin-1"),
         )
     )
-
-
-def _trimmed(value: str) -> str:
-    return " ".join(value.split()) if "  " in value or value != value.strip() else value
 
 
 def _spellings(request: SignedRequest) -> Iterator[tuple[bytes, bytes]]:

@@ -6,6 +6,7 @@ name the same resource, so a verifier may accept either without widening what a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from workers.http.dates import http_seconds
 
 #: What every scheme leaves unencoded; letters and digits always are.
 _UNRESERVED = "-_.~"
+_SPACES = re.compile(" {2,}")
 
 
 def encode(value: bytes, *, slash: bool = False) -> bytes:
@@ -69,6 +71,30 @@ def has_query(query: bytes, *names: str) -> bool:
     """Whether one of the parameters is in the query."""
     values = _taken_apart(query).values
     return any(name.encode() in values for name in names)
+
+
+def query_headers(query: bytes) -> dict[str, str]:
+    """The `x-amz-` parameters of a query, which stand for headers: by lower-case name, several values joined.
+
+    What no header can hold is none. Who signs and who acts read them by this, so that nothing is taken for a
+    header that a signature did not see as one.
+    """
+    found: dict[str, str] = {}
+    for raw_name, raw_value in query_pairs(query):
+        name = decode_query(raw_name).decode("latin-1").lower()
+        value = decode_query(raw_value).decode("latin-1")
+        if name.startswith("x-amz-") and name.isprintable() and value.isprintable():
+            found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def trimmed(value: str) -> str:
+    """A header's value as the schemes sign it: no blanks around it, each run of spaces within as one.
+
+    Only blanks of ASCII: the bytes of `à` in UTF-8 end with one of Latin-1.
+    """
+    value = value.strip(" \t")
+    return _SPACES.sub(" ", value) if "  " in value else value
 
 
 def fields(text: str, separator: str) -> dict[str, str]:

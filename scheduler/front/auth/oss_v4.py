@@ -43,6 +43,8 @@ _SCHEME = ScopedHmac(
 )
 _TERMINATOR = "aliyun_v4_request"
 _ALWAYS = ("content-md5", "content-type")
+#: Of ASCII only: the bytes of `à` in UTF-8 end with a blank of Latin-1.
+_BLANKS = " \t"
 
 claims = _SCHEME.claims
 
@@ -84,7 +86,7 @@ def _canonical(request: SignedRequest, query: bytes, additional: str, payload: s
     listed = listed_names(additional)
     signed = {name for name, _ in request.headers if name.startswith("x-oss-") or name in _ALWAYS}
     names = sorted(signed | set(listed))
-    headers = "".join(f"{name}:{request.header(name).strip()}\n" for name in names)
+    headers = "".join(f"{name}:{request.header(name).strip(_BLANKS)}\n" for name in names)
     return b"\n".join(
         (
             request.method.upper().encode(),

@@ -53,7 +53,8 @@ class ClientBody:
         self._receive = receive
         self._stall_s = stall_s
         payload = "" if signature is None else signature.payload
-        self._unchunker = _unchunker(payload, signature, trailer="x-amz-trailer" in headers)
+        announced = [part.strip() for part in headers.get("x-amz-trailer", "").lower().split(",")]
+        self._unchunker = _unchunker(payload, signature, [name for name in announced if name])
         name = "content-length" if self._unchunker is None else "x-amz-decoded-content-length"
         declared = headers.get(name, "")
         if not declared and "transfer-encoding" not in headers and self._unchunker is None:
@@ -70,8 +71,7 @@ class ClientBody:
             )
         self._promises = Promises(headers, payload=payload, length=self.length, digests=digests)
         if self._unchunker is not None:
-            announced = headers.get("x-amz-trailer", "").lower().split(",")
-            self._promises.announce(part.strip() for part in announced)
+            self._promises.announce(announced)
         #: Why the body cannot be handed on, once that is known.
         self.failure: Exception | None = None
         #: Whether bytes were asked of the client, and whether all have come.
@@ -141,14 +141,14 @@ class ClientBody:
                 yield data
 
 
-def _unchunker(payload: str, signature: BodySignature | None, *, trailer: bool) -> Unchunker | None:
+def _unchunker(payload: str, signature: BodySignature | None, announced: list[str]) -> Unchunker | None:
     if signature is None or not payload.startswith("STREAMING-"):
         return None
     if payload == _UNSIGNED_TRAILER:
-        return Unchunker(None, trailer=True)
+        return Unchunker(None, trailer=True, announced=announced)
     if payload not in {_SIGNED, _SIGNED_TRAILER}:
         raise BodyRefused(501, "NotImplemented", f"{payload[:64]} is not read here.")
     keys = ChunkKeys(
         key=signature.key, stamp=signature.stamp, scope=signature.scope, previous=signature.signature
     )
-    return Unchunker(keys, trailer=trailer or payload == _SIGNED_TRAILER)
+    return Unchunker(keys, trailer=bool(announced) or payload == _SIGNED_TRAILER, announced=announced)

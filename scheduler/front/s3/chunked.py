@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from scheduler.front.s3.payload import BodyRefused, incomplete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 #: Longest line of the framing: a size, a signature, or one trailer.
 _MAX_LINE: Final = 4096
@@ -24,6 +24,7 @@ _MAX_TRAILERS: Final = 16
 _HEAD: Final = re.compile(rb"([0-9a-fA-F]{1,12})(?:;chunk-signature=([0-9a-f]{64}))?")
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 _SIGNATURE: Final = "x-amz-trailer-signature"
+_BLANKS: Final = " \t"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,11 +48,13 @@ class Unchunker:
     Args:
         keys: for signed chunks; None for `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
         trailer: whether trailers may follow the last chunk.
+        announced: lower-case names of those that may, as `x-amz-trailer` has them.
     """
 
-    def __init__(self, keys: ChunkKeys | None, *, trailer: bool) -> None:
+    def __init__(self, keys: ChunkKeys | None, *, trailer: bool, announced: Container[str] = ()) -> None:
         self._keys = keys
         self._trailer = trailer
+        self._announced = announced
         self._buffer = bytearray()
         self._state = self._size_line
         self._left = 0
@@ -129,13 +132,15 @@ class Unchunker:
     def _trailer_line(self, line: bytes) -> None:
         if line:
             raw_name, colon, value = line.decode("latin-1").partition(":")
-            name = raw_name.strip().lower()
+            name, value = raw_name.strip(_BLANKS).lower(), value.strip(_BLANKS)
             unwanted = not self._trailer or name in self.trailers or len(self.trailers) >= _MAX_TRAILERS
-            if not colon or unwanted:
+            unwanted |= name not in self._announced and name != _SIGNATURE
+            # It goes on as a header.
+            if not colon or unwanted or not (value.isascii() and value.isprintable()):
                 raise BodyRefused(
                     400, "MalformedTrailerError", "A trailer is malformed or was not announced."
                 )
-            self.trailers[name] = value.strip()
+            self.trailers[name] = value
             return
         if not self._wants_signature():
             self.ended = True

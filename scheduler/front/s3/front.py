@@ -12,7 +12,15 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 
-from scheduler.front.auth import AuthError, SignedRequest, body_signature, named_by_aws, verify, verify_form
+from scheduler.front.auth import (
+    AuthError,
+    SignedRequest,
+    body_signature,
+    named_by_aws,
+    signed_by_v2,
+    verify,
+    verify_form,
+)
 from scheduler.front.auth.encoding import encode, has_query, query_pairs
 from scheduler.front.http import s3_error
 from scheduler.front.http.s3_error import S3Error
@@ -23,7 +31,14 @@ from scheduler.front.s3.form.policy import read_policy
 from scheduler.front.s3.form.reader import FormReader
 from scheduler.front.s3.form.storing import FormFile
 from scheduler.front.s3.headers import UNSIGNED_BY_PROXIES, for_store
-from scheduler.front.s3.operation import COPIES, POST_OBJECT, carried, operation, parameters
+from scheduler.front.s3.operation import (
+    COPIES,
+    POST_OBJECT,
+    carried,
+    operation,
+    parameters,
+    sub_resources,
+)
 from scheduler.front.s3.payload import BodyRefused
 from scheduler.front.s3.permission import Grants
 from scheduler.front.s3.tombstones import NotBuried
@@ -208,7 +223,7 @@ class S3Front:
         of: Literal["service", "bucket", "object"] = "object"
         if address.is_bucket:
             of = "bucket" if address.bucket else "service"
-        headers = {**carried(query), **request.by_name}
+        headers = {**carried(query), **_as_signed(request)}
         asked = operation(request.method, query, of=of, copies="x-amz-copy-source" in headers)
         if asked.name not in COPIES:
             headers.pop("x-amz-copy-source", None)
@@ -294,6 +309,16 @@ class S3Front:
         )
 
 
+def _as_signed(request: Request) -> Mapping[str, str]:
+    """Headers by name, several of one name joined as signatures join them: `a` and `b` are not `a, b`."""
+    if len(request.by_name) == len(request.headers):
+        return request.by_name
+    out: dict[str, str] = {}
+    for name, value in request.headers:
+        out[name] = f"{out[name]},{value}" if name in out else value
+    return out
+
+
 def _as_answer(error: Exception) -> tuple[S3Error, tuple[tuple[bytes, bytes], ...]]:
     match error:
         case Refused():
@@ -311,9 +336,15 @@ def _signature(signed: SignedRequest, principal: Principal, keys: Keyring) -> Bo
     """What a version 4 signature says of the body; None for version 2.
 
     Raises:
-        AuthError: 403 AccessDenied: an `x-amz-` header is not signed, so anybody could have added it.
+        AuthError: 403 AccessDenied: something that says what is meant is not signed, so anybody could have
+            added it: an `x-amz-` header, a sub-resource that version 2 does not know.
     """
     if principal.scheme != "aws-v4":
+        for name in sorted(sub_resources(signed.query)):
+            if not signed_by_v2(name):
+                shown = name[:64] if name.isascii() and name.isprintable() else "?"
+                message = f"Version 2 does not sign the parameter {shown}; sign with version 4."
+                raise AuthError(403, "AccessDenied", message)
         return None
     found = body_signature(signed, keys)
     for name, _ in signed.headers:

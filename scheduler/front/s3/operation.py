@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from scheduler.front.auth.encoding import decode_query, query_pairs
+from scheduler.front.auth.encoding import decode_query, query_headers, query_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,14 +108,7 @@ _OBJECT: Final[Mapping[tuple[str, frozenset[str]], Operation]] = {
 
 def carried(query: bytes) -> dict[str, str]:
     """Headers that a presigned URL carries in its query, where they are signed too (`x-amz-acl`, …)."""
-    return {
-        name: value
-        for name, value in (
-            (decode_query(name).decode("latin-1").lower(), decode_query(value).decode("latin-1"))
-            for name, value in query_pairs(query)
-        )
-        if name.startswith("x-amz-") and name not in _OF_THE_SIGNATURE and value.isprintable()
-    }
+    return {name: value for name, value in query_headers(query).items() if name not in _OF_THE_SIGNATURE}
 
 
 def parameters(query: bytes) -> list[tuple[bytes, bytes]]:
@@ -134,7 +127,7 @@ def operation(
     method: str, query: bytes, *, of: Literal["service", "bucket", "object"], copies: bool = False
 ) -> Operation:
     """What a request asks for; `copies` says that it names a source to copy from."""
-    asked = _sub_resources(query)
+    asked = sub_resources(query)
     if of == "service":
         found = _SERVICE.get(method) if not asked else None
     else:
@@ -148,7 +141,8 @@ def operation(
     return found
 
 
-def _sub_resources(query: bytes) -> frozenset[str]:
+def sub_resources(query: bytes) -> frozenset[str]:
+    """Decoded names of the parameters that say what is meant; others that have their form, too."""
     found = set()
     for raw_name, value in query_pairs(query):
         name = decode_query(raw_name).decode("utf-8", "replace")

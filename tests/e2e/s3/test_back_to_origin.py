@@ -376,6 +376,37 @@ async def test_a_key_that_the_store_takes_for_another_has_its_own_bytes(start, c
     await asyncio.to_thread(calls)
 
 
+async def test_a_store_that_dawdles_over_such_a_key_is_503_and_no_object_of_another_key(
+    start, caller, chaos, monkeypatch
+):
+    """Whether the store has this very key or would give another one's object is not known in time."""
+    front = await start(rule(chaos, when={"prefix": "a"}), gateway={"lookup_s": 0.2})
+    await front.services.store.put_small(front.bucket, "a/b", b"of another key", content_type="text/plain")
+    await front.services.store.put_small(front.bucket, "b/c", b"of another key", content_type="text/plain")
+    looked: list[str] = []
+
+    async def dawdle(_bucket: str, key: str) -> None:
+        looked.append(key)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(front.services.store, "head", dawdle)
+    s3 = caller(front)
+    source = {"x-amz-copy-source": f"/{front.bucket}/b%5Cc"}
+    for method, path, query, headers in (
+        ("GET", "/a%5Cb", "", {}),
+        ("HEAD", "/a%5Cb", "", {}),
+        ("GET", "/a%5Cb", "tagging=", {}),
+        ("PUT", "/copy", "", source),
+    ):
+        before = len(looked)
+        reply = await s3.call(method, f"/{front.bucket}{path}", query, headers=headers)
+        assert (reply.status, reply.headers.get("retry-after")) == (503, "2"), (method, query, reply)
+        assert b"of another key" not in reply.body
+        assert looked[before:], method
+    assert not chaos.count("/a\\b")
+    assert await front.stored("copy") is None
+
+
 async def test_a_marker_of_a_directory_is_empty_however_its_body_is_framed(start, caller, chaos):
     """JuiceFS puts it with a checksum behind the body: not empty on the wire."""
     front = await start(rule(chaos))

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import csv
+import functools
 import gzip
 import io
+import shutil
 import tempfile
 import zlib
 from functools import partial
@@ -29,8 +32,29 @@ if TYPE_CHECKING:
     from scheduler.scan.inventory.entry import Entry
 
 _HERE = Location("http://o.example", "/files/a/")
-_FOLDER = Path(tempfile.gettempdir())
 _PARQUET = Path(__file__).parents[2] / "data" / "parquet"
+
+
+@functools.cache
+def _place() -> Path:
+    memory = Path("/dev/shm")
+    folder = tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder, "list")
+
+
+def _file_of(data: bytes) -> Path:
+    """One file, written anew for each input: making and removing one would cost more than most readers."""
+    _place().write_bytes(data)
+    return _place()
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One loop, and with it one thread that reads files, for all inputs."""
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def _checked(entry: Entry) -> None:
@@ -41,33 +65,25 @@ def _checked(entry: Entry) -> None:
 
 
 def _manifest(data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
-        file.write(data)
-        file.flush()
-        for entry in read(Path(file.name), shown="list"):
-            _checked(entry)
+    for entry in read(_file_of(data), shown="list"):
+        _checked(entry)
 
 
 def _manifest_as(data: bytes) -> None:
     form, _, rest = data.partition(b"\n")
-    with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
-        file.write(rest)
-        file.flush()
-        name = {b"0": "plain", b"1": "csv", b"2": "jsonl", b"3": "tsv", b"4": "httplist"}.get(form, "find0")
-        for entry in read(Path(file.name), shown="list", form=name, strip="a/"):
-            _checked(entry)
+    name = {b"0": "plain", b"1": "csv", b"2": "jsonl", b"3": "tsv", b"4": "httplist"}.get(form, "find0")
+    for entry in read(_file_of(rest), shown="list", form=name, strip="a/"):
+        _checked(entry)
 
 
 def _lsf(data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
-        file.write(data)
-        file.flush()
-        for letters in ("p", "sp", "tshp"):
-            try:
-                for entry in rclone_lsf._read(Path(file.name), letters, ";"):
-                    _checked(entry)
-            except ManifestBroken:
-                continue
+    place = _file_of(data)
+    for letters in ("p", "sp", "tshp"):
+        try:
+            for entry in rclone_lsf._read(place, letters, ";"):
+                _checked(entry)
+        except ManifestBroken:
+            continue
 
 
 def _s3_csv(data: bytes) -> None:
@@ -89,10 +105,7 @@ def _s3_parquet(data: bytes) -> None:
 
 
 def _s3_manifest(data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
-        file.write(data)
-        file.flush()
-        asyncio.run(_read_manifest(file.name))
+    _loop().run_until_complete(_read_manifest(str(_file_of(data))))
 
 
 async def _read_manifest(place: str) -> None:

@@ -122,7 +122,8 @@ def keys():
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.lists(st.integers(1, 50)), st.booleans())
 def test_a_chunked_body_is_the_same_however_it_is_cut(chunks, cuts, signed):
     wire = framed(chunks, keys() if signed else None, () if signed else [("x-amz-checksum-crc32", "v")])
-    reader = Unchunker(keys() if signed else None, trailer=not signed)
+    announced = ("x-amz-checksum-crc32",)
+    reader = Unchunker(keys() if signed else None, trailer=not signed, announced=announced)
     got = b""
     for size in cuts:
         got += b"".join(reader.feed(wire[:size]))
@@ -142,13 +143,18 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(chunks, cuts, signed):
         (b"1" * 5000, "InvalidChunkSizeError"),
         (b"0\r\nno colon\r\n\r\n", "MalformedTrailerError"),
         (b"0\r\n" + b"a:b\r\n" * 20, "MalformedTrailerError"),
+        (b"0\r\na:b\r\na:b\r\n\r\n", "MalformedTrailerError"),
+        (b"0\r\nx-amz-checksum-sha1:b\r\n\r\n", "MalformedTrailerError"),  # nobody announced it
+        (b"0\r\na:b\rx-evil: c\r\n\r\n", "MalformedTrailerError"),
+        (b"0\r\na:b\0\r\n\r\n", "MalformedTrailerError"),
+        (b"0\r\na:\xc3\xa9\r\n\r\n", "MalformedTrailerError"),
         (b"0\r\n\r\nmore", "IncompleteBody"),
         (b"3\r\nabc\r\n", "IncompleteBody"),
         (b"", "IncompleteBody"),
     ],
 )
 def test_a_broken_framing_is_refused_by_name(wire, code):
-    reader = Unchunker(None, trailer=True)
+    reader = Unchunker(None, trailer=True, announced=("a",))
     with pytest.raises(BodyRefused) as refused:
         list(reader.feed(wire))
         reader.finish()
@@ -187,6 +193,29 @@ def test_signed_chunks_are_taken_in_their_own_order_only_and_all_of_them(order):
     with pytest.raises(BodyRefused, match=r"signature of a chunk|before its last chunk"):
         list(reader.feed(b"".join(pieces[at] for at in order)))
         reader.finish()
+
+
+def test_a_chunk_signed_body_with_one_byte_changed_is_refused_or_the_same():
+    """Wherever the byte is: in a size, a signature, a line end, the data, a trailer."""
+    signing, body = keys(), [b"one", b"twenty-two"]
+    trailers = [("x-amz-checksum-crc32", "AAAAAA==")]
+    wire = framed(body, signing).removesuffix(b"\r\n")
+    digest = hashlib.sha256(b"".join(f"{n}:{v}\n".encode() for n, v in trailers)).hexdigest()
+    wire += b"".join(f"{n}:{v}\r\n".encode() for n, v in trailers)
+    wire += f"x-amz-trailer-signature:{signing.sign('TRAILER', digest)}\r\n\r\n".encode()
+    taken = 0
+    for at in range(len(wire)):
+        for byte in {wire[at] ^ 0x20, wire[at] ^ 1, 0, 10, 13, 48} - {wire[at]}:
+            changed = wire[:at] + bytes([byte]) + wire[at + 1 :]
+            reader = Unchunker(keys(), trailer=True, announced=("x-amz-checksum-crc32",))
+            try:
+                got = b"".join(reader.feed(changed))
+                reader.finish()
+            except BodyRefused:
+                continue
+            assert (got, reader.trailers["x-amz-checksum-crc32"]) == (b"".join(body), "AAAAAA=="), (at, byte)
+            taken += 1
+    assert taken < len(wire) / 4  # another case of a name or a size, a bare LF
 
 
 def test_signed_chunks_of_another_request_are_refused():
