@@ -3,9 +3,9 @@
 A whole `ferryman up` (Valkey, SeaweedFS, front, scans, consumer, both lanes) under visitors (hits, first
 misses, absent keys), events, a log and S3 clients that write, read and delete. The best rate is found out
 first, with every connection as fast as it is answered; then requests are sent at 80 % of it, on time whether
-answers come or not. Memory, descriptors, Redis, disk and latency are sampled; over the last two thirds of the
-time each has a slope (Theil-Sen), printed per hour beside its bound. Ends with 1 when one is exceeded, or an
-answer was wrong.
+answers come or not. Memory, descriptors, Redis, disk and latency (that of looks at the page, a scan and the
+gate, too) are sampled; over the last two thirds of the time each has a slope (Theil-Sen), printed per hour
+beside its bound. Ends with 1 when one is exceeded, or an answer was wrong.
 
     .venv/bin/python bench/endurance.py [--minutes 60] [--clients 16] [--share 0.8] [--busy]
 """
@@ -49,6 +49,8 @@ MIX = {"hit": 60, "miss": 20, "absent": 5, "event": 5, "log": 4, "write": 3, "re
 #: Seconds in which the best rate is found out, a share of the whole time.
 CALIBRATION_SHARE, CALIBRATION_LEAST_S = 0.02, 15.0
 SAMPLES = 240
+#: What an operator looks at meanwhile: the more has happened, the same it should take.
+LOOKS = {"page": "/", "metrics": "/metrics", "scan": f"/v1/scans/{BUCKET}", "gate": f"/v1/gate/{BUCKET}"}
 MIB = 1 << 20
 
 
@@ -109,7 +111,13 @@ class Traffic:
         return key
 
     async def warm(self) -> None:
-        """Objects for hits."""
+        """Objects for hits, and a scan to look at."""
+        order = {"name": BUCKET}
+        await self._http.post(
+            f"{self.up.admin}/v1/scans",
+            json=order,
+            headers={**self._headers, "Content-Type": "application/json"},
+        )
         for _ in range(200):
             key = self._fresh()
             await self._get(key, 200)
@@ -130,6 +138,14 @@ class Traffic:
         answer = await self._http.get(f"{self.up.gateway}/{BUCKET}/{key}")
         if answer.status_code != status or (status == 200 and answer.content != self._body):
             self.seen.wrong.append(f"GET {key}: {answer.status_code}, {len(answer.content)} bytes")
+
+    async def look(self, path: str) -> float:
+        """Seconds of one look at the admin side."""
+        began = time.perf_counter()
+        answer = await self._http.get(f"{self.up.admin}{path}", headers=self._headers)
+        if answer.status_code != 200:
+            self.seen.wrong.append(f"{path}: {answer.status_code} {answer.text[:200]}")
+        return time.perf_counter() - began
 
     async def _hit(self) -> None:
         await self._get(self._chance.choice(self._hits), 200)
@@ -241,6 +257,8 @@ class Sampler:
         info: dict[str, Any] = dict(await self._ledger.redis.info("memory"))
         self.rows["redis memory"].append((at_s, float(info["used_memory"])))
         self.rows["disk of data_dir but for store and Valkey"].append((at_s, _disk(self._up.data_dir)))
+        for name, path in LOOKS.items():
+            self.rows[f"latency of a look at the {name}"].append((at_s, await self._traffic.look(path)))
         took, self._traffic.seen.took = self._traffic.seen.took, defaultdict(list)
         for kind in ("hit", "miss"):
             if took[kind]:
@@ -345,12 +363,14 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-endurance-") as folder, running_origin() as origin:
-        root, log = Path(folder), Path(folder) / "access.log"
+        root, log, manifest = Path(folder), Path(folder) / "access.log", Path(folder) / "keys.txt"
         log.touch()
+        manifest.write_text("k/0\n")
         config = root / "config.yaml"
         config.write_text(
             f"buckets: {{{BUCKET}: {{access: public, rules: [{{name: all, origins: ['{origin.url}']}}]}}}}\n"
             f"consume: [{{path: {log}, format: combined, bucket: {BUCKET}, start: start}}]\n"
+            f"scans: {{{BUCKET}: {{bucket: {BUCKET}, inventory: {{manifest: {manifest}}}}}}}\n"
         )
         with running_up_with(root / "up", "--config", str(config)) as up:
             return 1 if uvloop.run(endure(up, origin, config, log, arguments)) else 0

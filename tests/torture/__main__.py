@@ -23,6 +23,7 @@ from torture.plants import OLDER, PLANTS, planted
 from torture.run import Result, Run
 from torture.schedule import Fault, Kind, from_json, make_schedule
 from torture.shrink import needed
+from torture.system import PAUSE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--spare", action="append", default=[], help="a target, or a server and its cables, to leave alone"
     )
+    parser.add_argument(
+        "--pause", type=float, default=PAUSE_S, help="seconds between two requests of each client, on average"
+    )
     parser.add_argument("--plant", choices=sorted(PLANTS), help="a bug to put in, to see that it is found")
     parser.add_argument("--replay", type=Path, help="the faults of an earlier run, then fewer of them")
     parser.add_argument("--keep", action="store_true", help="keep the logs of runs that were well, too")
@@ -60,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         length = min(RUN_S, max(left, 20.0))
         faults = make_schedule(seed, seconds=length, without=frozenset(map(Kind, given.without)))
         faults = tuple(fault for fault in faults if not {*fault.target.split(">")} & {*given.spare})
-        result, root = _run(seed, length, faults, plant=given.plant)
+        result, root = _run(seed, length, faults, plant=given.plant, pause_s=given.pause)
         _say(result)
         if result.violations:
             file = Path(f"faults-{seed}.json")
-            _write(file, seed, length, faults, plant=given.plant)
+            _write(file, seed, length, faults, plant=given.plant, pause_s=given.pause)
             print(f"logs of all parts: {root}\nreplay: make faults REPLAY={file}", flush=True)
             return 1
         if not given.keep:
@@ -75,7 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(
-    seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None = None
+    seed: int,
+    seconds: float,
+    faults: Sequence[Fault],
+    *,
+    plant: str | None = None,
+    pause_s: float = PAUSE_S,
 ) -> tuple[Result, Path]:
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     # A copy, so that whoever works on the code meanwhile does not change what runs.
@@ -85,16 +94,17 @@ def _run(
         f"seed {seed}: {len(faults)} faults in {seconds:.0f} s{f', planted: {plant}' if plant else ''}",
         flush=True,
     )
-    return Run(root, seed=seed, seconds=seconds, faults=faults, tree=tree, older=older)(), root
+    run = Run(root, seed=seed, seconds=seconds, faults=faults, tree=tree, older=older, pause_s=pause_s)
+    return run(), root
 
 
 def _replay(file: Path) -> int:
     """The same faults, then fewer of them for as long as it still goes wrong."""
     found = json.loads(file.read_text())
-    plant = found["plant"]
+    plant, pause_s = found["plant"], found.get("pause_s", PAUSE_S)
 
     def goes_wrong(faults: tuple[Fault, ...]) -> bool:
-        result, root = _run(found["seed"], found["seconds"], faults, plant=plant)
+        result, root = _run(found["seed"], found["seconds"], faults, plant=plant, pause_s=pause_s)
         _say(result)
         if result.violations:
             print(f"logs of all parts: {root}", flush=True)
@@ -109,14 +119,17 @@ def _replay(file: Path) -> int:
     left = needed(faults, goes_wrong)
     print("needed for it:", *(left or ("no fault at all",)), sep="\n  ", flush=True)
     fewer = file.with_suffix(".fewer.json")
-    _write(fewer, found["seed"], found["seconds"], left, plant=plant)
+    _write(fewer, found["seed"], found["seconds"], left, plant=plant, pause_s=pause_s)
     print(f"replay: make faults REPLAY={fewer}", flush=True)
     return 1
 
 
-def _write(file: Path, seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None) -> None:
+def _write(
+    file: Path, seed: int, seconds: float, faults: Sequence[Fault], *, plant: str | None, pause_s: float
+) -> None:
     rows = [fault.to_json() for fault in faults]
-    file.write_text(json.dumps({"seed": seed, "seconds": seconds, "plant": plant, "faults": rows}, indent=1))
+    said = {"seed": seed, "seconds": seconds, "plant": plant, "pause_s": pause_s, "faults": rows}
+    file.write_text(json.dumps(said, indent=1))
 
 
 def _say(result: Result) -> None:

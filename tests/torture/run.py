@@ -23,7 +23,7 @@ from torture.people.clients import Numbers
 from torture.people.everybody import make_clients
 from torture.people.operators import Operator, Returner, Verifier
 from torture.schedule import OLDER, ORIGINS, PARTS, SERVERS, Fault, Kind
-from torture.system import System
+from torture.system import PAUSE_S, System
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +68,10 @@ class Run:
         faults: Sequence[Fault],
         tree: Path | None = None,
         older: Path | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._oracle = Oracle()
-        self._system = System(root, self._oracle, seed=seed, tree=tree, older=older)
+        self._system = System(root, self._oracle, seed=seed, tree=tree, older=older, pause_s=pause_s)
         self._result = Result(seed=seed, seconds=seconds, faults=tuple(faults))
         self._events: deque[str] = deque(maxlen=_SHOWN)
         self._numbers = Numbers()

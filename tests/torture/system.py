@@ -35,6 +35,8 @@ from torture.schedule import DOORS, LINKS, OLDER, ORIGINS, PARTS, SERVERS
 if TYPE_CHECKING:
     from torture.oracle import Oracle
 
+#: Seconds between two requests of one client, on average, where nothing else is said.
+PAUSE_S: Final = 0.04
 #: What runs inside each part.
 _INSIDE: Final = Path(__file__).parent / "inside"
 
@@ -42,13 +44,21 @@ _INSIDE: Final = Path(__file__).parent / "inside"
 class System:
     """All parts; use as a context. `tree` is where the code that runs is taken from; None: from here.
 
-    `older` is that of a version before.
+    `older` is that of a version before; `pause_s` what people leave between two requests, on average.
     """
 
     def __init__(
-        self, root: Path, oracle: Oracle, *, seed: int, tree: Path | None = None, older: Path | None = None
+        self,
+        root: Path,
+        oracle: Oracle,
+        *,
+        seed: int,
+        tree: Path | None = None,
+        older: Path | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self.root = root
+        self.pause_s = pause_s
         self.oracle = oracle
         self.loop = Loop()
         self.origins: dict[str, OldServer] = {}

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from torture.oracle import Oracle
     from torture.system import System
 
-#: Seconds between two requests of one client, on average.
-_PAUSE_S: Final = 0.04
 PATIENCE_S: Final = 30.0
 
 
@@ -66,7 +64,7 @@ class Client(threading.Thread, ABC):
 
     def run(self) -> None:
         """Turn after turn; a fault of this suite is a violation, so that it is seen."""
-        while not self._stopped.wait(self._chance.expovariate(1 / _PAUSE_S)):
+        while not self._stopped.wait(self._chance.expovariate(1 / self._system.pause_s)):
             try:
                 self.turn()
             except Exception as error:  # noqa: BLE001 -- a thread's exception would be lost
