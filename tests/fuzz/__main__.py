@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Address space of a process that fuzzes without atheris, which has its own bound.
 _MEMORY_BYTES = 3 << 30
+#: More inputs than there is time for; libFuzzer counts them in 32 bits.
+_WITHOUT_END = (1 << 31) - 1
 _RAN = re.compile(r"number_of_executed_units: +(\d+)")
 _LEARNED = re.compile(r"new_units_added: +(\d+)")
 
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not target.can_run:
             print(f"{target.name}: left out, as {target.needs} is not installed", flush=True)
             continue
-        inputs = given.inputs if given.minutes is None else 1 << 40
+        inputs = given.inputs if given.minutes is None else _WITHOUT_END
         run = _guided if guided else _blind
         broken += run(target, inputs, (given.minutes or 0) * 60, seed, given.found)
     return 1 if broken else 0

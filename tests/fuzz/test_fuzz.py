@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fuzz.__main__ import main
 from fuzz.mutate import Mutator
 from fuzz.target import CORPUS, Crash, Target
 from fuzz.targets import TARGETS
@@ -60,6 +61,16 @@ def test_what_was_kept_belongs_to_a_reader_and_is_small():
 def test_the_same_seed_gives_the_same_inputs():
     streams = [Mutator(7, [b"abc", b"def"], [b"x"], max_bytes=100) for _ in range(2)]
     assert [streams[0]() for _ in range(200)] == [streams[1]() for _ in range(200)]
+
+
+def test_a_time_instead_of_a_number_of_inputs_is_a_number_that_libfuzzer_can_count_to(monkeypatch, tmp_path):
+    """It counts in 32 bits: of a larger number it ran the seeds, and nothing else."""
+    asked: list[int] = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    monkeypatch.setattr("fuzz.__main__._guided", lambda _target, inputs, *_: asked.append(inputs) or 0)
+    assert main(["--target", "dates", "--minutes", "1", "--found", str(tmp_path)]) == 0
+    assert asked[0] < 1 << 31
+    assert asked[0] > 1 << 30
 
 
 @pytest.mark.parametrize("fault", ["error", "hang"])

@@ -8,6 +8,7 @@ a read or write of the object itself: such an operation is `Other…` and takes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from scheduler.front.auth.encoding import decode_query, query_headers, query_pairs
@@ -141,6 +142,7 @@ def operation(
     return found
 
 
+@lru_cache(maxsize=64)
 def sub_resources(query: bytes) -> frozenset[str]:
     """Decoded names of the parameters that say what is meant; others that have their form, too."""
     found = set()

@@ -108,7 +108,8 @@ def _form(data: bytes) -> None:
     head, _, wire = data.partition(b"\n\n")
     with _no_clock():
         found = _run(_form_of(head.decode("latin-1"), [wire]))
-        assert _run(_form_of(head.decode("latin-1"), _cut(wire, 5))) == found
+        # A hundred pieces at most: where they end differs from input to input, as their lengths do.
+        assert _run(_form_of(head.decode("latin-1"), _cut(wire, max(5, len(wire) // 100)))) == found
     fields = filled_in(found[0], "a.txt")
     key_of(fields)
     for value in object_headers(fields).values():
