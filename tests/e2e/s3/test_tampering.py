@@ -103,6 +103,37 @@ async def test_a_link_with_anything_added_is_refused_and_does_nothing(site, clie
     assert (await send("DELETE", "delete_object")).status == 204
 
 
+@pytest.mark.parametrize("version", ["s3", "s3v4"])
+async def test_a_link_that_copies_copies_what_was_signed_and_nothing_else(site, client, version):
+    """With version 2 the source stands in the query, with 4 it is a signed header beside it."""
+    front, is_untouched = site
+    s3, caller = client(front, signature_version=version), S3Caller(port=front.port)
+    what = {"Bucket": front.bucket, "Key": "mine", "CopySource": f"{front.bucket}/mine"}
+    url = urlsplit(s3.generate_presigned_url("copy_object", Params=what, HttpMethod="PUT"))
+    name, mine, other = "x-amz-copy-source", f"{front.bucket}/mine", f"/{front.bucket}/secret"
+
+    async def send(query: str, *headers: tuple[str, str]):
+        return await caller.send("PUT", url.path, query, {"host": url.netloc, **dict(headers)}, b"")
+
+    with_header = version == "s3v4"
+    for query, headers in (
+        (url.query, [(name, other)]),
+        (url.query, [(name, f"{mine}?versionId=null")]),
+        (url.query, [(name, mine), ("x-amz-metadata-directive", "REPLACE")]),
+        (url.query, [(name, mine), ("x-amz-tagging-directive", "REPLACE"), ("x-amz-tagging", "c=d")]),
+        (f"{url.query}&{name}={quote(other, safe='')}", [(name, mine)] if with_header else []),
+        (f"{url.query}&X-Amz-Copy-Source={quote(other, safe='')}", [(name, mine)] if with_header else []),
+        *([(url.query, [])] if with_header else []),  # a PUT of no bytes, which nobody signed
+    ):
+        reply = await send(query, *headers)
+        assert reply.status == 403, (query, headers, reply.body)
+        await is_untouched()
+    # A copy onto itself is refused by S3 and its like, or changes nothing: what counts is that it is let through.
+    reply = await send(url.query, *([(name, mine)] if with_header else []))
+    assert reply.status in {200, 400}, reply.body
+    await is_untouched()
+
+
 #: One thing changed in a PUT whose headers are signed: (method, path, query, headers, body) -> the same, changed.
 CHANGES: dict[str, Callable[..., tuple]] = {
     "method": lambda m, p, q, h, b: ("DELETE", p, q, h, b""),
