@@ -24,8 +24,10 @@ _AT_ONCE: Final = 48
 #: Pages in all: so many, and so many for each shard.
 _PAGES: Final = 200
 _PAGES_A_SHARD: Final = 10
-#: Pages that a split is worth, and parts that it is guessed in: it costs those who wait for it.
+#: Pages that a split is worth (it costs those who wait for it), those while it is still guesswork, and parts
+#: that it is guessed in.
 _PAGES_A_SPLIT: Final = 24
+_PAGES_IN_DOUBT: Final = 72
 _PARTS_OF_SPLIT: Final = 10
 #: Parts that a shard is guessed in.
 _FINENESS: Final = 2
@@ -234,21 +236,25 @@ async def cuts(
     after: str | None = None,
     end: str | None = None,
     pages: int | None = None,
+    enough_pages: int | None = None,
     least_parts: int = _LEAST_PARTS,
 ) -> Cuts:
     """Keys that cut what lies behind `after` and before `end` into so many parts of about as many keys.
 
     `probe(after)` gives the page of keys behind one. Fewer points come of fewer keys. `pages`: how many are
-    asked for at most; `least_parts`: that the keys are guessed in.
+    asked for at most, `enough_pages`: as long as it is guesswork, else only so many; `least_parts`: that the
+    keys are guessed in.
 
     Raises:
         Whatever the probe raises.
     """
     cells = [_cell(await probe(after), end)]
-    left = _PAGES + _PAGES_A_SHARD * shards if pages is None else pages
+    left = most = _PAGES + _PAGES_A_SHARD * shards if pages is None else pages
     while left > 0:
         weights = [cell.weighed() for cell in cells]
         guesses, unknown = [guess for guess, _ in weights], [unknown for _, unknown in weights]
+        if enough_pages is not None and most - left >= enough_pages and not _doubtful(weights):
+            break
         enough = max(sum(guesses) / max(shards * _FINENESS, least_parts), _PAGE_KEYS)
         heavy = [
             at for at, cell in enumerate(cells) if (guesses[at] > enough or unknown[at]) and not cell.exact
@@ -280,10 +286,25 @@ async def halved(
     probe: Callable[[str | None], Awaitable[Probed]], after: str, end: str | None
 ) -> tuple[str | None, int]:
     """A key that halves what lies between two, and how many keys come behind it, likely; None: too few."""
-    found = await cuts(probe, 2, after=after, end=end, pages=_PAGES_A_SPLIT, least_parts=_PARTS_OF_SPLIT)
+    found = await cuts(
+        probe,
+        2,
+        after=after,
+        end=end,
+        pages=_PAGES_IN_DOUBT,
+        enough_pages=_PAGES_A_SPLIT,
+        least_parts=_PARTS_OF_SPLIT,
+    )
     if found.keys < 2 * _LEAST or not found.points:
         return None, 0
     return found.points[0], found.keys // 2
+
+
+def _doubtful(weights: Sequence[tuple[float, bool]]) -> bool:
+    """Whether where the middle lies is guesswork: much of it unknown, or most of it in one part."""
+    total = sum(guess for guess, _ in weights)
+    blind = sum(guess for guess, unknown in weights if unknown)
+    return blind > total / 4 or max(guess for guess, _ in weights) > total / 2
 
 
 def _cell(page: Probed, high: str | None) -> _Cell:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,14 +59,26 @@ async def test_a_split_halves_what_is_behind_the_checkpoint_and_before_the_end()
     assert 7_000 < behind < 13_000
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"dates"}))
-async def test_a_split_leaves_either_side_a_fifth_for_a_few_pages(family):
+@pytest.mark.parametrize(
+    ("begin", "end"), [(30_000, 90_000), (0, None), (60_000, 119_999), (90_000, 110_000)]
+)
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+async def test_a_split_leaves_either_side_a_fifth_for_a_few_pages(family, begin, end):
     keys = sorted(FAMILIES[family](120_000))
     probe, asked = probing(keys)
-    at, _ = await halved(probe, keys[30_000], keys[90_000])
+    at, _ = await halved(probe, keys[begin], None if end is None else keys[end])
     assert at is not None
-    assert keys[42_000] < at < keys[78_000]
-    assert len(asked) <= 25
+    share = (bisect_left(keys, at) - begin) / ((end or len(keys)) - begin)
+    assert 0.2 < share < 0.8, share
+    assert len(asked) <= 73, "no more pages than it may ask for"
+
+
+@pytest.mark.parametrize("family", ["flat_random", "uuids", "non_ascii", "padded"])
+async def test_what_is_clear_after_a_few_pages_is_not_asked_for_further(family):
+    keys = sorted(FAMILIES[family](120_000))
+    probe, asked = probing(keys)
+    await halved(probe, keys[30_000], keys[90_000])
+    assert len(asked) <= 35
 
 
 async def test_what_is_left_of_a_small_range_is_not_split():
