@@ -114,6 +114,8 @@ def show(report: dict[str, Any]) -> None:
         click.echo(f"  {unread(report)}")
     if any(total[term] for term in ("absent", "differs", "excluded", "skipped")):
         click.echo(f"  which keys these are: ferryman scan keys {report['name']} [--absent, --differs, …]")
+    if total["failed"]:
+        click.echo(f"  which failed, and why: ferryman failures list --bucket {report['bucket']}")
     if report["outside"]:
         click.echo(f"  {report['outside']} links led out of the inventory's source and were not followed")
     if report["dry_run"]:
@@ -132,6 +134,8 @@ def shard_lines(shards: dict[str, Any]) -> list[str]:
         return []
     proof = "join without gap or overlap" if shards["joined"] else f"DO NOT JOIN: {shards['flaw']}"
     by = ", ".join(f"{shards[what]} {what}" for what in ("done", "running", "waiting"))
+    if failed := sum(one["state"] == "failed" for one in shards["ranges"]):
+        by += f", {failed} failed"
     lines = [f"{shards['total']} ranges {proof}: {by}"]
     if slowest := shards["slowest"]:
         begin = json_text(slowest["begin"]) if slowest["begin"] else "the beginning"

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 
 from scheduler.machine.embedded import store_identity
+from scheduler.scan.held import TICK_S
 from scheduler.scan.inventory.opening import SOURCES
 from scheduler.scan.progress import progress_of
 from scheduler.scan.record.account import account
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from scheduler.config.settings import Settings
     from scheduler.runtime import Services
+    from scheduler.scan.held import HeldRun
     from scheduler.scan.record.state import Order
 
 #: Seconds between looks for scans without a coordinator.
@@ -293,16 +295,23 @@ class ScanService:
         }
 
     async def coordinate(self, name: str) -> bool:
-        """Run a scan here, to its end, and shards of it; False when somebody else coordinates it."""
+        """Run a scan here, and shards of it, to its end; False when it was somebody else who coordinated it."""
         state = await self.states.get(name)
         if state is None or state.phase not in ACTIVE:
             return False
-        kind = ReverseCoordinator if state.options.reverse else Coordinator
-        run = kind(self._services, self.states, state, directory=self._directory)
         if state.options.shards == 1 or self._lane is not None:
-            return await run.run()
+            return await self._run_of(state).run()
         async with self._working():
-            return await run.run()
+            while state is not None and state.phase in ACTIVE:
+                if await self._run_of(state).run():
+                    return True
+                await asyncio.sleep(TICK_S)
+                state = await self.states.get(name)
+            return False
+
+    def _run_of(self, state: ScanState) -> HeldRun:
+        kind = ReverseCoordinator if state.options.reverse else Coordinator
+        return kind(self._services, self.states, state, directory=self._directory)
 
     async def serve(self, stop: asyncio.Event, *, only_shards: bool = False, threads: int = THREADS) -> None:
         """Run scans that have no coordinator, until `stop`; another process goes on with them.

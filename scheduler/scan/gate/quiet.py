@@ -87,7 +87,7 @@ async def watched(services: Services, scan: str, *, quiet_s: float, now: float) 
     first, last = int((now - quiet_s) // 60) - 1, int(now // 60) - _LATE_MINUTES
     problems: list[str] = []
     if born > now - quiet_s:
-        problems.append(f"the ledger is only {now - born:.0f} s old")
+        problems.append(f"the ledger is only {max(0.0, now - born):.0f} s old")
     watchers = await minutes.watchers()
     ended = await minutes.ended()
     if not set(watchers) - ended:

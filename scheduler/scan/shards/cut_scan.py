@@ -46,9 +46,9 @@ class CutRun(Cutting, InventoryRun):
         why = why_one(state, guarantees)
         if not why:
             listed = self._source_in_ranges(guarantees)
-            await self._put(replace(state, source_listed=listed))
+            # Where to cut is found out of what is there: with a slow store that takes a while.
+            await self._put(replace(state, phase="inventory", source_listed=listed))
             if not listed and not await asyncio.to_thread(self._has_inventory):
-                await self._put(replace(self.state, phase="inventory"))
                 await self._read_inventory()
             found = await self._places()
             ranges = cut(found.points, Collation(self.state.collation))

@@ -23,6 +23,7 @@ from scheduler.scan.record.state import ScanStates
 from scheduler.scan.shards.records import ShardStates, say_working
 from scheduler.scan.shards.share import Share
 from workers.background import end
+from workers.errors import BrokerUnavailable
 from workers.queue.broker import make_broker
 from workers.queue.waiting import make_patient
 
@@ -99,6 +100,8 @@ class ShardLane:
         self._here = f"{socket.gethostname()}:{os.getpid()}"
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
+        #: Messages that were not worked off, because this process ends; they are put back.
+        self._left: list[dict[str, Any]] = []
 
     @contextlib.asynccontextmanager
     async def working(self) -> Any:
@@ -137,6 +140,15 @@ class ShardLane:
             waiting.hurry()
             await asyncio.to_thread(worker.stop, int(_STOP_S * 1000))
             broker.close()
+            await self._put_back()
+
+    async def _put_back(self) -> None:
+        """Leave to others at once what this process took; without it, it is sent again some seconds later."""
+        try:
+            while self._left:
+                await self._services.queue.enqueue_order(SCAN_LANE, _ACTOR, self._left.pop())
+        except BrokerUnavailable as error:
+            log.warning("shards_not_put_back", shards=len(self._left) + 1, error=str(error))
 
     async def _take(self, message: dict[str, Any]) -> None:
         """Run the shard that a message names, where there is still something to run."""
@@ -150,11 +162,15 @@ class ShardLane:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
+            self._left.append(message)
         finally:
             self._running.discard(task)
 
     async def _run(self, message: dict[str, Any]) -> None:
-        if message.get("v") != _VERSION or self._stopping:
+        if self._stopping:
+            self._left.append(message)
+            return
+        if message.get("v") != _VERSION:
             log.warning("shard_message_not_read", version=message.get("v"))
             return
         services, run = self._services, str(message["run"])

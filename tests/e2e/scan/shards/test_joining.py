@@ -9,10 +9,11 @@ import pytest
 
 from scheduler.scan.run import Coordinator
 from scheduler.scan.service import ScanService, scan_options
-from scheduler.scan.shards.lane import SCAN_LANE, THREADS, queue_shard, shard_waits
+from scheduler.scan.shards.lane import SCAN_LANE, THREADS, ShardLane, queue_shard, shard_waits
 from scheduler.scan.shards.records import capacity
+from scheduler.scan.verify.verify import RUNS
 from support.installation import eventually
-from support.scan.shards import put, shards_of
+from support.scan.shards import put, records, shards_of
 from workers.background import end
 from workers.errors import BrokerUnavailable
 
@@ -60,6 +61,51 @@ async def test_an_idle_process_runs_shards_as_soon_as_there_are_any(bytes_fleet,
     _, shards = await shards_of(fleet)
     assert len(shards) == 4
     assert took_s < 25.0, "it did not wait for its next look"
+
+
+async def coordinated_elsewhere(fleet, state):
+    """A coordinator that works off no shard, once it has the lease."""
+    scans = fleet.scans
+    coordinator = Coordinator(fleet.services, scans.states, state, directory=fleet.settings.data_dir)
+    running = asyncio.create_task(coordinator.run())
+    await eventually(lambda: scans.states.coordinator("s"), "it coordinates")
+    return running
+
+
+async def test_who_waits_for_a_scan_that_another_coordinates_runs_shards_of_it(bytes_fleet, bytes_store):
+    fleet = bytes_fleet
+    put(bytes_store, KEYS)
+    running = await coordinated_elsewhere(fleet, await requested(fleet, shards=4))
+    try:
+        assert not await asyncio.wait_for(fleet.scans.coordinate("s"), 60)
+        assert (await fleet.report("s"))["phase"] == "done", "it did not leave before the end"
+    finally:
+        await end(running)
+
+
+async def test_a_process_that_ends_leaves_its_shards_to_others_at_once(bytes_fleet, bytes_store, monkeypatch):
+    monkeypatch.setattr("scheduler.scan.shards.cutting._AGAIN_S", 3_600.0)
+    fleet = bytes_fleet
+    put(bytes_store, KEYS)
+    state = await requested(fleet, shards=3)
+    running = await coordinated_elsewhere(fleet, state)
+
+    async def under_way():
+        return len(await records(fleet, state.run).held([0, 1, 2])) == 3
+
+    try:
+        lane = ShardLane(fleet.services, fleet.settings.data_dir, runs=RUNS)
+        async with lane.working():
+            bytes_store.takes_s["list"] = 30.0
+            await eventually(under_way, "all shards are run here")
+        bytes_store.takes_s.clear()
+        assert (await fleet.services.queue.depth(SCAN_LANE)).waiting == 3
+        async with ShardLane(fleet.services, fleet.settings.data_dir, runs=RUNS).working():
+            assert await asyncio.wait_for(running, 60)
+    finally:
+        await end(running)
+    report = await fleet.report("s")
+    assert (report["phase"], report["total"]["present"]) == ("done", len(KEYS)), report
 
 
 async def test_a_process_that_is_idle_is_counted_on_before_it_has_begun(bytes_fleet, monkeypatch):
