@@ -295,7 +295,7 @@ class ScanService:
         }
 
     async def coordinate(self, name: str) -> bool:
-        """Run a scan here, and shards of it, to its end; False when it was somebody else who coordinated it."""
+        """Run a scan here, and shards of it, to its end; False when somebody else coordinated it."""
         state = await self.states.get(name)
         if state is None or state.phase not in ACTIVE:
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -44,7 +45,7 @@ def small_pages(monkeypatch):
 
 def bounds(keys, points):
     places = [0, *(bisect_left(keys, point) for point in points), len(keys)]
-    return [(low, high) for low, high in zip(places, places[1:], strict=False) if low < high]
+    return [(low, high) for low, high in pairwise(places) if low < high]
 
 
 async def ended_s(keys, ranges, slow):
