@@ -70,6 +70,7 @@ async def test_the_page_of_a_scan_that_is_cut_names_the_ranges_that_are_not_done
     )
     await fleet.scans.states.put(scan)
     states = ShardStates(fleet.services.redis, namespace=fleet.settings.broker.namespace, run=scan.run)
+    records = []
     for number, (begin, end, phase) in enumerate(
         (("", "d", "done"), ("d", "m", "compare"), ("m", None, "requested"))
     ):
@@ -77,7 +78,9 @@ async def test_the_page_of_a_scan_that_is_cut_names_the_ranges_that_are_not_done
         record = replace(
             scan, name=states.name(number), phase=phase, shards=0, shard=shard, active_s=90.0 - number
         )  # fmt: skip
-        assert await states.put_held(record, "")
+        records.append(record)
+    assert await fleet.scans.states.acquire("s", "t")
+    assert await states.cut(scan, "t", records)
     assert await states.acquire(states.name(1), "host:7:x")
     text = re.sub(r"<[^>]*>", " ", (await api.get("/scans", params={"name": "s"})).text)
     text = " ".join(text.split())

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from scheduler.commands.scan_view import show
+from scheduler.front.admin.metrics import take_over
 from scheduler.scan.compare.ranges import open_inventory
+from scheduler.scan.gate.finalize import _report
 from scheduler.scan.gate.gate import look
 from scheduler.scan.inventory.entry import Collation
 from scheduler.scan.ranges import flaw
 from scheduler.scan.service import scan_options
 from scheduler.scan.shards.records import ShardStates
 from scheduler.scan.verify.verify import Verifier
+from scheduler.status import collect
+from support.installation import eventually
 from support.scan.shards import found_in, put, shards_of
+from workers.background import end
+from workers.telemetry import metrics
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -134,6 +142,75 @@ async def test_status_names_the_ranges_and_proves_that_they_join(bytes_fleet, by
     verdict = await look(fleet.services, await fleet.scans.states.get("s"), quiet_s=0)
     (proof,) = [one for one in verdict.conditions if one.name == "ranges_join"]
     assert (proof.ok, proof.evidence) == (True, "5 ranges join without gap or overlap; 5 are compared")
+
+
+async def test_a_range_that_is_missing_shuts_the_gate_and_is_said_wherever_ranges_are_shown(
+    bytes_fleet, bytes_store, capsys
+):
+    fleet, store = bytes_fleet, bytes_store
+    keys = [f"{n:05}" for n in range(2500)]
+    put(store, keys)
+    report = await fleet.scan("s", keys, dry_run=True, shards=5)
+    state, shards = await shards_of(fleet)
+    verdict = await look(fleet.services, state, quiet_s=0)
+    kept = await _report(fleet.services, state, verdict, now=0.0, who="me", keep_rule=False, override="")
+    ranges = kept["ranges"]["ranges"]
+    assert (kept["ranges"]["joined"], kept["ranges"]["proof"]) == (True, verdict_of(verdict).evidence)
+    assert (ranges[0][0], ranges[-1][1], sum(found for *_, found in ranges)) == ("", None, 2500)
+    assert all(one[1] == other[0] for one, other in pairwise(ranges))
+    lost = shards[2]
+    await fleet.services.redis.hdel(f"ferryman:scan:{state.run}:shard-records", lost.name)
+    gap = f"a gap between {lost.shard.range.begin!r} and {lost.shard.range.end!r}"
+    report = await fleet.report("s")
+    assert (report["shards"]["joined"], report["shards"]["flaw"]) == (False, gap)
+    show(report)
+    assert f"4 ranges DO NOT JOIN: {gap}" in capsys.readouterr().out
+    verdict = await look(fleet.services, state, quiet_s=0)
+    assert not verdict_of(verdict).ok
+    assert gap in verdict_of(verdict).evidence
+    kept = await _report(fleet.services, state, verdict, now=0.0, who="me", keep_rule=False, override="")
+    assert (kept["ranges"]["joined"], gap in kept["ranges"]["proof"]) == (False, True)
+
+
+def verdict_of(verdict):
+    (found,) = [one for one in verdict.conditions if one.name == "ranges_join"]
+    return found
+
+
+async def test_metrics_say_how_the_ranges_of_a_scan_stand_while_it_runs(
+    bytes_fleet, bytes_store, monkeypatch
+):
+    monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_PAIRS", 300)
+    fleet, store = bytes_fleet, bytes_store
+    put(store, [f"{n:05}" for n in range(8000)])
+    given = {"bucket": fleet.bucket, "inventory": {"bucket": "other"}, "dry_run": True, "shards": 4}
+    await fleet.scans.start("ranges", scan_options(fleet.settings, "ranges", given))
+    store.takes_s["list"] = 1.0
+    running = asyncio.create_task(fleet.scans.coordinate("ranges"))
+    found = {}
+
+    def numbers(text):
+        found = re.findall(
+            r'^ferryman_scan_(\w+)\{scan="ranges"(?:,state="(\w+)")?\} (\S+)$', text, re.MULTILINE
+        )
+        return {state or name: float(number) for name, state, number in found if name != "keys"}
+
+    async def shown():
+        take_over(await collect(fleet.services))
+        found.update(numbers(metrics.render().decode()))
+        return found.get("running") == 4 and found["eta_seconds"] > 0
+
+    try:
+        await eventually(shown, "ranges that run, and when they will have ended")
+        assert (found["done"], found["waiting"]) == (0, 0)
+        assert found["slowest_shard_seconds"] > 0
+        store.takes_s.clear()
+        assert await asyncio.wait_for(running, 60)
+    finally:
+        await end(running)
+    take_over(await collect(fleet.services))
+    found = numbers(metrics.render().decode())
+    assert (found["done"], found["running"], found["waiting"], found["slowest_shard_seconds"]) == (4, 0, 0, 0)
 
 
 async def test_a_process_that_does_not_see_the_inventory_gets_it_from_the_store(
