@@ -41,13 +41,18 @@ class Field:
     shape: bytes | None = None
 
 
-def _before_field(following: Field) -> bytes | None:
-    """The extent of a field with no text between it and the next."""
+def _before_field(following: Field, behind: bytes | Field, *, loose: bool) -> bytes | None:
+    """The extent of a field with no text between it and the next; `behind` is what comes after that one.
+
+    `loose`: another field may stretch already, so that this one ends at the first place that fits.
+    """
     if following.meaning in {"target", "path", "upath"}:
         return rb"[^/]*+"
-    if following.meaning == "query":
-        return rb"[^?]*?"
-    return None
+    if following.meaning != "query" or (loose and isinstance(behind, Field)):
+        return None
+    if loose:
+        return rb"(?:(?!" + re.escape(behind) + rb")[^?])*+" if behind else rb"[^?]*+"
+    return rb"[^?]*?"
 
 
 def compile_template(
@@ -80,7 +85,8 @@ def compile_template(
         if shape is None and isinstance(following, Field):
             if not part.meaning and not following.meaning:
                 continue  # what is skipped twice in a row is skipped once
-            shape = _before_field(following)
+            behind = parts[at + 2] if at + 2 < len(parts) else b""
+            shape = _before_field(following, behind, loose=loose >= _BACKTRACKING_FIELDS)
             if shape is None or following.meaning == "query":
                 loose += 1
             if shape is None and loose > _BACKTRACKING_FIELDS:
