@@ -21,7 +21,7 @@ from scheduler.scan.shards.records import ShardStates
 from scheduler.scan.verify.verify import Verifier
 from scheduler.status import collect
 from support.installation import eventually
-from support.scan.shards import found_in, put, shards_of
+from support.scan.shards import found_in, put, records, shards_of
 from workers.background import end
 from workers.telemetry import metrics
 
@@ -211,6 +211,41 @@ async def test_metrics_say_how_the_ranges_of_a_scan_stand_while_it_runs(
     take_over(await collect(fleet.services))
     found = numbers(metrics.render().decode())
     assert (found["done"], found["running"], found["waiting"], found["slowest_shard_seconds"]) == (4, 0, 0, 0)
+
+
+async def test_while_places_to_cut_at_are_searched_for_the_status_says_so(bytes_fleet, bytes_store):
+    fleet = bytes_fleet
+    put(bytes_store, [f"{n:05}" for n in range(3000)])
+    given = {"bucket": fleet.bucket, "inventory": {"bucket": "other"}, "dry_run": True, "shards": 4}
+    await fleet.scans.start("s", scan_options(fleet.settings, "s", given))
+    await fleet.services.store.guarantees(fleet.bucket)
+    bytes_store.takes_s["list"] = 1.0
+    running = asyncio.create_task(fleet.scans.coordinate("s"))
+
+    async def searching():
+        return (await fleet.report("s"))["phase"] == "inventory"
+
+    try:
+        await eventually(searching, "it is not merely requested", timeout_s=30)
+        bytes_store.takes_s.clear()
+        assert await asyncio.wait_for(running, 60)
+    finally:
+        await end(running)
+
+
+async def test_ranges_and_keys_that_failed_are_told_with_where_to_look(bytes_fleet, bytes_store, capsys):
+    fleet = bytes_fleet
+    keys = [f"{n:05}" for n in range(2500)]
+    put(bytes_store, keys)
+    await fleet.scan("s", [*keys, "tab\there"], dry_run=True, shards=5)
+    _, shards = await shards_of(fleet)
+    state = await fleet.scans.states.get("s")
+    lost = replace(shards[2], phase="failed", error="the disk is full")
+    assert await records(fleet, state.run).put_held(lost, "")
+    show(await fleet.report("s"))
+    text = capsys.readouterr().out
+    assert "5 ranges join without gap or overlap: 4 done, 0 running, 0 waiting, 1 failed" in text
+    assert f"which failed, and why: ferryman failures list --bucket {fleet.bucket}" in text
 
 
 async def test_a_process_that_does_not_see_the_inventory_gets_it_from_the_store(
