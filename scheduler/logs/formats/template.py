@@ -48,11 +48,13 @@ def _before_field(following: Field, behind: bytes | Field, *, loose: bool) -> by
     """
     if following.meaning in {"target", "path", "upath"}:
         return rb"[^/]*+"
-    if following.meaning != "query" or (loose and isinstance(behind, Field)):
+    if following.meaning != "query":
         return None
-    if loose:
-        return rb"(?:(?!" + re.escape(behind) + rb")[^?])*+" if behind else rb"[^?]*+"
-    return rb"[^?]*?"
+    if not loose:
+        return rb"[^?]*?"
+    if isinstance(behind, Field):
+        return None
+    return rb"(?:(?!" + re.escape(behind) + rb")[^?])*+" if behind else rb"[^?]*+"
 
 
 def compile_template(
