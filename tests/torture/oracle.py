@@ -95,7 +95,19 @@ class Oracle:
         with self._lock:
             known = self._key(key)
             known.open -= 1
-            known.now({value})
+            came = {value}
+            if value == ABSENT:
+                for since in self._lately():
+                    came |= self.behind(key, since)
+            known.now(came)
+
+    def _lately(self) -> list[float]:
+        """Since when Redis forgot, where a pull may still be under way whose claim it lost.
+
+        A delete waits for pulls that have a claim: not for that one, which may commit after it.
+        """
+        now = time.monotonic()
+        return [since for since, until in self._forgettings if now - until < LEASED_S]
 
     def unknown(self, key: str, value: str) -> None:
         """It was answered with a failure, or not at all: done or not, now or later."""

@@ -183,6 +183,27 @@ def ask(url, method="GET", body=None, **headers):
             return error.code, error.read()
 
 
+def test_a_delete_soon_after_redis_forgot_may_be_undone_by_a_pull_from_before(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
+    oracle, origins = Oracle(), value_of(body_of("rw/2"))
+
+    def delete() -> set[str]:
+        oracle.begins("rw/2", ABSENT)
+        oracle.ended("rw/2", ABSENT)
+        return oracle.possible("rw/2", now + 0.5)
+
+    assert delete() == {ABSENT}
+    now += 1
+    since = oracle.forgets()
+    now += 1
+    oracle.forgotten(since)
+    now += LEASED_S - 1
+    assert delete() == {ABSENT, origins}, "the claim of a pull that is under way is forgotten"
+    now += 2
+    assert delete() == {ABSENT}
+
+
 @pytest.mark.parametrize(
     ("budget", "asked", "excused", "wrong"),
     [
