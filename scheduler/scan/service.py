@@ -105,7 +105,12 @@ def scan_options(settings: Settings, name: str, given: Mapping[str, Any]) -> Sca
     try:
         options = _OPTIONS.validate_python(merged)
     except ValidationError as error:
-        wrong = [(".".join(map(str, row["loc"])), row["msg"]) for row in error.errors()]
+        has = ", ".join(sorted(settings.scans)) or "none"
+        missing = f"needed, because config.yaml has no scan of this name; it has: {has}"
+        wrong = [
+            (".".join(map(str, row["loc"])), missing if row["type"] == "missing" else row["msg"])
+            for row in error.errors()
+        ]
         raise WrongScan(
             [(place.partition(".")[0], f"scan {name}: {place}: {text}") for place, text in wrong]
         ) from error
