@@ -12,10 +12,11 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from support.real import skip_or_fail
+from support.reports import sendable
 from workers.collector import be_patient, spare_what_lasts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from support.store.ceph import Ceph
     from support.store.rclone_s3 import RcloneS3
@@ -34,6 +35,13 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     spare_what_lasts()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, object, object]:
+    """A failed test is told by its name, whatever bytes it failed with."""
+    data = yield
+    return sendable(data) if getattr(report, "failed", False) else data
 
 
 @pytest.fixture(autouse=True)
