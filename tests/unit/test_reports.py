@@ -36,4 +36,4 @@ def test_a_test_that_fails_with_half_a_surrogate_is_named(tmp_path):
     )  # fmt: skip
     assert run.returncode == 1, run.stdout + run.stderr
     assert "1 failed, 1 passed" in run.stdout
-    assert re.search(r"^FAILED .*test_odd\.py::test_odd$", run.stdout, re.MULTILINE)
+    assert re.search(r"^FAILED .*test_odd\.py::test_odd\b", run.stdout, re.MULTILINE)

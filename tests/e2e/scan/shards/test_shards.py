@@ -182,7 +182,7 @@ async def test_metrics_say_how_the_ranges_of_a_scan_stand_while_it_runs(
 ):
     monkeypatch.setattr("scheduler.scan.compare.compare.WINDOW_PAIRS", 300)
     fleet, store = bytes_fleet, bytes_store
-    put(store, [f"{n:05}" for n in range(8000)])
+    put(store, [f"{n:05}" for n in range(40_000)])
     given = {"bucket": fleet.bucket, "inventory": {"bucket": "other"}, "dry_run": True, "shards": 4}
     await fleet.scans.start("ranges", scan_options(fleet.settings, "ranges", given))
     store.takes_s["list"] = 1.0
@@ -210,7 +210,10 @@ async def test_metrics_say_how_the_ranges_of_a_scan_stand_while_it_runs(
         await end(running)
     take_over(await collect(fleet.services))
     found = numbers(metrics.render().decode())
-    assert (found["done"], found["running"], found["waiting"], found["slowest_shard_seconds"]) == (4, 0, 0, 0)
+    made = (await fleet.report("ranges"))["shards"]["total"]
+    assert made >= 4  # what was large may have been halved
+    assert (found["done"], found["running"], found["waiting"]) == (made, 0, 0)
+    assert found["slowest_shard_seconds"] == 0
 
 
 async def test_while_places_to_cut_at_are_searched_for_the_status_says_so(bytes_fleet, bytes_store):
