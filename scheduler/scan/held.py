@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from scheduler.scan.limits import heed_absent, heed_failures
 from scheduler.scan.record.account import account
 from scheduler.scan.record.state import LEASE_MS
-from workers.background import end
+from workers.background import end, to_the_end
 from workers.errors import BrokerUnavailable, FerrymanError
 
 if TYPE_CHECKING:
@@ -79,10 +79,13 @@ class HeldRun(ABC):
         except LeaseLost as error:
             log.warning("scan_lease_lost", scan=name, error=str(error))
         finally:
-            await end(keeper)
-            with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
-                await self._states.release(name, self._token)
+            await to_the_end(self._release(keeper))
         return True
+
+    async def _release(self, keeper: asyncio.Task[None]) -> None:
+        await end(keeper)
+        with contextlib.suppress(RedisError, OSError):  # the lease runs out by itself
+            await self._states.release(self.state.name, self._token)
 
     @abstractmethod
     async def _to_its_end(self) -> None:

@@ -42,10 +42,12 @@ async def ticking(
                 return
             yield block
     finally:
-        if step is not None:
-            await end(step)
-        if hasattr(blocks, "aclose"):
-            await blocks.aclose()
+        try:
+            if step is not None:
+                await end(step)
+        finally:
+            if hasattr(blocks, "aclose"):
+                await blocks.aclose()
 
 
 async def _next(blocks: AsyncIterator[T]) -> T:

@@ -22,7 +22,7 @@ from scheduler.scan.record.scan_index import ACTIVE
 from scheduler.scan.record.state import ScanStates
 from scheduler.scan.shards.records import ShardStates, say_working
 from scheduler.scan.shards.share import Share
-from workers.background import end
+from workers.background import end, to_the_end
 from workers.errors import BrokerUnavailable
 from workers.queue.broker import make_broker
 from workers.queue.waiting import make_patient
@@ -131,16 +131,21 @@ class ShardLane:
         comparing = ThreadPoolExecutor(self._threads + 8, thread_name_prefix="compare")
         loop.set_default_executor(comparing)
         signs = asyncio.create_task(self._give_signs(broker.broker_id))
-        await asyncio.to_thread(worker.start)
-        try:
-            yield
-        finally:
+
+        async def stop() -> None:
             self._stopping = True
             await end(signs, *self._running)
             waiting.hurry()
             await asyncio.to_thread(worker.stop, int(_STOP_S * 1000))
             broker.close()
             await self._put_back()
+
+        try:
+            await to_the_end(asyncio.to_thread(worker.start))
+            yield
+        finally:
+            # Threads that were left would take shards as long as the process lives.
+            await to_the_end(stop())
 
     async def _put_back(self) -> None:
         """Leave to others at once what this process took; without it, it is sent again some seconds later."""

@@ -52,7 +52,12 @@ class Share:
 
     def __call__(self, outstanding: int) -> int:
         """How many it may have now, while it has `outstanding`; all it can run when nobody knows."""
-        asked = asyncio.run_coroutine_threadsafe(self._asked(), self._loop)
+        asking = self._asked()
+        try:
+            asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError:  # the loop is closed: the process ends
+            asking.close()
+            return self._threads
         try:
             depth, every = asked.result(_ASKED_S)
         except (RedisError, OSError, BrokerUnavailable):  # the consumer's own look says what is wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 
@@ -106,6 +107,40 @@ async def test_a_process_that_ends_leaves_its_shards_to_others_at_once(bytes_fle
         await end(running)
     report = await fleet.report("s")
     assert (report["phase"], report["total"]["present"]) == ("done", len(KEYS)), report
+
+
+def consumers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if type(thread).__module__ == "dramatiq.worker"]
+
+
+@pytest.mark.parametrize("after_s", [None, 0.0, 0.02])
+async def test_however_a_process_ends_no_thread_of_it_takes_shards_afterwards(
+    bytes_fleet, monkeypatch, after_s
+):
+    """Cancelled while it works, and again while it clears up; or as soon as it has begun to start."""
+    working = asyncio.Event()
+
+    async def signs(_self, _broker_id):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.5)
+
+    async def work():
+        async with ShardLane(bytes_fleet.services, bytes_fleet.settings.data_dir, runs=RUNS).working():
+            working.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(ShardLane, "_give_signs", signs)
+    before = consumers()
+    task = asyncio.create_task(work())
+    if after_s is None:
+        await working.wait()
+        assert len(consumers()) > len(before)
+    else:
+        await asyncio.sleep(after_s)
+    await end(task)
+    assert consumers() == before
 
 
 async def test_a_process_that_is_idle_is_counted_on_before_it_has_begun(bytes_fleet, monkeypatch):
