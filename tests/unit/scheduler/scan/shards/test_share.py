@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 from fakeredis import FakeAsyncRedis
@@ -94,3 +96,17 @@ async def test_it_asks_for_the_lane_and_for_who_works(redis):
         await say_working(redis, "ns", process, 32)
     share = Share(redis, Queue(), namespace="ns", lane="scan", threads=32)
     assert await asyncio.to_thread(share, 0) == 4
+
+
+def test_once_the_loop_is_closed_nothing_is_asked_and_no_question_is_left():
+    """A question that was never awaited would be an error of pytest's; here and in any test after it."""
+
+    async def made():
+        return Share(None, None, namespace="ns", lane="scan", threads=32)
+
+    share = asyncio.run(made())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert share(0) == 32
+        gc.collect()
+    assert said == []
