@@ -24,19 +24,19 @@ events {{ worker_connections 1024; }}
 http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000; autoindex on;
         client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
         uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-        server {{ listen 127.0.0.1:{port}; root {www}; }} }}
+        server {{ listen 127.0.0.1:{port}; root {www}; {more} }} }}
 """
 
 
 @contextlib.contextmanager
-def static_origin(www: Path, root: Path) -> Iterator[str]:
-    """nginx over a directory; yields its URL."""
+def static_origin(www: Path, root: Path, more: str = "") -> Iterator[str]:
+    """nginx over a directory, `more` in its server block; yields its URL."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists():
         raise SystemExit("this benchmark needs nginx as its origin: apt-get install nginx-light")
     (port,) = free_ports(1)
     conf = root / "nginx.conf"
-    conf.write_text(NGINX.format(root=root, www=www, port=port))
+    conf.write_text(NGINX.format(root=root, www=www, port=port, more=more))
     process = subprocess.Popen([nginx, "-c", str(conf), "-e", str(root / "error.log")])
     try:
         until = time.monotonic() + 10

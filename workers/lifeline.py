@@ -19,8 +19,9 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int | None = None, *, number: signal.Signals = signal.SIGKILL) -> bool:
     """Ask the kernel to send `number` to this process when its parent ends; False where that is not possible.
 
-    `parent` is the process id that is expected to be the parent: when it has gone already (the parent ended
-    between the fork and this call), the signal is sent at once.
+    `parent` is the process id of whoever started this one, known from before: when it has gone already (it
+    ended between the fork and this call), the signal is sent at once. `os.getppid()` asked here would be who
+    adopted this process, and that one lives.
     """
     if not sys.platform.startswith("linux"):
         return False

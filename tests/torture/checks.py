@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: Seconds within which less must be under way than ever before, until all has ended: claims last 30 s,
 #: orphaned uploads are swept after minutes, and a retry may be put off by 450 s. A busy machine comes on.
 SETTLE_S: Final = 500.0
+#: Seconds within which a process is gone that lost its parent while it booted, on a busy machine.
+_BOOT_S: Final = 40.0
 
 
 class Look:
@@ -185,6 +187,15 @@ def unbalanced(status: dict[str, Any]) -> str:
     if total["found"] != terms or total["pending"] or total["found"] != read:
         return f"{read} keys were read, and the account is {total}"
     return ""
+
+
+def judge_processes(system: System) -> None:
+    """Nobody outlives who started them: they would work on, in the version of then, with nobody to stop them."""
+    deadline = time.monotonic() + _BOOT_S
+    while (left := system.orphans()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for pid, command in left.items():
+        system.oracle.violated(f"process {pid} has outlived the part that started it: {command}")
 
 
 def judge_scan(system: System, look: Look) -> None:

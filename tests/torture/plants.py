@@ -91,6 +91,13 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
             "while False:",
         ),
     ),
+    "master of a worker": (
+        Edit(
+            "workers/queue/process.py",
+            "master = multiprocessing.parent_process()\n",
+            "master = None  # type: multiprocessing.Process | None\n",
+        ),
+    ),
     "record of an outcome": (
         Edit("workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"),
     ),

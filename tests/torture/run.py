@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from torture.around.messages import LANES, move_list, put_other_versions, put_twice
-from torture.checks import Look, judge_contents, judge_gate, judge_scan, settle
+from torture.checks import Look, judge_contents, judge_gate, judge_processes, judge_scan, settle
 from torture.checks_back import judge_back
 from torture.content import N_FLUX
 from torture.oracle import Oracle
@@ -293,6 +293,7 @@ class Run:
         reviver = threading.Thread(target=self._keep_alive, args=(judged,), daemon=True)
         reviver.start()
         try:
+            judge_processes(self._system)
             settle(self._system, look)
             if self._oracle.violations:
                 self._system.tell_tasks()

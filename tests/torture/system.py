@@ -22,7 +22,7 @@ import redis
 import yaml
 
 from scheduler.config.ports import free_ports
-from support.installation import ferryman, plain_environment
+from support.installation import descendants, ferryman, plain_environment
 from support.store.seaweed import weed_arguments
 from support.valkey import valkey_arguments
 from torture.around.bucket import OldBucket
@@ -96,6 +96,9 @@ class System:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
+        for pid in self.orphans():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.loop.stop()
         self.disk.unmount()
 
@@ -227,6 +230,19 @@ class System:
     def runs(self, name: str) -> bool:
         """Whether it has not ended."""
         return self._processes[name].poll() is None
+
+    def orphans(self) -> dict[int, str]:
+        """Processes of ours whose part has ended, by their id: what each runs."""
+        ours = f"FERRYMAN_CONFIG={self.root / 'config.yaml'}".encode()
+        kept = descendants(os.getpid())
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and int(entry.name) not in kept:
+                with contextlib.suppress(OSError):
+                    if ours in (entry / "environ").read_bytes().split(b"\0"):
+                        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                        found[int(entry.name)] = command.decode(errors="replace")
+        return found
 
     # ------------------------------------------------------------------ what else can be hit
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -12,11 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from torture import checks
 from torture import oracle as oracles
 from torture.around.bucket import OldBucket
 from torture.around.network import Loop
 from torture.around.origins import OldServer
-from torture.checks import judge_scan
+from torture.checks import judge_processes, judge_scan
 from torture.checks_back import judge_claim
 from torture.content import body_of
 from torture.disk import Disk
@@ -275,3 +278,21 @@ def test_a_full_disk_tears_no_line_and_a_rotation_none(tmp_path):
     assert disk.write_line("four")
     lines = [disk.log.with_name(f"access.log{end}").read_text() for end in (".1", ".2", "")]
     assert lines == ["one\n", "two\n", "three\n\nfour\n"]
+
+
+def test_a_process_that_has_outlived_its_part_is_named(tmp_path, monkeypatch):
+    oracle = Oracle()
+    system = System(tmp_path, oracle, seed=1)
+    monkeypatch.setattr(checks, "_BOOT_S", 0.1)
+    part = "sleep 60 >/dev/null & echo $!"
+    for config, wanted in ((tmp_path / "other.yaml", 0), (tmp_path / "config.yaml", 1)):
+        done = subprocess.run(
+            ["sh", "-c", part], env={**os.environ, "FERRYMAN_CONFIG": str(config)}, check=True,
+            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        judge_processes(system)
+        pid = int(done.stdout)
+        told = [f"process {pid} has outlived the part that started it: sleep 60 "] * wanted
+        assert oracle.violations == told
+        os.kill(pid, signal.SIGKILL)
+    system.loop.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import uuid
 from datetime import UTC, datetime
@@ -69,10 +70,12 @@ class WorkerProcess(Middleware):
     def after_process_boot(self, broker: Any) -> None:
         """In the new process, on its main thread: it shall not outlive dramatiq's master.
 
-        Not even to drain: a drain waits for Redis, and that may have ended together with the master.
+        Not even to drain: a drain waits for Redis, and that may have ended together with the master. The
+        master is who forked us, not who is our parent by now: it may have ended while this process booted.
         """
         del broker
-        die_with_parent(os.getppid())
+        master = multiprocessing.parent_process()
+        die_with_parent(None if master is None else master.pid)
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
