@@ -34,6 +34,7 @@ from lasting.traffic import BUCKET, Traffic, endless_origin
 from scheduler.config.load import load_settings
 from scheduler.machine.embedded import resolve_running
 from support.installation import running_up_with
+from workers.queue.queue import JobQueue
 
 if TYPE_CHECKING:
     from support.installation import Up
@@ -49,11 +50,11 @@ async def endure(up: Up, config: Path, log: Path, arguments: argparse.Namespace)
     front = _s3_client(up.gateway, keys["client_access_key_id"], keys["client_secret_access_key"])
     store = _s3_client(settings.store.endpoint, keys["access_key_id"], keys["secret_access_key"])
     traffic = Traffic(up, log, front=front, store=store, clients=arguments.clients)
-    sampler = Sampler(up, settings.broker, traffic)
+    sampler, queue = Sampler(up, settings.broker, traffic), JobQueue.open(settings.broker)
     try:
         await traffic.warm()
         first = max(CALIBRATION_LEAST_S, seconds * CALIBRATION_SHARE)
-        best = await traffic.best_rate(first)
+        best = await traffic.best_rate(first, queue)
         rate = best * arguments.share
         print(f"best rate {best:.0f}/s over {first:.0f} s; now {rate:.0f}/s for {seconds:.0f} s", flush=True)
         fixed_s = await sampler.fixed_work.took_s()
@@ -70,6 +71,7 @@ async def endure(up: Up, config: Path, log: Path, arguments: argparse.Namespace)
     finally:
         await traffic.close()
         await sampler.close()
+        await queue.close()
     exceeded = judge(sampler.rows, fixed_work_s=fixed_s, busy=arguments.busy)
     seen = traffic.seen
     print(f"answers: {dict(seen.answers.most_common())}; begun late: {seen.late}")

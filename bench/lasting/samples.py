@@ -116,7 +116,7 @@ class Sampler:
 
 
 class FixedWork:
-    """A piece of work that is the same each time, small objects all over a few MiB: what our programs are made of.
+    """A piece of work that is the same each time: small objects all over a few MiB, as in our programs.
 
     A tight loop would stay in the nearest cache, and not see whom the machine shares the others with.
     """

@@ -20,11 +20,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from machine import static_origin
 from yarl import URL
 
+from workers.plan import Lane
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from support.installation import Up
+    from workers.queue.queue import JobQueue
 
 BUCKET = "site"
 #: What every key below `k/` holds.
@@ -164,18 +167,21 @@ class Traffic:
             key = self._own.pop(0)
             await asyncio.to_thread(self._s3.delete_object, Bucket=BUCKET, Key=key)
 
-    async def best_rate(self, seconds: float) -> float:
-        """Turns a second with every client busy."""
-        done, ends = 0, time.monotonic() + seconds
+    async def best_rate(self, seconds: float, queue: JobQueue) -> float:
+        """Turns a second with every client busy; what they left to the workers is part of it."""
+        done, began = 0, time.monotonic()
 
         async def client() -> None:
             nonlocal done
-            while time.monotonic() < ends:
+            while time.monotonic() < began + seconds:
                 await self.turn()
                 done += 1
 
         await asyncio.gather(*(client() for _ in range(self.clients)))
-        return done / seconds
+        for lane in Lane:
+            while (depth := await queue.depth(lane)).waiting + depth.running + depth.delayed:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        return done / (time.monotonic() - began)
 
     async def run(self, rate: float, seconds: float) -> None:
         """At this rate, on time; no more than ten times the clients under way."""
