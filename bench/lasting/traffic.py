@@ -35,6 +35,9 @@ BODY = random.Random(2).randbytes(16_384)
 #: What one turn of a client is, and how many of a hundred turns.
 MIX = {"hit": 60, "miss": 20, "absent": 5, "event": 5, "log": 4, "write": 3, "read": 2, "delete": 1}
 
+#: By how much the rate is lowered until all is answered as it comes.
+_SLOWER = 0.94
+
 
 @contextlib.contextmanager
 def endless_origin(root: Path) -> Iterator[str]:
@@ -168,23 +171,29 @@ class Traffic:
             await asyncio.to_thread(self._s3.delete_object, Bucket=BUCKET, Key=key)
 
     async def best_rate(self, seconds: float, queue: JobQueue) -> float:
-        """Turns a second with every client busy; what they left to the workers is part of it."""
+        """Turns a second that are answered as they come, workers and all; found out within twice `seconds`.
+
+        Clients that wait for each other are more than those who come when they like: with every client busy
+        the machine never wakes up for one request. So that rate is the first that is tried.
+        """
         done, began = 0, time.monotonic()
 
         async def client() -> None:
             nonlocal done
-            while time.monotonic() < began + seconds:
+            while time.monotonic() < began + seconds / 2:
                 await self.turn()
                 done += 1
 
         await asyncio.gather(*(client() for _ in range(self.clients)))
-        for lane in Lane:
-            while (depth := await queue.depth(lane)).waiting + depth.running + depth.delayed:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
-        return done / (time.monotonic() - began)
+        await _drained(queue)
+        rate = done / (time.monotonic() - began)
+        while await self.run(rate, seconds / 4) > self.clients:
+            await _drained(queue)
+            rate *= _SLOWER
+        return rate
 
-    async def run(self, rate: float, seconds: float) -> None:
-        """At this rate, on time; no more than ten times the clients under way."""
+    async def run(self, rate: float, seconds: float) -> int:
+        """At this rate, on time; no more than ten times the clients under way. How many were at the end."""
         began, running = time.monotonic(), set[asyncio.Task[None]]()
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -194,7 +203,15 @@ class Traffic:
             task = asyncio.create_task(self.turn())
             running.add(task)
             task.add_done_callback(running.discard)
+        left = len(running)
         await asyncio.gather(*running)
+        return left
+
+
+async def _drained(queue: JobQueue) -> None:
+    for lane in Lane:
+        while (depth := await queue.depth(lane)).waiting + depth.running + depth.delayed:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
 
 
 def _session(connections: int) -> aiohttp.ClientSession:
