@@ -8,7 +8,7 @@ gate, too) are sampled; over the last two thirds of the time each has a slope (T
 beside its bound. Controls say whose growth it is: how fast the machine is, how busy, and how long the store
 takes by itself. Ends with 1 when a bound is exceeded, or an answer was wrong.
 
-    .venv/bin/python bench/endurance.py [--minutes 60] [--clients 16] [--share 0.8] [--busy] [--samples FILE]
+    .venv/bin/python bench/endurance.py [--minutes 60] [--share 0.8 | --rate N] [--busy] [--samples FILE]
 """
 
 from __future__ import annotations
@@ -54,9 +54,12 @@ async def endure(up: Up, config: Path, log: Path, arguments: argparse.Namespace)
     try:
         await traffic.warm()
         first = max(CALIBRATION_LEAST_S, seconds * CALIBRATION_SHARE)
-        best = await traffic.best_rate(first, queue)
-        rate = best * arguments.share
-        print(f"best rate {best:.0f}/s; now {rate:.0f}/s for {seconds:.0f} s", flush=True)
+        rate = arguments.rate
+        if rate is None:
+            best = await traffic.best_rate(first, queue)
+            rate = best * arguments.share
+            print(f"best rate {best:.0f}/s", flush=True)
+        print(f"{rate:.0f}/s for {seconds:.0f} s", flush=True)
         fixed_s = await sampler.fixed_work.took_s()
         traffic.seen = Seen(wrong=traffic.seen.wrong)
         await sampler.begin()
@@ -102,6 +105,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=16, help="connections")
     parser.add_argument("--share", type=float, default=0.8, help="of the best rate")
+    parser.add_argument("--rate", type=float, help="turns a second, for runs to compare; finds out none")
     parser.add_argument(
         "--busy", action="store_true", help="others use this machine: latencies are not judged"
     )

@@ -171,10 +171,10 @@ class Traffic:
             await asyncio.to_thread(self._s3.delete_object, Bucket=BUCKET, Key=key)
 
     async def best_rate(self, seconds: float, queue: JobQueue) -> float:
-        """Turns a second that are answered as they come, workers and all; found out within twice `seconds`.
+        """Turns a second that are answered as they come, workers and all; found out in a few times `seconds`.
 
-        Clients that wait for each other are more than those who come when they like: with every client busy
-        the machine never wakes up for one request. So that rate is the first that is tried.
+        Clients that ask when they are answered come to more than those who ask when they like, for whom the
+        machine wakes up each time. So what they come to is the first rate that is tried, and no more than that.
         """
         done, began = 0, time.monotonic()
 
