@@ -174,7 +174,7 @@ class Traffic:
         """Turns a second that are answered as they come, workers and all; found out in a few times `seconds`.
 
         Clients that ask when they are answered come to more than those who ask when they like, for whom the
-        machine wakes up each time. So what they come to is the first rate that is tried, and no more than that.
+        machine wakes up each time. What they come to is the first rate that is tried, and the highest.
         """
         done, began = 0, time.monotonic()
 
