@@ -40,6 +40,7 @@ class Bound:
 BOUNDS = {
     "memory": Bound(unit="MiB", scale=MIB, share=0.10, more=8 * MIB),
     "descriptors": Bound(unit="", scale=1, share=0.05, more=24),
+    "connections": Bound(unit="", scale=1, share=0.05, more=24),
     "redis": Bound(unit="MiB", scale=MIB, share=0.10, more=4 * MIB),
     "disk": Bound(unit="MiB", scale=MIB, share=0.10, more=64 * MIB),
     "messages": Bound(unit="", scale=1, share=0.50, more=100, timed=True),

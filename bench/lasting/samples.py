@@ -69,7 +69,7 @@ class Sampler:
         for part in memory:
             if part not in {"store", "valkey"}:  # what others have written; Redis says itself what it holds
                 row(f"memory of {part}", memory[part])
-            row(f"descriptors of {part}", descriptors[part])
+            row(f"{'connections' if part == 'store' else 'descriptors'} of {part}", descriptors[part])
         for part in spent:
             name = (
                 f"work of {part} a turn"
@@ -109,7 +109,10 @@ class Sampler:
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{pid}/statm").read_text().split()
                 memory[part] += int(status[1]) * os.sysconf("SC_PAGE_SIZE")
-                descriptors[part] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+                open_ones = list(Path(f"/proc/{pid}/fd").iterdir())
+                if part == "store":  # its files are as many as its objects need
+                    open_ones = [one for one in open_ones if str(one.readlink()).startswith("socket:")]
+                descriptors[part] += len(open_ones)
                 spent[part] += own_cpu_s(pid)
         spent["load"] = time.process_time()
         return memory, descriptors, spent
