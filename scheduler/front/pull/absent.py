@@ -37,7 +37,7 @@ class AbsentKey:
 
 
 class AbsentCache:
-    """At most `size` keys; the oldest go first."""
+    """At most `size` keys; the oldest go first, and those whose time is over."""
 
     def __init__(self, size: int, *, clock: Callable[[], float]) -> None:
         self._size = size
@@ -78,11 +78,16 @@ class AbsentCache:
         if by_head and self.find(bucket, key, rule=rule, epoch=epoch) is not None:
             return
         self.forget(bucket, key)
-        self._entries[bucket, key] = AbsentKey(self._clock() + ttl_s, rule, epoch, answer, by_head)
+        now = self._clock()
+        self._entries[bucket, key] = AbsentKey(now + ttl_s, rule, epoch, answer, by_head)
         if answer is not None:
             self._body_bytes += len(answer.body)
-        while len(self._entries) > self._size or (self._body_bytes > MAX_BODY_BYTES and self._entries):
-            self.forget(*next(iter(self._entries)))
+        while self._entries:
+            oldest, entry = next(iter(self._entries.items()))
+            full = len(self._entries) > self._size or self._body_bytes > MAX_BODY_BYTES
+            if not full and entry.until > now:  # what nobody asks for again is not kept for its sake
+                break
+            self.forget(*oldest)
 
     def forget(self, bucket: str, key: str) -> None:
         """The key is not known to be absent any more."""

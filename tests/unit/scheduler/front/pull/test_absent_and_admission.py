@@ -45,6 +45,17 @@ def test_the_cache_is_bounded_in_entries_and_in_bytes(clock):
     assert AbsentCache(0, clock=clock).find("b", "k", rule="r", epoch=1) is None
 
 
+def test_what_nobody_asks_for_again_is_not_kept_until_the_cache_is_full(clock):
+    """Else a front under crawlers grows for days, with keys that it does not believe any more."""
+    cache = AbsentCache(100_000, clock=clock)
+    for number in range(1000):
+        cache.remember("b", str(number), rule="r", epoch=1, ttl_s=10)
+        clock.now += 1
+    assert len(cache) == 10
+    assert cache.find("b", "999", rule="r", epoch=1)
+    assert cache.find("b", "991", rule="r", epoch=1)
+
+
 def test_a_client_gets_its_rate_and_the_others_theirs(clock):
     gate = Admission(per_client=10, overall=0, clock=clock)
     assert [gate.ask("a") for _ in range(20)] == [None] * 20
