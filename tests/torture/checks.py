@@ -190,7 +190,7 @@ def unbalanced(status: dict[str, Any]) -> str:
 
 
 def judge_processes(system: System) -> None:
-    """Nobody outlives who started them: they would work on, in the version of then, with nobody to stop them."""
+    """Nobody outlives who started them: they would work on, in the version of then, stopped by nobody."""
     deadline = time.monotonic() + _BOOT_S
     while (left := system.orphans()) and time.monotonic() < deadline:
         time.sleep(0.5)
