@@ -91,13 +91,7 @@ PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
             "while False:",
         ),
     ),
-    "master of a worker": (
-        Edit(
-            "workers/queue/process.py",
-            "master = multiprocessing.parent_process()\n",
-            "master = None  # type: multiprocessing.Process | None\n",
-        ),
-    ),
+    "master of a worker": (Edit("scheduler/machine/worker_master.py", "    tie_forks()\n", ""),),
     "record of an outcome": (
         Edit("workers/queue/recording.py", "await self._ledger.failures.add(failures)", "failures.clear()"),
     ),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import uuid
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from workers.background import end
 from workers.collector import spare_what_lasts
 from workers.ledger.ledger import Ledger
 from workers.ledger.rule_epochs import RuleEpochs
-from workers.lifeline import die_with_parent
 from workers.origin.control.control import OriginControl
 from workers.origin.fetch.fetcher import Fetcher
 from workers.origin.fetch.inspect import is_well
@@ -66,16 +64,6 @@ class WorkerProcess(Middleware):
         self._strays = Strays(lane)
         self._waiting: PatientQueue | None = None
         self._stack = contextlib.AsyncExitStack()
-
-    def after_process_boot(self, broker: Any) -> None:
-        """In the new process, on its main thread: it shall not outlive dramatiq's master.
-
-        Not even to drain: a drain waits for Redis, and that may have ended together with the master. The
-        master is who forked us, not who is our parent by now: it may have ended while this process booted.
-        """
-        del broker
-        master = multiprocessing.parent_process()
-        die_with_parent(None if master is None else master.pid)
 
     def before_worker_boot(self, broker: Any, worker: Any) -> None:
         """Make the clients; AsyncIO stands before us in the list, so its loop runs already."""
