@@ -2,10 +2,10 @@
 
 Owns clients who write and delete by S3, the old bucket, and what must be so at any moment: of a key that is
 not on record the bucket has what the store has. Fronts note, workers bring, as in life; what is in flight to
-store or bucket when its sender is killed is done all the same. Excused is a delete that the store did and
-never answered: nobody is told that it is done, and only its client can say that it was meant. Where a worker
-stands still for longer than its lease and sends then what it had read before, it puts the key on record
-again, a moment later.
+store or bucket when its sender is killed is done all the same, and some of what the store does not answer
+it does long after. Excused is a delete that the store did and never answered: nobody is told that it is done,
+and only its client can say that it was meant. Where a worker stands still for longer than its lease and sends
+then what it had read before, it puts the key on record again, a moment later.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ _WORKERS: Final = ("cold-a", "cold-b")
 _WRITERS: Final = 3
 #: Seconds for which a process stands still: within a lease, and beyond it.
 _STILL_S: Final = (30.0, 100.0)
+#: Seconds after which a store has done at last what nobody waits for any more.
+_LATE_S: Final = 40.0
 #: Seconds until a write that was overtaken is on record again.
 _ON_RECORD_S: Final = 20.0
 
@@ -246,6 +248,7 @@ class BackWorld(World):
         if server in weather.away:
             return await weather.call(server, do, lost=lost)
         throw, slow, lossy = chance.random(), 20.0 if chance.random() < 0.1 else 1.0, weather.lossy
+        late = server == "store" and lossy / 2 <= throw < lossy and chance.random() < 0.3
         sent = loop.create_future()
 
         def done() -> None:
@@ -255,9 +258,10 @@ class BackWorld(World):
 
         if throw >= lossy / 2:
             token = PROCESS.set("")
-            loop.call_later(chance.expovariate(1 / 0.01) * slow, done)
+            after_s = chance.uniform(5.0, _LATE_S) if late else chance.expovariate(1 / 0.01) * slow
+            loop.call_later(after_s, done)
             PROCESS.reset(token)
-            answer = await sent
+            answer = None if late else await sent
         await asyncio.sleep(chance.expovariate(1 / 0.002) * slow)
         if throw < lossy:
             raise lost("the call was lost, or its answer")

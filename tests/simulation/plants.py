@@ -74,6 +74,14 @@ _NEVER_OVER: Final = Edit("workers/back/settle.py", "if time.monotonic() > self.
 #: Those that only the way back shows, see `back`.
 OF_THE_WAY_BACK: Final[dict[str, tuple[Edit, ...]]] = {
     "last write on the way back": OF_TORTURE["last write on the way back"],
+    "what the store never answered": (
+        Edit("workers/ledger/back_scripts.py", "if what == '?' then", "if false then"),
+        Edit(
+            "workers/ledger/back_scripts.py",
+            "if what ~= '' then",
+            "if what == '?' then what = 'w' end if what ~= '' then",
+        ),
+    ),
     "a write is noted before the store has it": (
         Edit(
             "scheduler/front/s3/write_back.py",

@@ -5,7 +5,8 @@ same. The record is the job: it carries no bytes and no version, whoever takes i
 what the store has then. Many writes of a key are one record. Knows neither rules nor how anything is copied.
 
 A write is noted when the store is asked (`begin`) and again with what came of it (`end`): a front that dies
-in between leaves the intent, and the key is looked at all the same. `end` gives the key a new number of one
+in between leaves the intent, and the key is looked at all the same. Where the store never answered it is looked
+at twice, at once and a minute later: the store may still be at it. `end` gives the key a new number of one
 sequence; who brought it (`finish`) is done only if the number is the one that he took, so that a write which
 came meanwhile is brought too, and the last one wins whatever the order of jobs.
 
@@ -21,8 +22,9 @@ Key schema (ledger database; `id` is `<bucket>` NUL `<key>`)::
     ns:back:due:<bucket>    zset    key -> ms at which it is looked at; while somebody has it, the end of his
                                     lease; not there: a listed failure, until somebody asks or writes again
     ns:back:since:<bucket>  zset    key -> ms of the oldest write that the origin lacks
-    ns:back:open:<id>       set     `<front>/<number>` of writes under way; a day
-    ns:back:front:<front>   string  `1`, 30 s: this front lives
+    ns:back:open:<id>       set     `<front>/<number>` of writes under way, `<front>-<number>/` of those that
+                                    nobody waits for any more and that may still come about; a day
+    ns:back:front:<front>   string  `1`, 30 s: this front lives; of `<front>-<number>` 60 s
 """
 
 from __future__ import annotations
@@ -48,12 +50,14 @@ ALIVE_MS: Final = 30_000
 #: Milliseconds until a key whose write is still under way is looked at (again).
 AGAIN_MS: Final = 2_000
 _WAIT_MS: Final = 5_000
+#: Milliseconds for which a store may still do what it never answered.
+LATE_MS: Final = 60_000
 _OPEN_MS: Final = 86_400_000
 #: Keys that a script call handles.
 CHUNK: Final = 500
 
-#: What came of a write: the flags of a record, or nothing.
-WRITTEN, DELETED, TOLD, NOTHING = "w", "d", "e", ""
+#: What came of a write: the flags of a record, or nothing; or nobody knows, nor whether it is over.
+WRITTEN, DELETED, TOLD, NOTHING, UNKNOWN = "w", "d", "e", "", "?"
 LISTED: Final = "f"
 
 
@@ -79,7 +83,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change(Intent):
-    """What came of it: WRITTEN, DELETED, TOLD, or NOTHING where the store is as it was."""
+    """What came of it: WRITTEN, DELETED, TOLD, NOTHING where the store is as it was, or UNKNOWN."""
 
     what: str
 
@@ -163,7 +167,7 @@ class Back:
         """What came of it."""
         names = [self._name("sequence"), self._name("buckets")]
         for some in _chunks(changes):
-            args = [self._ns, front]
+            args: list[str | int] = [self._ns, front, LATE_MS, _OPEN_MS]
             for one in some:
                 args += [one.bucket, one.token, one.key, one.what]
             async with self._replicas.holding(self._redis) as redis:

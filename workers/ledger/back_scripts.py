@@ -55,12 +55,19 @@ return 1
 END = (
     _COMMON
     + """
--- KEYS: sequence, buckets; ARGV: prefix, front, then of each key: bucket, token ('' for none), name, and what
--- came of it ('' for nothing)
-for i = 3, #ARGV, 4 do
+-- KEYS: sequence, buckets; ARGV: prefix, front, late ms, open ms, then of each key: bucket, token ('' for none),
+-- name, and what came of it ('' for nothing, '?' where nobody knows: it stays open, as if by a front of its own)
+for i = 5, #ARGV, 4 do
   local bucket, token, key, what = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local keys, due = ARGV[1] .. ':keys:' .. bucket, ARGV[1] .. ':due:' .. bucket
   local since, open = ARGV[1] .. ':since:' .. bucket, ARGV[1] .. ':open:' .. bucket .. '\\0' .. key
+  if what == '?' then
+    local late = ARGV[2] .. '-' .. token
+    redis.call('set', ARGV[1] .. ':front:' .. late, '1', 'px', ARGV[3])
+    redis.call('sadd', open, late .. '/')
+    redis.call('pexpire', open, ARGV[4])
+    what = 'w'
+  end
   if token ~= '' then redis.call('srem', open, ARGV[2] .. '/' .. token) end
   local r = read(keys, key)
   if what ~= '' then

@@ -30,7 +30,7 @@ from scheduler.front.s3.write_back import WriteBack
 from scheduler.rules.keys import is_reserved
 from scheduler.rules.matching import names
 from workers.errors import StoreError
-from workers.ledger.back import DELETED, NOTHING, WRITTEN
+from workers.ledger.back import DELETED, NOTHING, UNKNOWN, WRITTEN
 from workers.store.wire.lean import MAX_REQUEST_BYTES
 from workers.store.wire.signing import UNSIGNED, sha256_hex
 
@@ -172,7 +172,7 @@ class Calls(Forwarding):
             passed = await store_file(self._store, file, noted.asking)
             etag = passed.header("etag")
             if passed.status >= 300 or etag is None:
-                noted.came(NOTHING if passed.status < 500 else WRITTEN)
+                noted.came(NOTHING if passed.status < 500 else UNKNOWN)
                 await self._send(call, passed, await passed.read(), unread=not file.reader.ended)
                 return
             if mark is not None:
@@ -243,7 +243,7 @@ class Calls(Forwarding):
     ) -> None:
         """Send the answer to a write; the tombstone that was there before goes where it came about."""
         if passed.status >= 300:
-            noted.came(NOTHING if passed.status < 500 else WRITTEN)
+            noted.came(NOTHING if passed.status < 500 else UNKNOWN)
             await self._send(call, passed, unread=unread)
             return
         seen, document = bytearray(), None
@@ -288,7 +288,7 @@ class Calls(Forwarding):
                         await self._tombstones.keep(buried)
                 noted.came(DELETED)
                 noted.came(NOTHING, refused)
-                noted.came(WRITTEN, unknown)
+                noted.came(UNKNOWN, unknown)
                 await noted.settle()
                 await self._send(call, passed, document)
 

@@ -26,7 +26,7 @@ from scheduler.front.s3.call import Refused
 from scheduler.rules.write_back import writes_back
 from workers.background import end
 from workers.errors import described
-from workers.ledger.back import NOTHING, WRITTEN, Change, Intent
+from workers.ledger.back import NOTHING, UNKNOWN, Change, Intent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,7 +113,7 @@ class Noted:
             if time.monotonic() - self._begun_at < _SURE_S:
                 break
             self._begin()  # a form that took long, or a front that stood still and passed for dead
-        self._came = dict.fromkeys(self._came, WRITTEN)
+        self._came = dict.fromkeys(self._came, UNKNOWN)
 
     def came(self, what: str, keys: Iterable[str] | None = None) -> None:
         """What the store says of these keys, or of all."""

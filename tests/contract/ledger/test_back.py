@@ -6,7 +6,7 @@ import pytest
 from fakeredis import FakeAsyncRedis
 
 from workers.broker.clients import connect
-from workers.ledger.back import DELETED, NOTHING, TOLD, WRITTEN, Change, Finished, Intent
+from workers.ledger.back import DELETED, LATE_MS, NOTHING, TOLD, UNKNOWN, WRITTEN, Change, Finished, Intent
 from workers.ledger.ledger import Ledger
 from workers.settings import BrokerSettings
 
@@ -97,6 +97,25 @@ async def test_a_front_that_died_between_the_stores_answer_and_its_note_leaves_a
     assert taken.was_written
     assert await back.finish(B, [taken], owner="w1") == [Finished.DONE]
     assert await pending(back) == 0
+
+
+async def test_what_the_store_never_answered_is_looked_at_at_once_and_again_when_it_must_be_over(back):
+    """The store may still be at it: seed 31001 had a write that came about after the first look."""
+    await write(back, "a", what=UNKNOWN)
+    (taken,) = await take(back)
+    assert taken.was_written
+    assert await back.finish(B, [taken], owner="w1") == [Finished.DONE]
+    assert await pending(back) == 1, "it may still come about"
+    await time_passes(back)
+    assert await take(back) == []
+    assert LATE_MS - 10_000 < await back._redis.pttl("ferryman:back:front:f1-1") <= LATE_MS
+    await front_dies(back, "f1-1")
+    await time_passes(back)
+    (again,) = await take(back)
+    assert again.was_written
+    assert await back.finish(B, [again], owner="w1") == [Finished.DONE]
+    assert await pending(back) == 0
+    assert await back.buckets() == []
 
 
 async def test_a_key_is_not_done_while_another_write_of_it_is_under_way(back):
