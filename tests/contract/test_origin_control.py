@@ -484,6 +484,20 @@ async def test_what_is_in_use_stays_on_the_books_when_the_budget_shrinks(connect
     assert (lease.hot, lease.cold) == (1, 0)
 
 
+async def test_a_process_that_does_not_renew_is_told_apart_until_its_lease_ends(connect, namespace):
+    ask = {"cold_slots": 0, "using": (0, 0), "wanted": (0, 0)}
+    one, other = (Fleet(connect(), namespace=namespace, process=name) for name in ("one", "other"))
+    await one.lease(A, Limits(), **ask, ttl_s=1.0)
+    lease = await other.lease(A, Limits(), **ask, ttl_s=1.0)
+    assert (lease.members, lease.silent) == (2, 0)
+    await asyncio.sleep(0.7)
+    lease = await other.lease(A, Limits(), **ask, ttl_s=1.0)
+    assert (lease.members, lease.silent) == (2, 1)
+    await asyncio.sleep(0.5)
+    lease = await other.lease(A, Limits(), **ask, ttl_s=1.0)
+    assert (lease.members, lease.silent) == (1, 0)
+
+
 async def test_tokens_larger_than_the_burst_are_lent_and_earned_back(connect, namespace):
     fleet = Fleet(connect(), namespace=namespace, process="one")
     ask = {"rate": 1000.0, "burst": 250.0, "floor": 0.0, "want": 5000.0, "least": 5000.0}

@@ -77,7 +77,8 @@ class OriginsBooks:
         self.most = max(self.most, counted.total())
         if limit is not None and counted.total() > limit:
             world.oracle.violated(f"{dict(counted)} requests at once, the budget is {limit}")
-        world.flows_by(world.requests, 1.0, "requests")
+        if not asked.stray:
+            world.flows_by(world.requests, 1.0, "requests")
         return asked
 
     def ends(self, asked: Asked) -> None:
@@ -127,7 +128,8 @@ class Asker(Process):
                 try:
                     for _ in range(chance.choice((1, 1, 3, 12))):
                         await asyncio.sleep(chance.expovariate(1 / 0.1))
-                        world.flows_by(world.bytes, _PIECE, "bytes")
+                        if not asked.stray:
+                            world.flows_by(world.bytes, _PIECE, "bytes")
                         await slot.pace(_PIECE)
                     if chance.random() < 0.03:
                         await asyncio.sleep(chance.uniform(5.0, 25.0))

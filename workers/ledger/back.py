@@ -5,10 +5,10 @@ same. The record is the job: it carries no bytes and no version, whoever takes i
 what the store has then. Many writes of a key are one record. Knows neither rules nor how anything is copied.
 
 A write is noted when the store is asked (`begin`) and again with what came of it (`end`): a front that dies
-in between leaves the intent, and the key is looked at all the same. Where the store never answered it is looked
-at twice, at once and a minute later: the store may still be at it. `end` gives the key a new number of one
-sequence; who brought it (`finish`) is done only if the number is the one that he took, so that a write which
-came meanwhile is brought too, and the last one wins whatever the order of jobs.
+in between leaves the intent, and the key is looked at all the same. Where the store never answered, it is
+looked at twice, at once and a minute later: the store may still be at it. `end` gives the key a new number of
+one sequence; who brought it (`finish`) is done only if the number is the one that he took, so that a write
+which came meanwhile is brought too, and the last one wins whatever the order of jobs.
 
 Key schema (ledger database; `id` is `<bucket>` NUL `<key>`)::
 

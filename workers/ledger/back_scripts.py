@@ -55,8 +55,8 @@ return 1
 END = (
     _COMMON
     + """
--- KEYS: sequence, buckets; ARGV: prefix, front, late ms, open ms, then of each key: bucket, token ('' for none),
--- name, and what came of it ('' for nothing, '?' where nobody knows: it stays open, as if by a front of its own)
+-- KEYS: sequence, buckets; ARGV: prefix, front, late ms, open ms, then of each key: bucket, token ('' for
+-- none), name, and what came of it ('' for nothing, '?' where nobody knows: it stays open, see `LATE_MS`)
 for i = 5, #ARGV, 4 do
   local bucket, token, key, what = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local keys, due = ARGV[1] .. ':keys:' .. bucket, ARGV[1] .. ':due:' .. bucket

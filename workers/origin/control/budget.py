@@ -245,7 +245,7 @@ class HostBudget:
         await share.renew(self.limits, self._demand, self._recap)
         for rate in (self.requests_rate, self.bytes_rate):
             if rate is not None:
-                rate.renewed(share.members, away=share.away)
+                rate.renewed(share.members, silent=share.silent, away=share.away)
         self._recap()
         self._wake()
 

@@ -56,6 +56,8 @@ class Lease:
     cold: int
     #: Processes that know the host, this one included.
     members: int
+    #: Of them those that Redis has not heard of for some seconds, and whose lease has not ended.
+    silent: int
     #: Others wait for slots.
     others_wait: bool
     #: The lease was there before: neither new, nor ended, nor lost.
@@ -91,11 +93,13 @@ class Fleet:
         """Renew this process's slots: `using` and `wanted` are (hot, cold)."""
         slots = -1 if limits.concurrency is None else limits.concurrency
         args = [self.process, int(ttl_s * 1000), slots, cold_slots, *using, *wanted]
-        hot, cold, members, unmet, known = await self._run(self._lease, self._host_key(host, "slots"), args)
+        found = await self._run(self._lease, self._host_key(host, "slots"), args)
+        hot, cold, members, unmet, known, silent = found
         return Lease(
             hot=int(hot),
             cold=int(cold),
             members=int(members),
+            silent=int(silent),
             others_wait=int(unmet) > 0,
             known=int(known) == 1,
         )

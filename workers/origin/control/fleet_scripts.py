@@ -11,7 +11,8 @@ NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 
 #       wanted hot, wanted cold (both with those in use).
 # A process that holds more than an even share gives back while others lack; where there are more processes
 # than slots, it gives back after a second. What is in use stays on the books until it has ended, whatever the
-# answer (slots it may use: hot, cold; processes; slots that others lack; whether it was known) says.
+# answer (slots it may use: hot, cold; processes; slots that others lack; whether it was known; those of the
+# processes that have not renewed for two calls) says.
 LEASE = (
     NOW
     + """
@@ -20,7 +21,8 @@ local slots, cold_slots = tonumber(ARGV[3]), tonumber(ARGV[4])
 local use_hot, use_cold = tonumber(ARGV[5]), tonumber(ARGV[6])
 local want_hot, want_cold = tonumber(ARGV[7]), tonumber(ARGV[8])
 local hot, cold, members, wanting, wanting_cold, unmet_hot, unmet_cold = 0, 0, 1, 1, 1, 0, 0
-local since, known = 0, 0
+local since, known, silent = 0, 0, 0
+local heard_until = now + ttl - math.min(3000, ttl / 2)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local e, h, c, uh, uc, s = string.match(all[i + 1], '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)')
@@ -30,6 +32,7 @@ for i = 1, #all, 2 do
     since, known = tonumber(s), 1
   else
     members = members + 1
+    if tonumber(e) < heard_until then silent = silent + 1 end
     hot, cold = hot + h, cold + c
     unmet_hot, unmet_cold = unmet_hot + uh, unmet_cold + uc
     if h + c + uh + uc > 0 then wanting = wanting + 1 end
@@ -56,7 +59,7 @@ if got_hot + got_cold == 0 then since = 0 elseif since == 0 then since = now end
 redis.call('HSET', KEYS[1], me, string.format('%d %d %d %d %d %d', now + ttl, got_hot, got_cold,
   math.max(0, want_hot - got_hot), math.max(0, want_cold - got_cold), since))
 redis.call('PEXPIRE', KEYS[1], ttl * 2)
-return {may_hot, may_cold, members, unmet_hot + unmet_cold, known}
+return {may_hot, may_cold, members, unmet_hot + unmet_cold, known, silent}
 """
 )
 

@@ -4,7 +4,8 @@ subtraction.
 Owns the local stock of tokens of one host and kind. A chunk is a tenth of a second's worth shared among
 the processes, so Redis is asked about ten times a second and host, whatever the load. Without Redis
 each process refills from a bucket of its own with its last share of the rate; one call that is lost does not
-mean that, as the others go by the whole meanwhile. Hot may spend what cold has fetched; cold leaves a part of
+mean that, as the others go by the whole meanwhile. Who is not heard may be doing just that: until his lease ends
+the others leave him his share. Hot may spend what cold has fetched; cold leaves a part of
 the fleet's bucket untouched, so hot always finds tokens.
 """
 
@@ -79,6 +80,8 @@ class Rate:
         self.rate = rate
         #: Processes that share the rate, as last heard.
         self.members = 1
+        #: Of them those that may go by their own share.
+        self.silent = 0
         self._shared = fleet is not None
         self._doubted = False
         self._host = host
@@ -91,9 +94,9 @@ class Rate:
         self._line = {Lane.HOT: asyncio.Lock(), Lane.COLD: asyncio.Lock()}
         self._local = Bucket()
 
-    def renewed(self, members: int, *, away: bool) -> None:
+    def renewed(self, members: int, *, silent: int, away: bool) -> None:
         """What the last renewal of the process's share says: how many share, and whether Redis answered."""
-        self.members = members
+        self.members, self.silent = members, silent
         if away:
             self._lost()
         else:
@@ -135,8 +138,9 @@ class Rate:
         own = rate / self.members
         own_burst = max(1.0, own * BURST_S)
         if self._fleet is not None and self._shared:
+            rate *= 1 - self.silent / self.members
             burst = max(1.0, rate * BURST_S)
-            want = max(least, rate * CHUNK_S / self.members)
+            want = max(least, own * CHUNK_S)
             try:
                 got, wait_s = await self._fleet.take(
                     self._host,

@@ -53,8 +53,9 @@ class Share:
     ) -> None:
         self.hot = 0
         self.cold = 0
-        #: Processes that know the host, and whether others lack slots.
+        #: Processes that know the host, those among them that are not heard, and whether others lack slots.
         self.members = 1
+        self.silent = 0
         self.others_wait = False
         #: Whether Redis answered last.
         self.away = False
@@ -152,7 +153,8 @@ class Share:
             hot, cold = min(hot, using[0]), min(cold, using[1])
         self._reached, self.away = True, False
         self.hot, self.cold = hot, cold
-        self.members, self.others_wait = lease.members, lease.others_wait
+        self.members, self.silent = lease.members, lease.silent
+        self.others_wait = lease.others_wait
 
     def _without_redis(self, slots: int | None, error: BrokerUnavailable) -> None:
         """Keep the last share; one that was never given is a small part of all, once two calls were lost."""

@@ -49,7 +49,7 @@ class FleetOf:
 
 
 def lease(hot, cold):
-    return SimpleNamespace(hot=hot, cold=cold, members=2, others_wait=False, known=True)
+    return SimpleNamespace(hot=hot, cold=cold, members=2, silent=0, others_wait=False, known=True)
 
 
 def share_with(*answers):
@@ -80,10 +80,10 @@ async def test_who_never_heard_of_the_others_takes_an_eighth_only_at_the_second_
     assert share.total == 2
 
 
-def rate_with(clock, *answers, members=4):
+def rate_with(clock, *answers, members=4, silent=0):
     fleet = FleetOf(*answers)
     rate = Rate(host="a.example", kind="requests", rate=RATE, hot_share=0.3, fleet=fleet, clock=clock)
-    rate.renewed(members, away=False)
+    rate.renewed(members, silent=silent, away=False)
     return rate, fleet
 
 
@@ -103,9 +103,19 @@ async def test_one_lost_call_is_asked_again_and_two_in_a_row_are_redis_away():
 async def test_renewals_that_were_lost_count_as_well(away, asked):
     rate, fleet = rate_with(Clock(), 5.0)
     for one in away:
-        rate.renewed(4, away=one)
+        rate.renewed(4, silent=0, away=one)
     await rate.take(Lane.HOT, 1.0)
     assert bool(fleet.asked) is asked
+
+
+@pytest.mark.parametrize(("silent", "left"), [(0, RATE), (1, RATE * 3 / 4), (3, RATE / 4)])
+async def test_who_is_not_heard_keeps_his_share_of_a_rate(silent, left):
+    """He may go by it, without Redis; the others would else take the whole beside it."""
+    rate, fleet = rate_with(Clock(), 5.0, silent=silent)
+    await rate.take(Lane.HOT, 1.0)
+    (asked,) = fleet.asked
+    assert asked["rate"] == left
+    assert asked["burst"] == max(1.0, left * BURST_S)
 
 
 def test_what_the_fleet_gave_is_not_to_be_had_once_more_alone():
