@@ -160,7 +160,16 @@ async def _start(settings: Settings, name: str, given: dict[str, Any], *, wait: 
         await note_other_rules(services, options.bucket)
         await make_bucket(services, options.bucket)
         service = ScanService(services)
+        before = await service.states.get(name)
         state = await service.start(name, options)
+        if before is not None and before.run == state.run:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(state.requested_at))
+            keys = "" if state.inventory_keys is None else f" (keys: {state.inventory_keys})"
+            say(
+                f"scan {name} goes on with its run of {at}, whose inventory is what was "
+                f"read for it then{keys}. To begin anew: ferryman scan cancel {name}",
+                err=True,
+            )
         if not wait:
             if as_json:
                 echo_json(await service.report(state))

@@ -20,7 +20,7 @@ from scheduler.scan.compare.wanted import added, refusal
 from scheduler.scan.comparing import ComparingRun
 from scheduler.scan.held import TICK_S
 from scheduler.scan.inventory.entry import Collation
-from scheduler.scan.inventory.opening import open_source
+from scheduler.scan.inventory.opening import open_source, version_of
 from scheduler.scan.inventory.ticking import ticking
 from scheduler.scan.inventory.walk import Walk
 from scheduler.scan.unread import forget_read, list_unread
@@ -64,7 +64,17 @@ class InventoryRun(ComparingRun):
         begun = self.state.checkpoint is not None or self.state.shards > 0
         again = self.state.inventory_complete and begun
         if not again:
-            await self._put(replace(self.state, inventory_complete=False, groups={}, read=0, duplicates=0))
+            version = await asyncio.to_thread(version_of, options.inventory)
+            await self._put(
+                replace(
+                    self.state,
+                    inventory_complete=False,
+                    inventory_version=version,
+                    groups={},
+                    read=0,
+                    duplicates=0,
+                )
+            )
             self._groups = Groups()
         await asyncio.to_thread(forget_inventories, self._directory, self.state.name, but=self.state.run)
         reading = Reading(

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from scheduler.machine.embedded import store_identity
 from scheduler.scan.held import TICK_S
-from scheduler.scan.inventory.opening import SOURCES
+from scheduler.scan.inventory.opening import SOURCES, version_of
 from scheduler.scan.progress import progress_of
 from scheduler.scan.record.account import account
 from scheduler.scan.record.scan_index import ACTIVE
@@ -183,6 +183,8 @@ class ScanService:
     async def start(self, name: str, options: ScanOptions) -> ScanState:
         """Request a new run; or go on with the one that failed or waits, when the options are the same.
 
+        It goes on with the inventory as it was read then; a failed one whose file was written anew does not.
+
         Raises:
             ConfigError: a run of that name is under way with other options.
             BrokerUnavailable: Redis does not answer.
@@ -199,9 +201,10 @@ class ScanService:
                     raise ConfigError(msg)
                 return old  # its coordinator writes the record, nobody else
             if old is not None and old.options == options and old.phase == "failed":
-                if not not_to_be_continued(old, self._store):
+                reason = not_to_be_continued(old, self._store) or await _rewritten(old)
+                if not reason:
                     return await self._again(old)
-                log.warning("scan_begins_anew", scan=name, reason=not_to_be_continued(old, self._store))
+                log.warning("scan_begins_anew", scan=name, reason=reason)
             run = f"{name}-{uuid.uuid4().hex[:12]}"
             state = ScanState(name=name, run=run, options=options, requested_at=time.time())
             await self.states.forget_run(name)
@@ -387,6 +390,13 @@ class ScanService:
                 yield
         finally:
             self._lane = None
+
+
+async def _rewritten(state: ScanState) -> str:
+    """Why the inventory that a run has read is not the one that is meant now; empty when it may be."""
+    read = state.inventory_version if state.inventory_complete else ""
+    now = await asyncio.to_thread(version_of, state.options.inventory) if read else ""
+    return "the file of its inventory was written anew since it was read" if now and now != read else ""
 
 
 def _differing(old: ScanOptions, new: ScanOptions) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from fakeredis import FakeAsyncRedis
 from redis.exceptions import ResponseError
 
 from scheduler.config.settings import Settings
+from scheduler.scan.inventory.opening import version_of
 from scheduler.scan.record.state import Counts, ScanOptions, ScanState
 from scheduler.scan.service import ScanService
 from workers.errors import BrokerUnavailable
@@ -75,6 +77,40 @@ async def test_a_new_run_that_redis_refuses_leaves_the_account_of_the_one_before
         refused += 1
     assert refused > 4
     assert (await service.states.get("site")).run != old.run
+
+
+@pytest.mark.parametrize(("phase", "written", "anew"), [
+    ("failed", False, False), ("failed", True, True), ("move", True, False),
+])  # fmt: skip
+async def test_a_failed_run_goes_on_unless_the_file_of_its_inventory_was_written_anew(
+    service, tmp_path, phase, written, anew
+):
+    """Else it says that it is done over a list that is not the one that was given."""
+    manifest = tmp_path / "keys.txt"
+    manifest.write_text("a\nb\n")
+    options = ScanOptions(bucket="site", inventory={"manifest": str(manifest)})
+    read = version_of(options.inventory)
+    assert read
+    old = ScanState(
+        name="site", run="site-000000000000", options=options, requested_at=1.0, phase=phase,
+        inventory_complete=True, inventory_version=read,
+    )  # fmt: skip
+    await service.states.put(old)
+    if written:
+        beside = tmp_path / "new.txt"
+        beside.write_text("a\nc\n")
+        os.utime(beside, ns=(0, manifest.stat().st_mtime_ns + 1))
+        beside.replace(manifest)
+    state = await service.start("site", options)
+    assert (state.run != old.run) is anew
+
+
+def test_what_is_no_file_here_has_no_version(tmp_path):
+    for inventory in (
+        {"manifest": "https://x.example/keys.txt"}, {"manifest": str(tmp_path / "gone")},
+        {"manifest": "keys.txt"}, {"directory": str(tmp_path)}, {"bucket": {"host": "a"}}, {"manifest": "/a\0b"},
+    ):  # fmt: skip
+        assert version_of(inventory) == "", inventory
 
 
 async def test_a_run_that_is_replaced_while_it_is_read_is_read_as_the_new_one(service):

@@ -198,6 +198,11 @@ def judge_processes(system: System) -> None:
         system.oracle.violated(f"process {pid} has outlived the part that started it: {command}")
 
 
+#: What the command says of a run before: that it has lost something, and that it is this one.
+_LOST: Final = "Redis lost some of what it was told"
+_GOES_ON: Final = "goes on with its run of"
+
+
 def judge_scan(system: System, look: Look) -> None:
     """A scan over all that the origins have: its account balances, and nothing is missing afterwards."""
     oracle = system.oracle
@@ -205,8 +210,9 @@ def judge_scan(system: System, look: Look) -> None:
     keys += [f"flux/{n}" for n in range(N_FLUX)] + [f"big/{n}" for n in range(N_BIG)]
     (system.root / "keys.txt").write_text("".join(f"{key}\n" for key in keys))
     done = system.command("scan", "start", BUCKET, "--wait", timeout_s=300)
-    if done.returncode != 0 and oracle.ever_forgot and "Redis lost some of what it was told" in done.stderr:
-        # It goes on with one that began before a power cut; whoever reads what it says begins anew.
+    lost = done.returncode != 0 and oracle.ever_forgot and _LOST in done.stderr
+    if lost or (done.returncode == 0 and _GOES_ON in done.stderr):
+        # One that began before a power cut, or before this list; whoever reads what it says begins anew.
         done = system.command("scan", "start", BUCKET, "--wait", timeout_s=300)
     if done.returncode != 0:
         oracle.violated(f"the last scan ends with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")

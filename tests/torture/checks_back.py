@@ -46,7 +46,7 @@ def judge_back(system: System, look: Look) -> None:
 def compare(system: System, look: Look, *, certain: bool) -> None:
     """The two sides; `certain`: only keys of which Redis lost nothing."""
     oracle = system.oracle
-    keys = [key for key in KEYS if not certain or oracle.is_certain(oracle.told(key))]
+    keys = [key for key in KEYS if not certain or oracle.is_known(key)]
     for said in differences(system, look, keys).values():
         oracle.violated(said)
 
@@ -78,7 +78,7 @@ def judge_claim(system: System, look: Look, claim: Callable[[], bool]) -> bool |
     except StoreError:
         return None  # it went down meanwhile: nothing can be compared
     found = {key: said for key, said in found.items() if oracle.told(key) == before[key]}
-    wrong = [said for key, said in found.items() if oracle.is_certain(before[key])]
+    wrong = [said for key, said in found.items() if oracle.is_known(key)]
     for said in wrong:
         oracle.violated(f"one could go back, they say, and {said}")
     return not wrong

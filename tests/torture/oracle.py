@@ -38,9 +38,10 @@ class _Key:
     history: list[tuple[float, frozenset[str]]]
     #: Contents of writes that were never answered: they may still land, whatever was answered since.
     loose: set[str] = field(default_factory=set)
-    #: Writes that are under way, and when one was last given up.
+    #: Writes that are under way, when one was last given up, and when since the last answer.
     open: int = 0
     gave_up_at: float = -LEASED_S
+    unanswered: list[float] = field(default_factory=list)
 
     def now(self, may_be: set[str]) -> None:
         self.history.append((time.monotonic(), frozenset(may_be | self.loose)))
@@ -95,6 +96,7 @@ class Oracle:
         with self._lock:
             known = self._key(key)
             known.open -= 1
+            known.unanswered.clear()
             came = {value}
             if value == ABSENT:
                 for since in self._lately():
@@ -115,6 +117,7 @@ class Oracle:
             known = self._key(key)
             known.open -= 1
             known.gave_up_at = time.monotonic()
+            known.unanswered.append(known.gave_up_at)
             known.loose.add(value)
             known.now(known.present)
 
@@ -156,6 +159,14 @@ class Oracle:
         """Whether Redis knows for sure what it was told then, and leases of that time held."""
         with self._lock:
             return all(at < since - LEASED_S or at > until + LEASED_S for since, until in self._forgettings)
+
+    def is_known(self, key: str) -> bool:
+        """Whether Redis knows for sure of every write that may have made the key what it is.
+
+        Of those that were never answered any may be the last that came about, and the first to be told of.
+        """
+        with self._lock:
+            return all(self.is_certain(at) for at in (self.told(key), *self._key(key).unanswered))
 
     def told(self, key: str) -> float:
         """When a client last sent something of this key, or was answered."""

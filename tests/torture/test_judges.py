@@ -46,6 +46,26 @@ def test_what_was_told_around_a_loss_of_redis_is_not_certain(monkeypatch):
     assert [oracle.is_certain(at) for at in (now + LEASED_S - 1, now + LEASED_S + 1)] == [False, True]
 
 
+def test_a_write_without_an_answer_is_as_uncertain_as_redis_was_then_until_a_later_one_is_answered(
+    monkeypatch,
+):
+    now = 1000.0
+    monkeypatch.setattr(oracles, "time", SimpleNamespace(monotonic=lambda: now))
+    oracle = Oracle()
+    oracle.begins("sync/4", "lost")
+    since = oracle.forgets()
+    oracle.unknown("sync/4", "lost")
+    oracle.forgotten(since)
+    now += 2 * LEASED_S
+    oracle.begins("sync/4", "refused")
+    oracle.unknown("sync/4", "refused")
+    assert oracle.is_certain(oracle.told("sync/4"))
+    assert not oracle.is_known("sync/4"), "nobody was told of the first, which may be what the store has"
+    oracle.begins("sync/4", "answered")
+    oracle.ended("sync/4", "answered")
+    assert oracle.is_known("sync/4")
+
+
 def test_the_oracle_knows_of_a_power_cut_before_anybody_can_ask_redis_again(tmp_path, monkeypatch):
     oracle = Oracle()
     system = System(tmp_path, oracle, seed=1)
@@ -92,6 +112,7 @@ class Everything:
         return True
 
 
+BEFORE = (0, "scan site goes on with its run of 2026-11-29T17:38:02Z, whose inventory is what was read then")
 LOST = (1, "100 keys are pending, and no message of the queue has them: Redis lost some of what it was told.")
 
 
@@ -102,10 +123,14 @@ LOST = (1, "100 keys are pending, and no message of the queue has them: Redis lo
         ([LOST, (0, "")], True, False),  # it says to begin anew, and that is done
         ([LOST, (0, "")], False, True),  # Redis has lost nothing
         ([LOST, LOST], True, True),
+        ([BEFORE, (0, "")], False, False),  # its list was the one before
+        ([BEFORE, (1, "internal error")], False, True),
         ([(1, "internal error")], True, True),
     ],
 )
-def test_the_last_scan_is_begun_anew_only_where_redis_lost_messages_of_it(tmp_path, ends, forgot, wrong):
+def test_the_last_scan_is_begun_anew_where_redis_lost_messages_of_it_or_it_was_one_before(
+    tmp_path, ends, forgot, wrong
+):
     system = Scans(tmp_path, list(ends), forgot=forgot)
     judge_scan(system, Everything())
     assert bool(system.oracle.violations) is wrong, system.oracle.violations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scheduler.scan.inventory.walk import Walk
@@ -33,6 +34,20 @@ SOURCES: dict[str, str] = {
     "directory": "directory",
     "rclone_lsf": "rclone_lsf",
 }
+
+
+def version_of(inventory: dict[str, Any]) -> str:
+    """What tells the file that a source reads from one written there later; empty for what is no file.
+
+    Blocking: size and time of change, and no look inside.
+    """
+    for name in SOURCES.keys() & inventory.keys():
+        place = Path(str(inventory[name]))
+        with contextlib.suppress(OSError, ValueError):
+            if place.is_absolute() and place.is_file():
+                seen = place.stat()
+                return f"{seen.st_size}-{seen.st_mtime_ns}"
+    return ""
 
 
 async def open_source(

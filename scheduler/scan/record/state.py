@@ -172,6 +172,8 @@ class ScanState:
     read: int = 0
     inventory_file: str = ""
     inventory_complete: bool = False
+    #: Which of the files that have stood there was read; empty where it is no file here.
+    inventory_version: str = ""
     #: Pages, folders or sitemaps of the source that were read so far, places that could not be, and links
     #: that lead out of it.
     pages: int = 0

@@ -91,8 +91,12 @@ def test_finalizing_by_command_says_what_was_wrong_and_changes_nothing(here, tmp
 
 def test_scans_run_in_a_process_of_their_own(here, up, origin, tmp_path):
     half_sent, go_on = origin.gate("k010")
-    here("scan", "start", "own", "--bucket", "site", "--manifest", manifest(tmp_path, ["k010"]), check=0)
+    started = ("scan", "start", "own", "--bucket", "site", "--manifest", manifest(tmp_path, ["k010"]))
+    assert "goes on" not in here(*started, check=0).stderr
     assert half_sent.wait(PATIENCE_S)
+    said = here(*started, check=0).stderr
+    assert "scan own goes on with its run of 20" in said
+    assert "read for it then (keys: 1). To begin anew: ferryman scan cancel own" in said
     report = status(up, "own")
     go_on.set()
     host, _, pid = report["coordinator"].rpartition(":")

@@ -20,6 +20,7 @@ from torture.content import BACK, N_BACK, N_BAD, N_BIG, N_FLUX, N_GONE, N_RW, bo
 from torture.layout import BUCKET
 from torture.oracle import ABSENT, value_of
 from torture.people.named import named
+from workers.errors import StoreError
 
 if TYPE_CHECKING:
     from torture.oracle import Oracle
@@ -67,6 +68,8 @@ class Client(threading.Thread, ABC):
         while not self._stopped.wait(self._chance.expovariate(1 / self._system.pause_s)):
             try:
                 self.turn()
+            except StoreError:
+                self._counted("the store cannot be looked at")
             except Exception as error:  # noqa: BLE001 -- a thread's exception would be lost
                 self._oracle.violated(f"{self.name}: {type(error).__name__}: {error}")
             self.turns += 1
