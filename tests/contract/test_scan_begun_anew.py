@@ -108,7 +108,8 @@ async def test_a_failed_run_goes_on_unless_the_file_of_its_inventory_was_written
 def test_what_is_no_file_here_has_no_version(tmp_path):
     for inventory in (
         {"manifest": "https://x.example/keys.txt"}, {"manifest": str(tmp_path / "gone")},
-        {"manifest": "keys.txt"}, {"directory": str(tmp_path)}, {"bucket": {"host": "a"}}, {"manifest": "/a\0b"},
+        {"manifest": "keys.txt"}, {"directory": str(tmp_path)}, {"bucket": {"host": "a"}},
+        {"manifest": "/a\0b"},
     ):  # fmt: skip
         assert version_of(inventory) == "", inventory
 
