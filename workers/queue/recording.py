@@ -58,24 +58,33 @@ _NOTHING_DONE = frozenset({"scan_cancelled", "rule_withdrawn"})
 Result = Stored | AlreadyPresent | AbsentAtOrigin | Skipped | Failure | Again
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Call Redis until it answers.
+class Insisting:
+    """Calls Redis until it answers, for one process.
 
     A message is acknowledged through the same Redis, so nothing is gained by giving up; a process that is
     told to stop meanwhile is ended by its supervisor, and the message returns by its lost heartbeat.
     """
-    while True:
-        try:
-            return await call()
-        except (RedisError, OSError, BrokerUnavailable) as error:
-            log.warning("redis_away", error=str(error), retry_s=REDIS_RETRY_S)
-            await asyncio.sleep(REDIS_RETRY_S)
+
+    def __init__(self) -> None:
+        #: How often it did not answer. Whenever it does again, it may have forgotten its last second.
+        self.unanswered = 0
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What it answers to `call`."""
+        while True:
+            try:
+                return await call()
+            except (RedisError, OSError, BrokerUnavailable) as error:
+                self.unanswered += 1
+                log.warning("redis_away", error=str(error), retry_s=REDIS_RETRY_S)
+                await asyncio.sleep(REDIS_RETRY_S)
 
 
 class Recorder:
     """Records the items of one process's batches."""
 
-    def __init__(self, *, ledger: Ledger, queue: JobQueue, leases: LeaseKeeper) -> None:
+    def __init__(self, *, ledger: Ledger, queue: JobQueue, leases: LeaseKeeper, insist: Insisting) -> None:
+        self._insist = insist
         self._ledger = ledger
         self._queue = queue
         self._leases = leases
@@ -161,8 +170,8 @@ class Recorder:
             await self._ledger.outcomes.count(plan.bucket, counts, needed=needed)
 
         # Apart from the rest, which may be told twice: each repetition of this is one more message.
-        await insist(lambda: self._requeue(batch, again))
-        await insist(write)
+        await self._insist(lambda: self._requeue(batch, again))
+        await self._insist(write)
         self._leases.drop(plan.bucket, held)
 
     async def unread(self, wire: Mapping[str, Any], reason: str) -> None:
@@ -188,7 +197,7 @@ class Recorder:
             if isinstance(claim, str) and claim:
                 await self._ledger.claims.forget(bucket, keys, lane=lane, claim=claim)
 
-        await insist(write)
+        await self._insist(write)
 
     async def _requeue(self, batch: Batch, again: Sequence[Again]) -> None:
         """Put items back: the unfinished at once together, the others each after its delay.

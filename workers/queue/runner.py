@@ -22,7 +22,7 @@ from workers.ledger.claims import RunState
 from workers.ledger.failures import Failure
 from workers.plan import AlreadyPresent, Batch, Skipped, Stored, decode_batch
 from workers.queue.hands import Hands
-from workers.queue.recording import Again, Recorder, Result, insist
+from workers.queue.recording import Again, Insisting, Recorder, Result
 from workers.queue.retry import decide, root_cause
 from workers.transfer import Try
 
@@ -99,7 +99,8 @@ class BatchRunner:
         self._leases = leases
         self._limits = limits
         self._observer = observer
-        self._recorder = Recorder(ledger=ledger, queue=queue, leases=leases)
+        self._insist = Insisting()
+        self._recorder = Recorder(ledger=ledger, queue=queue, leases=leases, insist=self._insist)
         self._hands = Hands(limits.item_concurrency)
         self._stopping = asyncio.Event()
         self._rng = random.Random()
@@ -123,9 +124,17 @@ class BatchRunner:
             raise
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex
-            deliveries = await insist(lambda: self._ledger.begin_delivery(batch.id, token))
-            await self._work(batch, deaths=deliveries - 1)
-            await insist(lambda: self._ledger.end_delivery(batch.id))
+            deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id, token))
+            again = False
+            while True:
+                unanswered = self._insist.unanswered
+                await self._work(batch, deaths=deliveries - 1, again=again)
+                await self._insist(lambda: self._ledger.end_delivery(batch.id))
+                if unanswered == self._insist.unanswered:
+                    return
+                # A Redis that came back without its last second has forgotten what was recorded in it: claims
+                # would stay queued, and no message would stand behind them.
+                again = True
 
     async def _without_poison(
         self, batch: Batch, numbered: list[tuple[int, FetchItem]], deaths: int
@@ -143,11 +152,11 @@ class BatchRunner:
             await self._recorder.record(batch, failed, partly=bool(left))
         return left
 
-    async def _work(self, batch: Batch, *, deaths: int) -> None:
-        """`deaths` is how often the message was delivered before and not finished."""
+    async def _work(self, batch: Batch, *, deaths: int, again: bool) -> None:
+        """`deaths`: how often the message was delivered before and not finished; `again`: within this one."""
         plan = batch.plan
         began = time.monotonic()
-        redelivered = deaths > 0
+        redelivered = deaths > 0 or again
         if not await self._epochs.is_live(plan.bucket, plan.rule, plan.epoch):
             withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
             await self._recorder.record(batch, withdrawn)
@@ -157,7 +166,7 @@ class BatchRunner:
         numbered = await self._unsettled(batch, redelivered=redelivered)
         numbered = await self._without_poison(batch, numbered, deaths)
         keys = [item.key for _, item in numbered]
-        states = await insist(
+        states = await self._insist(
             lambda: self._ledger.claims.start(
                 plan.bucket, keys, owner=self._leases.owner, lane=batch.lane, claim=batch.claim
             )
@@ -223,17 +232,19 @@ class BatchRunner:
         """The items by their index, without what another delivery, or message, brought to its end (P42)."""
         numbered = list(enumerate(batch.items))
         if redelivered:
-            recorded = await insist(lambda: self._ledger.done(batch.id))
+            recorded = await self._insist(lambda: self._ledger.done(batch.id))
             numbered = [(index, item) for index, item in numbered if item.key not in recorded]
         if not batch.scan:
             return numbered
         positions = [item.position for item in batch.items]
-        settled = await insist(lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions))
+        settled = await self._insist(
+            lambda: self._ledger.outcomes.settled(batch.scan, batch.batch, positions)
+        )
         if settled:
             log.info("batch_repeated", scan=batch.scan, batch=batch.batch, settled=len(settled))
             if batch.claim:  # a Redis that came back without its last second may have them once more
                 done = [item.key for _, item in numbered if item.position in settled]
-                await insist(
+                await self._insist(
                     lambda: self._ledger.claims.forget(
                         batch.plan.bucket, done, lane=batch.lane, claim=batch.claim
                     )
@@ -242,11 +253,11 @@ class BatchRunner:
 
     async def _stopped(self, batch: Batch, deaths: int) -> bool:
         """Whether an operator stopped the scan: a paused one's batch waits, a cancelled one's is dropped."""
-        order = await insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
+        order = await self._insist(lambda: self._ledger.outcomes.scan_stop(batch.scan))
         if order == "pause":
             items = tuple(replace(item, deaths=item.deaths + deaths) for item in batch.items)
             later = replace(batch, id="", items=items)
-            await insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
+            await self._insist(lambda: self._queue.enqueue_many([later], delay_s=PAUSED_DELAY_S))
         elif order == "cancel":
             dropped = [(item, Skipped(key=item.key, reason="scan_cancelled")) for item in batch.items]
             await self._recorder.record(batch, dropped)

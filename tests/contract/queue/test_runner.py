@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from workers.answers import Attempt
 from workers.errors import (
@@ -33,6 +34,7 @@ from workers.plan import (
     decode_batch,
     encode_batch,
 )
+from workers.queue import recording
 from workers.queue import runner as running
 from workers.queue.leases import LeaseKeeper
 from workers.queue.queue import JobQueue
@@ -522,3 +524,44 @@ async def test_a_message_of_another_version_is_refused(setup):
         await setup.runner.run({"v": 9})
     with pytest.raises(WireError, match="items"):
         await setup.runner.run({"v": 1, "plan": {"bucket": "b", "rule": "r", "groups": []}})
+
+
+@pytest.mark.parametrize("when", ["before its delivery ends", "between two records"])
+async def test_what_a_redis_without_its_last_second_forgot_of_a_message_is_recorded_again(
+    setup, monkeypatch, when
+):
+    """Its claims would stay queued for an hour, and no message would stand behind them."""
+    monkeypatch.setattr(recording, "REDIS_RETRY_S", 0.01)
+    ledger, keys = setup.ledger, ["a", "b"]
+    await ledger.claims.claim_many("site", keys, lane=Lane.HOT, owner="c1")
+    await ledger.claims.mark_queued("site", keys, lane=Lane.HOT, owner="c1")
+    names = [f"{ledger.namespace}:claim:site\0{key}" for key in keys]
+    queued = await ledger.redis.mget(names)
+    assert all(value.startswith("queued|") for value in queued)
+    forgot = []
+
+    def forgets(owner, method):
+        call = getattr(owner, method)
+
+        async def once(*args, **more):
+            if not forgot:
+                forgot.append(await ledger.redis.mget(names))
+                await ledger.redis.delete(f"{ledger.namespace}:done:m1")
+                await ledger.redis.mset(dict(zip(names, queued, strict=True)))
+                raise RedisConnectionError("it is back without its last second")
+            return await call(*args, **more)
+
+        monkeypatch.setattr(owner, method, once)
+
+    async def second():
+        await asyncio.sleep(running.RECORD_EVERY_S + 0.3)  # the first is recorded meanwhile
+        forgets(ledger.failures, "add")
+        return Stored(key="b", size=5, etag="e", origin="o", url="u")
+
+    if when == "between two records":
+        setup.moves["b"] = second
+    else:
+        forgets(ledger, "end_delivery")
+    await setup.run(*keys, claim="c1")
+    assert forgot[0][0].startswith("stored|")
+    assert all(value is None or value.startswith("stored|") for value in await ledger.redis.mget(names))

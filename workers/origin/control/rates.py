@@ -5,8 +5,8 @@ Owns the local stock of tokens of one host and kind. A chunk is a tenth of a sec
 the processes, so Redis is asked about ten times a second and host, whatever the load. Without Redis
 each process refills from a bucket of its own with its last share of the rate; one call that is lost does not
 mean that, as the others go by the whole meanwhile. Who is not heard may be doing just that: until his lease
-ends the others leave him his share. Hot may spend what cold has fetched; cold leaves a part of the fleet's bucket
-untouched, so hot always finds tokens.
+ends the others leave him his share. Hot may spend what cold has fetched; cold leaves a part of the fleet's
+bucket untouched, so hot always finds tokens.
 """
 
 from __future__ import annotations
