@@ -25,7 +25,7 @@ from workers.store.metadata import ATTEMPT, KEY_SHA256, SHA256, object_meta
 from workers.store.write.sweep import end_earlier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from workers.origin.fetch.fetcher import Fetcher, FetchSession
@@ -56,6 +56,8 @@ class Mover:
     now: Callable[[], datetime]
     #: The process's limit beside the rule's.
     max_object_bytes: int | None = None
+    #: Told (bucket, key) where the store gave no answer and may yet do it, before anybody hears of that.
+    late: Callable[[str, str], Awaitable[None]] | None = None
 
     async def move(self, plan: FetchPlan, item: FetchItem, this: Try, *, lane: Lane) -> Outcome:
         """Move one object; the store holds it whole afterwards, or holds nothing of it.
@@ -182,7 +184,11 @@ class Mover:
                     msg = f"{item.key}: more than {limit} bytes"
                     raise ObjectTooLarge(msg)
                 await upload.write(chunk)
-            commit = await upload.commit()
+            try:
+                commit = await upload.commit()
+            finally:
+                if upload.at_large and self.late is not None:
+                    await self.late(plan.bucket, item.key)
         if not commit.created:
             return AlreadyPresent(key=item.key, etag=commit.etag, size=commit.size)
         return Stored(

@@ -109,6 +109,9 @@ OF_THE_WAY_BACK: Final[dict[str, tuple[Edit, ...]]] = {
 
 PLANTS: Final[dict[str, tuple[Edit, ...]]] = {
     **{name: OF_TORTURE[name] for name in _SHARED},
+    "what the store never answered keeps out deletes": (
+        Edit("workers/ledger/claims.py", "return late is not None or (", "return late is False or ("),
+    ),
     "claim check of a miss": (
         Edit(
             "workers/ledger/claim_scripts.py",

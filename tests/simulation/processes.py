@@ -37,6 +37,7 @@ from workers.ledger.ledger import Ledger
 from workers.plan import FetchItem, FetchPlan, Lane, Origin, OriginGroup
 from workers.queue.leases import LeaseKeeper
 from workers.queue.queue import JobQueue
+from workers.queue.recording import Insisting
 from workers.queue.runner import BatchRunner
 from workers.queue.strays import LOOK_EVERY_S, Strays
 from workers.settings import BrokerSettings, LimitSettings
@@ -94,7 +95,10 @@ class Worker(Process):
         self._running = 0
         leases = LeaseKeeper(self.ledger.claims, owner=f"worker-{name}")
         observer = SimpleNamespace(finished=lambda *_: None, failed=lambda *_, **__: None)
-        mover = Mover(fetcher=world.origin, store=world.store, now=lambda: datetime.now(UTC))  # type: ignore[arg-type]
+        mover = Mover(
+            fetcher=world.origin, store=world.store, now=lambda: datetime.now(UTC),  # type: ignore[arg-type]
+            late=self._note_late,
+        )  # fmt: skip
         self._runner = BatchRunner(
             ledger=self.ledger, queue=self.queue, mover=mover, epochs=self, leases=leases,
             limits=_LIMITS, observer=observer,
@@ -102,6 +106,9 @@ class Worker(Process):
         self._runner._rng = random.Random(world.chance.random())
         for task in (leases.run(), self._promote(), self._heartbeat(), self._look(), self._consume()):
             self.spawn(task)
+
+    async def _note_late(self, bucket: str, key: str) -> None:
+        await Insisting()(lambda: self.ledger.claims.note_late(bucket, key))
 
     async def is_live(self, *_: object) -> bool:
         """The one rule is in force."""

@@ -11,7 +11,7 @@ from collections import Counter
 from functools import partial
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from simulation.loop import PROCESS
 from torture.content import at_origin, body_of
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from simulation.weather import Weather
+
+
+#: Seconds after which a store has done at last what nobody waits for any more.
+_LATE_S: Final = 20.0
 
 
 class Kept(NamedTuple):
@@ -102,6 +106,7 @@ class _Upload:
         self._key = key
         self._attempt = attempt
         self._body = bytearray()
+        self.at_large = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,9 +119,19 @@ class _Upload:
         await self._store._call(lambda: None)
 
     async def commit(self) -> Commit:
-        return await self._store._call(
-            lambda: self._store.commit(self._key, bytes(self._body), self._attempt)
-        )
+        def do() -> Commit:
+            return self._store.commit(self._key, bytes(self._body), self._attempt)
+
+        weather = self._store._weather
+        self.at_large = True
+        if weather.chance.random() < weather.lossy:
+            sender = PROCESS.set("")
+            weather.loop.call_later(weather.chance.uniform(0.1, _LATE_S), do)
+            PROCESS.reset(sender)
+            raise StoreUnavailable("the store is still at it, and nobody waits any more")
+        commit: Commit = await self._store._call(do)
+        self.at_large = False
+        return commit
 
 
 class SimulatedOrigin:

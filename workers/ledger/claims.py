@@ -19,6 +19,8 @@ Key schema (ledger database; `ns` is `broker.namespace`, `id` is `<bucket>` NUL 
                                      meanwhile ends with `|look`, which says the same
     ns:claim:id NUL `after`
                   string `1`, one minute: the queue has a message that follows a front's pull
+    ns:late:id    string `1`, one minute: the store was asked for an object and gave no answer, so that it may
+                         yet appear; keeps out deletes, as a running claim does
     ns:absent:id  string the rule that found none, and its epoch, for the rule's `absent_ttl_s` (L14)
     ns:tomb:id    string `reason`, expires with the tombstone (S15)
     ns:tombstoned zset   bucket -> unix seconds until which its tombstones may last
@@ -55,6 +57,8 @@ LEASE_MS = 30_000
 STORED_MS = 30_000
 #: Milliseconds within which a front's pull is followed by one message.
 AFTER_MS = 60_000
+#: Milliseconds for which a store may still do what it never answered.
+LATE_MS = 60_000
 #: What the owner tokens of fronts begin with.
 FRONT = "front-"
 #: What the tombstones of deletes that have come about begin with; who writes them is the gateway.
@@ -287,7 +291,7 @@ class Claims:
     async def bury(
         self, bucket: str, keys: Sequence[str], *, mark: str, ttl_s: float
     ) -> tuple[dict[str, str | None], list[str]]:
-        """Put tombstones of the value `mark`: what stood there before, and which keys are being moved now.
+        """Put tombstones of the value `mark`: what stood there before, and which keys may yet appear.
 
         A key that is not among these cannot begin to move any more: starting and burying are one step each.
         """
@@ -300,11 +304,11 @@ class Claims:
                 self._note_tombstoned(pipe, bucket, some, ttl_s)
                 for key in some:
                     pipe.set(self._name("tomb", bucket, key), mark, px=max(1, int(ttl_s * 1000)), get=True)
-                    pipe.get(self._name("claim", bucket, key))
+                    pipe.mget(self._moving(bucket, key))
                 answers = (await pipe.execute())[-2 * len(some) :]
-            for key, old, held in zip(some, answers[::2], answers[1::2], strict=True):
+            for key, old, (held, late) in zip(some, answers[::2], answers[1::2], strict=True):
                 before.setdefault(key, None if old == mark else old)
-                if held is not None and held.startswith("running|"):
+                if _is_moving(held, late):
                     running.append(key)
         return before, running
 
@@ -366,12 +370,20 @@ class Claims:
             await self._unbury(names, args)
 
     async def running(self, bucket: str, keys: Sequence[str]) -> list[str]:
-        """Those of the keys that somebody moves now."""
+        """Those of the keys that may yet appear: somebody moves them now, or gave up a moment ago."""
         if not keys:
             return []
-        names = [self._name("claim", bucket, key) for key in keys]
+        names = [name for key in keys for name in self._moving(bucket, key)]
         held = cast("list[str | None]", await self._redis.mget(names))
-        return [key for key, value in zip(keys, held, strict=True) if value and value.startswith("running|")]
+        pairs = zip(held[::2], held[1::2], strict=True)
+        return [key for key, pair in zip(keys, pairs, strict=True) if _is_moving(*pair)]
+
+    async def note_late(self, bucket: str, key: str) -> None:
+        """The store was asked for the key and gave no answer: for a minute nobody may delete it."""
+        await self._redis.set(self._name("late", bucket, key), "1", px=LATE_MS)
+
+    def _moving(self, bucket: str, key: str) -> tuple[str, str]:
+        return self._name("claim", bucket, key), self._name("late", bucket, key)
 
     async def is_buried(self, bucket: str, key: str) -> bool:
         """Whether the key has a tombstone."""
@@ -401,6 +413,10 @@ class Claims:
         for at in range(0, len(keys), CHUNK):
             names = [self._name("claim", bucket, key) for key in keys[at : at + CHUNK]]
             await script(names, args)  # type: ignore[operator]  # redis-py types register_script loosely
+
+
+def _is_moving(claim: str | None, late: str | None) -> bool:
+    return late is not None or (claim is not None and claim.startswith("running|"))
 
 
 def _queued_as(lane: Lane, claim: str) -> list[str]:

@@ -34,6 +34,7 @@ from workers.origin.wire.client import OriginClient
 from workers.plan import Lane
 from workers.queue.leases import LeaseKeeper
 from workers.queue.queue import PROMOTED_AT_ONCE, JobQueue
+from workers.queue.recording import Insisting
 from workers.queue.runner import BatchRunner
 from workers.queue.strays import LOOK_EVERY_S, Strays
 from workers.queue.waiting import PatientQueue, make_patient
@@ -125,6 +126,7 @@ class WorkerProcess(Middleware):
         control.set_probe(partial(is_well, client))
         await control.start()
         stack.push_async_callback(control.close)
+        insist = Insisting()
         leases = LeaseKeeper(ledger.claims, owner=f"worker-{uuid.uuid4().hex}")
         self._runner = BatchRunner(
             ledger=ledger,
@@ -133,6 +135,7 @@ class WorkerProcess(Middleware):
                 fetcher=Fetcher(client, control),
                 store=store,
                 now=partial(datetime.now, UTC),
+                late=lambda bucket, key: insist(partial(ledger.claims.note_late, bucket, key)),
                 max_object_bytes=settings.limits.max_object_bytes,
             ),
             epochs=RuleEpochs(ledger.redis, namespace=settings.broker.namespace),

@@ -185,6 +185,10 @@ class FrontClaims:
         self._leases.drop(bucket, [key])
         await self._ask(lambda: self._claims.release(bucket, [key], owner=self._owner))
 
+    async def note_late(self, bucket: str, key: str) -> None:
+        """The store was asked for the key and gave no answer; before the claim goes."""
+        await self._ask(lambda: self._claims.note_late(bucket, key))
+
     def finish(self, bucket: str, key: str) -> None:
         """The key has reached the store; the ledger hears of it within `FINISH_S`, together with others.
 

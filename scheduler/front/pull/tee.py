@@ -203,7 +203,11 @@ class Tee:
                     return None
                 if await self._deleted_meanwhile(fill):
                     return None
-                return await upload.commit()
+                try:
+                    return await upload.commit()
+                finally:
+                    if upload.at_large:
+                        await self._claims.note_late(fill.bucket, fill.key)
         except BodyFailed:
             return None
         except StoreError as error:

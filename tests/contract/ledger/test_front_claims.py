@@ -9,8 +9,9 @@ import fakeredis
 import pytest
 
 from scheduler.front.pull.claim import FrontClaims
+from scheduler.front.s3.tombstones import NotBuried, Tombstones
 from workers.broker.clients import connect
-from workers.ledger.claims import Claims, ClaimState, RunState, WantedKey
+from workers.ledger.claims import LATE_MS, Claims, ClaimState, RunState, WantedKey
 from workers.ledger.failures import Failures
 from workers.plan import Lane
 from workers.settings import BrokerSettings
@@ -102,6 +103,22 @@ async def test_a_deleted_key_that_is_written_again_is_looked_for_by_whoever_saw_
     assert await claims.start_wanted([WantedKey("b", "k")], owner="front") == [RunState.STORED]
     assert await claims.start("b", ["k"], owner="worker") == [RunState.STORED]
     assert await claims.standing("b", "other") is RunState.TOMBSTONE
+
+
+async def test_what_the_store_never_answered_keeps_out_deletes_for_a_minute_and_nobody_else(claims):
+    """It may yet appear, after the delete: then what was deleted would be back."""
+    await claims.start_wanted([WantedKey("b", "k")], owner="front")
+    await claims.note_late("b", "k")
+    await claims.release("b", ["k"], owner="front")
+    assert 50_000 < await claims._redis.pttl(claims._name("late", "b", "k")) <= LATE_MS
+    assert await claims.bury("b", ["k", "other"], mark="m", ttl_s=10) == ({"k": None, "other": None}, ["k"])
+    assert await claims.running("b", ["other", "k"]) == ["k"]
+    with pytest.raises(NotBuried):
+        await Tombstones(claims, wait_s=0.1).bury("b", ["k"], request_id="r")
+    await claims.unbury("b", {"k": None}, mark="m", ttl_s=10)
+    assert not await claims.is_running("b", "k"), "who wants it goes on"
+    await claims._redis.delete(claims._name("late", "b", "k"))
+    assert await claims.running("b", ["other", "k"]) == []
 
 
 async def test_lifting_a_tombstone_leaves_the_claim_of_a_pull_alone(claims):

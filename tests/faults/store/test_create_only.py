@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from support.store.fake_s3 import FakeS3, running_fake_s3
 from support.store.store_faults import BUCKET, LARGE, SMALL, Once, assert_nothing_left, chunks_of
-from support.store.stores import MIB, put, store_at
+from support.store.stores import MIB, meta_of, put, store_at
 from workers.errors import (
     KeyNotRepresentable,
+    StoreError,
     StoreUnavailable,
 )
 from workers.settings import LimitSettings
@@ -223,3 +226,41 @@ async def test_409_that_means_try_again_is_tried_again():
             await put(store, BUCKET, "m", LARGE)
         assert "m" not in fake.objects
         await assert_nothing_left(fake)
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["one-put", "multipart"])
+@pytest.mark.parametrize(
+    ("fault", "at_large"),
+    [
+        ("cut", True),
+        ((500, "InternalError"), True),
+        ((503, "SlowDown"), True),
+        ((403, "AccessDenied"), False),
+        (None, False),
+    ],
+)
+async def test_what_the_store_gave_no_answer_to_may_yet_appear(body, fault, at_large):
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint, max_retries=0) as store:
+        await store.guarantees(BUCKET)
+        if fault is not None:
+            fake.fault = Once("put" if body is SMALL else "complete", fault, times=100)
+        upload = store.upload(BUCKET, "k", meta_of("a"), attempt="a", size=len(body))
+        with contextlib.suppress(StoreError):
+            async with upload:
+                for piece in chunks_of(body):
+                    await upload.write(piece)
+                assert not upload.at_large
+                await upload.commit()
+        assert upload.at_large is at_large
+        assert ("k" in fake.objects) is (fault is None)
+
+
+async def test_what_was_not_asked_for_is_not_at_large():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint, max_retries=0) as store:
+        await store.guarantees(BUCKET)
+        upload = store.upload(BUCKET, "k", meta_of("a"), attempt="a", size=10)
+        with pytest.raises(StoreError):
+            async with upload:
+                await upload.write(b"short")
+                await upload.commit()
+        assert not upload.at_large

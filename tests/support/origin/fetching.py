@@ -202,6 +202,7 @@ class _Lease:
 class _Upload:
     def __init__(self, store: MemoryStore, key: str) -> None:
         self._store, self._key, self._body, self.committed = store, key, b"", False
+        self.at_large = False
 
     async def write(self, data: bytes) -> None:
         self._body += data

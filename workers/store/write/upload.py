@@ -12,7 +12,7 @@ Memory: a whole part is reserved before its first byte is taken (`part`).
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from workers.errors import KeyNotRepresentable, StoreError
 from workers.store.write.assembly import Assembly
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from workers.store.memory import Reservation
     from workers.store.model import Commit, ObjectMeta
     from workers.store.write.part import Part
+
+
+#: From this status on the store says that it failed, and not that it will not do it.
+_ITS_OWN_FAILURE: Final = 500
 
 
 class Upload:
@@ -75,6 +79,8 @@ class Upload:
         #: It is among the objects that go in parts.
         self._in_parts = False
         self._finished = False
+        #: The store was asked to make the object appear and gave no answer: it may yet do it.
+        self.at_large = False
 
     @property
     def _what(self) -> str:
@@ -184,7 +190,7 @@ class Upload:
         """Make the object appear, whole, unless another one holds the key.
 
         Raises:
-            StoreError: it is not there, or nobody can tell; nothing half-written is left.
+            StoreError: it is not there, or nobody can tell (`at_large`); nothing half-written is left.
             KeyNotRepresentable: the store cannot hold this key beside another one (S17).
         """
         if self._finished:
@@ -194,12 +200,18 @@ class Upload:
         if self._size is None:
             self._refuse_key(self._taken)
         settling = Settling(intent=self._intent, sha256=self._sha.hexdigest())
-        if self._assembly is None:
-            commit = await put_whole(self._intent, self._part, settling)
-        else:
-            if self._part.filled:
-                await self._send_part()
-            commit = await self._assembly.complete(settling, self._taken)
+        if self._assembly is not None and self._part.filled:
+            await self._send_part()
+        self.at_large = True
+        try:
+            if self._assembly is None:
+                commit = await put_whole(self._intent, self._part, settling)
+            else:
+                commit = await self._assembly.complete(settling, self._taken)
+        except StoreError as error:
+            self.at_large = error.status is None or error.status >= _ITS_OWN_FAILURE
+            raise
+        self.at_large = False
         self._finished = True
         return commit
 

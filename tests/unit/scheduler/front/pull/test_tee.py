@@ -32,6 +32,7 @@ class _Upload:
         self._store = store
         self._size = size
         self._got = bytearray()
+        self.at_large = False
 
     async def __aenter__(self) -> Self:
         self._store.open += 1
@@ -46,6 +47,7 @@ class _Upload:
 
     async def commit(self) -> Commit:
         if self._store.error is not None:
+            self.at_large = self._store.at_large
             raise self._store.error
         self._store.committing.set()
         await self._store.may_commit.wait()
@@ -61,6 +63,7 @@ class _Store:
         self.objects: list[bytes] = []
         self.open = 0
         self.error: BaseException | None = None
+        self.at_large = False
         self.may_commit = asyncio.Event()
         self.may_commit.set()
         self.committing = asyncio.Event()
@@ -88,15 +91,19 @@ class _World:
         self.store, self.stats = _Store(), _Stats()
         self.spool = Spool(tmp_path, memory_bytes=1 << 20, disk_bytes=1 << 24, window_bytes=64 * 1024)
         self.remembered: list[str] = []
+        self.late: list[str] = []
         self.deleted = False
         self.tee = Tee(
             store=self.store,  # type: ignore[arg-type]  # as far as it is used
-            claims=SimpleNamespace(deleted_meanwhile=self._deleted_meanwhile),  # type: ignore[arg-type]
+            claims=SimpleNamespace(deleted_meanwhile=self._deleted_meanwhile, note_late=self._note_late),  # type: ignore[arg-type]
             spool=self.spool,
             stats=self.stats,  # type: ignore[arg-type]
             afterwards=SimpleNamespace(stored=lambda _b, key: self.remembered.append(key)),  # type: ignore[arg-type]
             max_object_bytes=None,
         )
+
+    async def _note_late(self, _bucket: str, key: str) -> None:
+        self.late.append(key)
 
     async def _deleted_meanwhile(self, _bucket: str, _key: str) -> bool:
         return self.deleted
@@ -217,13 +224,15 @@ async def test_bytes_that_are_wrong_are_not_stored_though_a_rule_hands_them_out_
 
 
 @WAYS
-async def test_a_store_that_fails_costs_the_client_nothing(world: _World, size: int) -> None:
-    world.store.error = StoreUnavailable("away")
+@pytest.mark.parametrize("at_large", [False, True])
+async def test_a_store_that_fails_costs_the_client_nothing(world: _World, size: int, at_large: bool) -> None:
+    world.store.error, world.store.at_large = StoreUnavailable("away"), at_large
     fill = _fill()
     client = asyncio.create_task(_read(fill))
     assert await world.tee.run(fill, _answer(size), save=True) is world.store.error
     assert len(await client) == size
     assert world.stats.counts == {"store_unavailable": 1}
+    assert world.late == ["k"] * at_large, "for a minute nobody deletes what may yet appear"
     assert world.is_clean()
 
 
