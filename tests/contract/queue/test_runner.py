@@ -375,7 +375,7 @@ async def test_what_a_killed_delivery_recorded_is_neither_worked_off_nor_counted
     killed = asyncio.create_task(setup.run("a", "b", "c"))
     await hanging.wait()
     deadline = time.monotonic() + 30
-    while await setup.ledger.done("m1") != {"a", "c"}:
+    while await setup.ledger.done("m1") != {"a", "c"} or not await setup.ledger.outcomes.counts("site"):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     killed.cancel()
