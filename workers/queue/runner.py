@@ -125,16 +125,16 @@ class BatchRunner:
         with structlog.contextvars.bound_contextvars(job=batch.id, bucket=batch.plan.bucket):
             token = uuid.uuid4().hex
             deliveries = await self._insist(lambda: self._ledger.begin_delivery(batch.id, token))
-            again = False
+            repeated = False
             while True:
                 unanswered = self._insist.unanswered
-                await self._work(batch, deaths=deliveries - 1, again=again)
+                await self._work(batch, deaths=deliveries - 1, repeated=repeated)
                 await self._insist(lambda: self._ledger.end_delivery(batch.id))
                 if unanswered == self._insist.unanswered:
                     return
                 # A Redis that came back without its last second has forgotten what was recorded in it: claims
                 # would stay queued, and no message would stand behind them.
-                again = True
+                repeated = True
 
     async def _without_poison(
         self, batch: Batch, numbered: list[tuple[int, FetchItem]], deaths: int
@@ -152,11 +152,11 @@ class BatchRunner:
             await self._recorder.record(batch, failed, partly=bool(left))
         return left
 
-    async def _work(self, batch: Batch, *, deaths: int, again: bool) -> None:
-        """`deaths`: how often the message was delivered before and not finished; `again`: within this one."""
+    async def _work(self, batch: Batch, *, deaths: int, repeated: bool) -> None:
+        """`deaths`: how often the message was delivered before and not finished; `repeated`: in this one."""
         plan = batch.plan
         began = time.monotonic()
-        redelivered = deaths > 0 or again
+        redelivered = deaths > 0 or repeated
         if not await self._epochs.is_live(plan.bucket, plan.rule, plan.epoch):
             withdrawn = [(item, Skipped(key=item.key, reason="rule_withdrawn")) for item in batch.items]
             await self._recorder.record(batch, withdrawn)
