@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from workers.broker.replicas import Replicas
 from workers.ledger import back_scripts
+from workers.ledger.claims import LATE_MS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -50,8 +51,6 @@ ALIVE_MS: Final = 30_000
 #: Milliseconds until a key whose write is still under way is looked at (again).
 AGAIN_MS: Final = 2_000
 _WAIT_MS: Final = 5_000
-#: Milliseconds for which a store may still do what it never answered.
-LATE_MS: Final = 60_000
 _OPEN_MS: Final = 86_400_000
 #: Keys that a script call handles.
 CHUNK: Final = 500

@@ -6,7 +6,8 @@ import pytest
 from fakeredis import FakeAsyncRedis
 
 from workers.broker.clients import connect
-from workers.ledger.back import DELETED, LATE_MS, NOTHING, TOLD, UNKNOWN, WRITTEN, Change, Finished, Intent
+from workers.ledger.back import DELETED, NOTHING, TOLD, UNKNOWN, WRITTEN, Change, Finished, Intent
+from workers.ledger.claims import LATE_MS
 from workers.ledger.ledger import Ledger
 from workers.settings import BrokerSettings
 
