@@ -264,3 +264,17 @@ async def test_what_was_not_asked_for_is_not_at_large():
                 await upload.write(b"short")
                 await upload.commit()
         assert not upload.at_large
+
+
+@pytest.mark.parametrize(("body", "at_large"), [(SMALL, True), (LARGE, False)], ids=["one-put", "multipart"])
+async def test_a_try_without_an_answer_may_yet_appear_though_a_later_one_came_about(body, at_large):
+    """But not the parts: the later one has used them up."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        await store.guarantees(BUCKET)
+        fake.fault = Once("put" if body is SMALL else "complete", (500, "InternalError"), times=1)
+        upload = store.upload(BUCKET, "k", meta_of("a"), attempt="a", size=len(body))
+        async with upload:
+            for piece in chunks_of(body):
+                await upload.write(piece)
+            assert (await upload.commit()).created
+        assert upload.at_large is at_large

@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 #: Seconds that an abort may take before it is left to the sweep.
 _ABORT_S: Final = 30.0
 
+#: Stands for the status of an answer that did not come.
+_NO_ANSWER: Final = 599
+
 
 class Assembly:
     """One multipart upload; `add` parts in order, `complete` once, `close` always."""
@@ -158,18 +161,24 @@ class Assembly:
             if condition is not None:
                 headers[condition[0]] = condition[1]
             answer: StoreAnswer | None = None
+            settling.asking()
             try:
                 answer = await multipart.complete(store.transport, self._begun(), self._sent, headers=headers)
             except StoreError as error:
+                settling.answered(error.status or _NO_ANSWER)
                 if not error.retryable:
                     raise
                 failed = error
+            else:
+                settling.answered(answer.status)
             if answer is not None and answer.status < 300:
+                settling.over()
                 return await self._verified(answer, settling, size)
             if answer is not None and (answer.status == 412 or error_code(answer.body)[0] in EXISTS_CODES):
                 return await settling.after_refusal()
             ours = await settling.ours()
             if ours is not None:
+                settling.over()
                 return settling.created(etag=ours.etag, size=ours.size)
             if answer is not None:
                 # 404: the upload is gone; 409: S3 wants it from the start. Both need the bytes again.

@@ -29,13 +29,31 @@ log = structlog.get_logger(__name__)
 _SECOND_LOOK_S: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+#: From this status on the store says that it failed, and not that it will not do it.
+_ITS_OWN_FAILURE: Final = 500
+
+
+@dataclass(slots=True, kw_only=True)
 class Settling:
     """The end of one upload; its methods give the `Commit` that the upload returns."""
 
     intent: Intent
     #: Lower-case hex of the bytes that were written.
     sha256: str
+    #: Tries that the store was sent and has not answered for good: each may yet come about.
+    unanswered: int = 0
+
+    def asking(self) -> None:
+        """The store is about to be sent a try."""
+        self.unanswered += 1
+
+    def answered(self, status: int) -> None:
+        """It answered that try."""
+        self.unanswered -= status < _ITS_OWN_FAILURE
+
+    def over(self) -> None:
+        """No try can come about any more: the parts that they would put together are used up."""
+        self.unanswered = 0
 
     def created(self, *, etag: str, size: int) -> Commit:
         """The object is ours; `size` in bytes."""

@@ -47,6 +47,7 @@ async def put_whole(intent: Intent, part: Part, settling: Settling) -> Commit:
         condition = intent.condition(mode)
         if condition is not None:
             headers[condition[0]] = condition[1]
+        settling.asking()
         try:
             answer = await transport.once(
                 "PUT",
@@ -59,6 +60,7 @@ async def put_whole(intent: Intent, part: Part, settling: Settling) -> Commit:
         except StoreUnavailable as error:
             failed: StoreError = error
         else:
+            settling.answered(answer.status)
             if answer.status < 300:
                 return await _verified(intent, answer, check, part.filled, settling)
             if answer.status == 404 and intent.replace_etag is not None:

@@ -12,7 +12,7 @@ Memory: a whole part is reserved before its first byte is taken (`part`).
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from workers.errors import KeyNotRepresentable, StoreError
 from workers.store.write.assembly import Assembly
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from workers.store.memory import Reservation
     from workers.store.model import Commit, ObjectMeta
     from workers.store.write.part import Part
-
-
-#: From this status on the store says that it failed, and not that it will not do it.
-_ITS_OWN_FAILURE: Final = 500
 
 
 class Upload:
@@ -79,8 +75,15 @@ class Upload:
         #: It is among the objects that go in parts.
         self._in_parts = False
         self._finished = False
-        #: The store was asked to make the object appear and gave no answer: it may yet do it.
-        self.at_large = False
+        self._settling: Settling | None = None
+
+    @property
+    def at_large(self) -> bool:
+        """Whether the store was asked to make the object appear and gave no answer: it may yet do it.
+
+        Also after a commit that came about by a later try than the one that had no answer.
+        """
+        return self._settling is not None and self._settling.unanswered > 0
 
     @property
     def _what(self) -> str:
@@ -199,19 +202,13 @@ class Upload:
             raise StoreError(f"{self._what}: {self._taken} bytes came where {self._size} were promised")
         if self._size is None:
             self._refuse_key(self._taken)
-        settling = Settling(intent=self._intent, sha256=self._sha.hexdigest())
-        if self._assembly is not None and self._part.filled:
-            await self._send_part()
-        self.at_large = True
-        try:
-            if self._assembly is None:
-                commit = await put_whole(self._intent, self._part, settling)
-            else:
-                commit = await self._assembly.complete(settling, self._taken)
-        except StoreError as error:
-            self.at_large = error.status is None or error.status >= _ITS_OWN_FAILURE
-            raise
-        self.at_large = False
+        settling = self._settling = Settling(intent=self._intent, sha256=self._sha.hexdigest())
+        if self._assembly is None:
+            commit = await put_whole(self._intent, self._part, settling)
+        else:
+            if self._part.filled:
+                await self._send_part()
+            commit = await self._assembly.complete(settling, self._taken)
         self._finished = True
         return commit
 
