@@ -1,10 +1,10 @@
-"""What a long past costs those who look: status, page, gate, lists and metrics over a million failures.
+"""What a long past costs those who look: status, page, gate, lists and metrics after a million misses.
 
 Each is asked over a short past and over a long one in the same run, on a real Valkey and SeaweedFS: commands,
 bytes that Redis answers, and milliseconds, with their ratios. `test_a_long_past_costs_nobody_who_looks` is a
 short form that looks at work, not at time.
 
-    .venv/bin/python bench/history.py [--failures 1000000] [--scans 100000]
+    .venv/bin/python bench/history.py [--misses 1000000] [--failures 1000000] [--scans 100000]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from scheduler.runtime import open_services
 from support.gateway import gateway_settings
-from support.history import Work, counted, fill, looks
+from support.history import Work, counted, fill, looks, miss
 from support.store.seaweed import running_seaweed
 from support.valkey import running_valkey
 
@@ -33,15 +33,18 @@ async def measure(arguments: argparse.Namespace, root: Path) -> None:
     with running_seaweed() as seaweed, running_valkey() as valkey:
         async with contextlib.AsyncExitStack() as stack:
             asked = []
-            for failures, scans in ((SHORT, SHORT), (arguments.failures, arguments.scans)):
+            long = arguments.misses, arguments.failures, arguments.scans
+            for misses, failures, scans in ((SHORT, SHORT, SHORT), long):
                 known = gateway_settings(
                     seaweed, valkey, BUCKET, [{"origins": ["http://o.example"]}],
                     data_dir=root / str(failures), namespace=f"n{failures}", admin={"token": TOKEN},
                 )  # fmt: skip
                 services = await stack.enter_async_context(open_services(known))
                 began = time.perf_counter()
+                await miss(services, BUCKET, range(misses))
                 await fill(services, BUCKET, failures=failures, scans=scans)
-                print(f"{failures} failures, {scans} scans: filled in {time.perf_counter() - began:.0f} s")
+                took_s = time.perf_counter() - began
+                print(f"{misses} misses, {failures} failures, {scans} scans: filled in {took_s:.0f} s")
                 asked.append((services, looks(services, TOKEN, bucket=BUCKET)))
             print(f"{'':34} {'commands':>16} {'bytes answered':>22} {'ms':>14} {'ratio: bytes, ms':>18}")
             for name in asked[0][1]:
@@ -65,6 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--misses", type=int, default=1_000_000)
     parser.add_argument("--failures", type=int, default=1_000_000)
     parser.add_argument("--scans", type=int, default=100_000)
     parser.add_argument("--only", help="those whose name has this in it")

@@ -1,4 +1,4 @@
-"""An installation with a past: very many listed failures and scans, and what looking at it costs Redis.
+"""An installation with a past: many misses, listed failures and scans, and what looking at it costs Redis.
 
 Work is counted in commands and in bytes that Redis answers, which no busy machine changes.
 """
@@ -15,6 +15,8 @@ import orjson
 
 from scheduler.front.admin.app import make_app
 from scheduler.front.admin.dashboard.board import Board
+from scheduler.misses.event import MissEvent
+from scheduler.rules.in_force.apply import apply_file_rules
 from scheduler.scan.gate.gate import look
 from scheduler.scan.record.scan_index import score_of
 from scheduler.scan.record.state import Counts, ScanOptions, ScanState, ScanStates, dump
@@ -38,6 +40,17 @@ def _failure(bucket: str, n: int, now: float) -> Failure:
         bucket=bucket, key=f"p{n % 100}/some/folder/{n:08}.jpg", reason=REASONS[n % 4 if n % 1000 else 4],
         message="no byte within 10 s", rule="rule-1", last_at=now,
     )  # fmt: skip
+
+
+async def miss(services: Services, bucket: str, numbers: range) -> None:
+    """A key of each number is missed: every other one waits for a worker, the others no origin had."""
+    await apply_file_rules(services.rules, services.settings, who="test")
+    for at in range(0, len(numbers), _AT_ONCE):
+        keys = [f"m{n % 100}/some/folder/{n:08}.jpg" for n in numbers[at : at + _AT_ONCE]]
+        events = [MissEvent(bucket=bucket, key=key) for key in keys[::2]]
+        report = await services.dispatcher.dispatch(events)
+        assert report.accepted == len(events), report.accepted
+        await services.ledger.claims.mark_absent(bucket, keys[1::2], ttl_s=3600.0)
 
 
 async def fill(services: Services, bucket: str, *, failures: int, scans: int) -> None:
