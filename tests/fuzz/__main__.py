@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import random
 import re
 import resource
@@ -20,6 +21,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import workers.lifeline
 from fuzz.mutate import Mutator
 from fuzz.target import Crash
 from fuzz.targets import TARGETS
@@ -96,7 +98,10 @@ def _blind(target: Target, inputs: int, seconds: float, seed: int, found: Path) 
 def _guided(target: Target, inputs: int, seconds: float, seed: int, found: Path) -> int:
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "fuzz.guided", target.name, *map(str, (inputs, int(seconds), seed, found))],
+        [
+            sys.executable, workers.lifeline.__file__, str(os.getpid()),
+            sys.executable, "-m", "fuzz.guided", target.name, *map(str, (inputs, int(seconds), seed, found)),
+        ],
         capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr

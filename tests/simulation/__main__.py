@@ -22,9 +22,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import workers.lifeline
 from simulation.part import KINDS, kind_of, run_part, world_of
 from simulation.plants import OF_BUDGETS, OF_THE_GATE, OF_THE_WAY_BACK, PLANTS
 from torture.plants import planted
+from workers.lifeline import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +67,9 @@ def _many(given: argparse.Namespace) -> int:
     left = seeds if given.minutes else islice(seeds, given.schedules)
     parts = iter(lambda: list(islice(left, _A_PART)), [])
     done, steps, seen = 0, 0, Counter[str]()
-    with ProcessPoolExecutor(given.jobs) if given.jobs > 1 else nullcontext() as pool:
+    several = given.jobs > 1
+    tied = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(given.jobs, **tied) if several else nullcontext() as pool:
         for part in _side_by_side(pool, parts, given.jobs) if pool else map(run_part, parts):
             done, steps = done + part.done, steps + part.steps
             seen.update(part.answers)
@@ -116,7 +120,8 @@ def _planted(given: argparse.Namespace) -> int:
         more += ["--minutes", str(given.minutes)] if given.minutes else ["--schedules", str(given.schedules)]
         path = os.pathsep.join((str(tree), str(Path(__file__).parents[1])))
         more += ["--world", _world_of(given.plant)]
-        run = [sys.executable, "-m", "simulation", "--jobs", str(given.jobs), *more]
+        run = [sys.executable, workers.lifeline.__file__, str(os.getpid()), sys.executable]
+        run += ["-m", "simulation", "--jobs", str(given.jobs), *more]
         return subprocess.run(run, cwd=tree, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
 
 
