@@ -5,9 +5,11 @@ Owns nothing but the scripts; the record of a key and the key schema are told in
 
 from __future__ import annotations
 
-_COMMON = """
-local time = redis.call('time')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+from workers.broker.server_clock import NOW
+
+_COMMON = (
+    NOW
+    + """
 local function read(keys, key)
   local held = redis.call('hget', keys, key)
   if not held then return nil end
@@ -30,6 +32,7 @@ local function forget(keys, due, since, key)
   redis.call('zrem', since, key)
 end
 """
+)
 
 BEGIN = (
     _COMMON

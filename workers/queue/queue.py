@@ -10,7 +10,7 @@ Key schema (queue database; the first four are dramatiq's)::
     ns:<lane>.msgs         hash    message id -> message, waiting and unacknowledged
     ns:__heartbeats__      zset    worker id -> unix ms
     ns:__acks__.<worker>.<lane>  set  message ids that a worker was given and has not acknowledged
-    ns:delayed:<lane>      zset    message id -> unix ms when it is due
+    ns:delayed:<lane>      zset    message id -> unix ms, by the server, when it is due
     ns:delayed:<lane>.msgs hash    message id -> message
     ns:workers             zset    `group:pid` of worker processes -> unix ms of their last sign of life
 """
@@ -29,6 +29,7 @@ from redis.exceptions import RedisError
 
 from workers.broker.clients import connect
 from workers.broker.replicas import Replicas
+from workers.broker.server_clock import NOW
 from workers.errors import BrokerUnavailable, described
 from workers.plan import Batch, Lane, encode_batch
 
@@ -44,15 +45,20 @@ PROMOTED_AT_ONCE = 100
 #: Milliseconds that the last sign of life of a worker process is kept.
 MEMBERS_KEPT_MS = 86_400_000
 
-_DELAY = """
--- KEYS: delayed; ARGV: id, due ms, message
+_DELAY = (
+    NOW
+    + """
+-- KEYS: delayed; ARGV: id, ms until it is due, message
 redis.call('hset', KEYS[1] .. '.msgs', ARGV[1], ARGV[3])
-redis.call('zadd', KEYS[1], ARGV[2], ARGV[1])
+redis.call('zadd', KEYS[1], now + ARGV[2], ARGV[1])
 """
+)
 
-_PROMOTE = """
--- KEYS: delayed, queue; ARGV: now ms, limit
-local due = redis.call('zrangebyscore', KEYS[1], '-inf', ARGV[1], 'limit', 0, ARGV[2])
+_PROMOTE = (
+    NOW
+    + """
+-- KEYS: delayed, queue; ARGV: limit
+local due = redis.call('zrangebyscore', KEYS[1], '-inf', now, 'limit', 0, ARGV[1])
 for _, id in ipairs(due) do
   local message = redis.call('hget', KEYS[1] .. '.msgs', id)
   if message then
@@ -64,6 +70,7 @@ for _, id in ipairs(due) do
 end
 return #due
 """
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +138,7 @@ class JobQueue:
                     if delay_s > 0:
                         await self._delay(
                             [f"{self._ns}:delayed:{batch.lane}"],
-                            [message_id, now_ms + int(delay_s * 1000), data],
+                            [message_id, int(delay_s * 1000), data],
                             client=pipe,
                         )
                     else:
@@ -184,7 +191,7 @@ class JobQueue:
     async def promote_due(self, lane: Lane) -> int:
         """Move delayed jobs whose time has come to their lane; how many were moved."""
         keys = [f"{self._ns}:delayed:{lane}", f"{self._ns}:{lane}"]
-        return int(await self._promote(keys, [int(time.time() * 1000), PROMOTED_AT_ONCE]))
+        return int(await self._promote(keys, [PROMOTED_AT_ONCE]))
 
     async def heartbeat(self, worker_id: str, *, member: str) -> None:
         """Say that a worker lives; `member` is its `group:pid`, for whoever supervises it.

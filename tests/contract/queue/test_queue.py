@@ -97,6 +97,27 @@ async def test_p48_delayed_jobs_wait_in_redis_and_are_promoted_when_due(queue):
     assert (depth.waiting, depth.delayed) == (250, 0)
 
 
+@pytest.mark.parametrize("wrong_s", [600.0, -600.0])
+@pytest.mark.parametrize("whose", ["who puts it off", "who looks"])
+async def test_a_wrong_clock_puts_no_delayed_job_off_and_brings_none_early(
+    queue, monkeypatch, whose, wrong_s
+):
+    right = time.time
+
+    def wrong() -> float:
+        return right() + wrong_s
+
+    putting, looking = (wrong, right) if whose == "who puts it off" else (right, wrong)
+    monkeypatch.setattr(time, "time", putting)
+    await queue.enqueue_each([(batch(keys=("soon",)), 0.05), (batch(keys=("later",)), 60.0)])
+    monkeypatch.setattr(time, "time", looking)
+    await asyncio.sleep(0.1)
+    assert [await queue.promote_due(Lane.HOT) for _ in range(2)] == [1, 0]
+    monkeypatch.setattr(time, "time", right)
+    depth = await queue.depth(Lane.HOT)
+    assert (depth.waiting, depth.delayed) == (1, 1)
+
+
 async def test_messages_of_a_worker_that_never_speaks_again_return(settings, queue):
     """The heartbeat that the runner writes keeps them; without one they are somebody else's."""
     await queue.enqueue_many([batch(), batch()])

@@ -5,7 +5,7 @@ Pure text. The key schema is in `fleet`.
 
 from __future__ import annotations
 
-NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+from workers.broker.server_clock import NOW
 
 # ARGV: process, ttl ms, slots of the fleet (-1: unbounded), of them for cold, in use hot, in use cold,
 #       wanted hot, wanted cold (both with those in use).
