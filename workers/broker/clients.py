@@ -89,7 +89,7 @@ def connect_blocking(settings: BrokerSettings) -> redis.Redis:
     pool = _made(redis.ConnectionPool, connection_class=kind, **options)
     if sentinels is not None:
         options["finder"].pool = pool
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)
 
 
 async def ask_sentinels(settings: BrokerSettings) -> dict[str, str]:

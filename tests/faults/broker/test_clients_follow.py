@@ -65,8 +65,10 @@ async def test_what_a_replica_has_is_there_after_the_server_died_and_scripts_are
         assert await until_it_works(lambda: ledger.claims.buried("site", ["deleted", "other"])) == {"deleted"}
         fleet.start(fleet.servers[0], of=fleet.servers[1])
         await until_it_works(lambda: queue.enqueue_many([a_batch("second")]))
-        assert await ledger.claims.start("site", ["second"], owner="worker") == ["started"]
-        assert (await queue.depth(Lane.HOT)).waiting >= 2
+        assert await until_it_works(lambda: ledger.claims.start("site", ["second"], owner="worker")) == [
+            "started"
+        ]
+        assert (await until_it_works(lambda: queue.depth(Lane.HOT))).waiting >= 2
 
         async def by_thread():
             return blocking.llen("ferryman:hot")
