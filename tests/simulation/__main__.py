@@ -26,7 +26,6 @@ import workers.lifeline
 from simulation.part import KINDS, kind_of, run_part, world_of
 from simulation.plants import OF_BUDGETS, OF_THE_GATE, OF_THE_WAY_BACK, PLANTS
 from torture.plants import planted
-from workers.lifeline import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +67,7 @@ def _many(given: argparse.Namespace) -> int:
     parts = iter(lambda: list(islice(left, _A_PART)), [])
     done, steps, seen = 0, 0, Counter[str]()
     several = given.jobs > 1
-    tied = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+    tied = {"initializer": workers.lifeline.die_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(given.jobs, **tied) if several else nullcontext() as pool:
         for part in _side_by_side(pool, parts, given.jobs) if pool else map(run_part, parts):
             done, steps = done + part.done, steps + part.steps
