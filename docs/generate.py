@@ -276,17 +276,17 @@ store then really honours is found out by trying, at each start and for each buc
 shows it), and counts more than anything written here.
 
 The stores below were run through the same suite: the contract of the store, races for one key, killed
-uploads, and a migration from end to end (`tests/contract/test_store.py`,
-`tests/contract/test_stores_alike.py`, `tests/e2e/scan/test_every_store.py`). What deviates is data there:
-a store that begins to behave otherwise fails the suite. Amazon S3 itself was not run; moto stands for its
-documented behaviour. doctor names the row of the store that it sees.
+uploads, and a migration from end to end (`tests/contract/store/test_store.py`,
+`tests/contract/store/test_stores_alike.py`, `tests/e2e/scan/test_every_store.py`). What deviates is data
+there: a store that begins to behave otherwise fails the suite. Amazon S3 itself was not run; moto stands for
+its documented behaviour. doctor names the row of the store that it sees.
 
 """
 
 _STORES_MORE = """
 ## Rights, addresses, encryption, versions
 
-Shown on Ceph RGW by `tests/contract/test_stores_alike.py`:
+Shown on Ceph RGW by `tests/contract/store/test_stores_alike.py`:
 
 * A user who may write and read but not list gets 403 for missing keys: doctor says so, and no miss is
   ever seen. One who may list but not delete leaves the self-test's small objects below

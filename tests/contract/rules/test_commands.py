@@ -14,7 +14,7 @@ from scheduler.cli import cli
 
 pytestmark = pytest.mark.real
 
-DATA = Path(__file__).parents[1] / "data" / "rules"
+DATA = Path(__file__).parents[2] / "data" / "rules"
 RULES = "rules: [{name: img, prefix: img/, origins: ['http://old.example.com']}]"
 
 
