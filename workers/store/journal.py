@@ -19,7 +19,8 @@ class UploadNote:
     #: Name of the note: the attempt's id, and what tells two uploads of it apart.
     attempt: str
     key: str
-    #: Unix time in seconds, taken from the beginner's clock.
+    #: Unix time in seconds at which the note was written, by the store's clock: the one by which it says
+    #: when uploads were begun. Nobody else's may be compared with that.
     at: float
 
 

@@ -17,7 +17,6 @@ from workers.plan import AlreadyPresent, FetchItem, FetchPlan, Lane, Origin, Ori
 from workers.settings import LimitSettings
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.wire import checksums
-from workers.store.write.sweep import sweep
 from workers.transfer import Mover, Try
 
 if TYPE_CHECKING:
@@ -376,37 +375,3 @@ async def test_who_leaves_the_self_test_ends_it_for_nobody_else():
         first.cancel()
         assert (await second).proven
         assert first.cancelled()
-
-
-async def test_a_note_that_cannot_be_read_does_not_hold_up_the_sweep():
-    """P41."""
-    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
-        for name, body in (
-            ("a", b"not JSON"),
-            ("b", b"[]"),
-            ("c", b'{"key": "k"}'),
-            ("d", b'{"key": 1, "at": "x"}'),
-        ):
-            fake.place(f".ferryman/uploads/{name}", body)
-        await store.journal.opened(BUCKET, "big", "z")
-        swept = await sweep(store, BUCKET, older_than_s=-1)
-        assert (swept.forgotten, swept.failed) == (1, 0)
-
-
-async def test_p41_an_upload_that_was_begun_behind_a_500_is_aborted():
-    """P41: the store begins it, fails, and begins another one when it is asked again."""
-    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
-        store.assume(BUCKET, STRONG)
-        do, failed = fake._do, []
-
-        def begun_and_failed(request):
-            answer = do(request)
-            if request.action == "create" and not failed:
-                failed.append(request)
-                return 500, {}, b"<Error><Code>InternalError</Code></Error>"
-            return answer
-
-        fake._do = begun_and_failed
-        assert (await put(store, BUCKET, "k", LARGE)).created
-        assert fake.uploads == {}
-        assert fake.seen["create"] == 2

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ class Stored:
     body: bytes
     headers: dict[str, str]
     etag: str
+    #: Unix time in seconds, by our clock.
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
@@ -84,7 +87,10 @@ class FakeS3:
     #: Called when an object is about to be committed (to race with it).
     before_commit: Callable[[str], None] | None = None
     objects: dict[str, Stored] = field(default_factory=dict)
-    uploads: dict[str, tuple[str, dict[str, str], dict[int, Stored]]] = field(default_factory=dict)
+    #: By id: the key, its headers, its parts, and when it was begun by our clock.
+    uploads: dict[str, tuple[str, dict[str, str], dict[int, Stored], float]] = field(default_factory=dict)
+    #: Seconds that its clock is ahead of ours.
+    ahead_s: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
     requests: list[Request] = field(default_factory=list)
     endpoint: str = ""
@@ -242,7 +248,7 @@ class FakeS3:
             case "create":
                 self._serial += 1
                 upload_id = f"upload-{self._serial}"
-                self.uploads[upload_id] = (request.key, self._kept_headers(headers), {})
+                self.uploads[upload_id] = (request.key, self._kept_headers(headers), {}, time.time())
                 return 200, {}, f"<R><UploadId>{upload_id}</UploadId></R>".encode()
             case "part":
                 upload = self.uploads.get(request.query["uploadId"])
@@ -262,8 +268,8 @@ class FakeS3:
             case "uploads":
                 entries = "".join(
                     f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
-                    f"<Initiated>{datetime.now(UTC).isoformat()}</Initiated></Upload>"
-                    for name, (key, _, _) in self.uploads.items()
+                    f"<Initiated>{self._shown(at)}</Initiated></Upload>"
+                    for name, (key, _, _, at) in self.uploads.items()
                 )
                 return 200, {}, f"<L><IsTruncated>false</IsTruncated>{entries}</L>".encode()
             case "list":
@@ -274,7 +280,7 @@ class FakeS3:
         upload = self.uploads.get(request.query["uploadId"])
         if upload is None:
             return self._error(404, "NoSuchUpload")
-        key, headers, parts = upload
+        key, headers, parts, _ = upload
         named = [int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", request.body)]
         if named != sorted(parts):
             return self._error(400, "InvalidPart")
@@ -289,6 +295,9 @@ class FakeS3:
             return refused
         del self.uploads[request.query["uploadId"]]
         return 200, {}, f"<R><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag></R>".encode()
+
+    def _shown(self, at: float) -> str:
+        return datetime.fromtimestamp(at + self.ahead_s, UTC).isoformat()
 
     def _list(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         after = request.query.get("continuation-token") or request.query.get("start-after") or ""
@@ -305,7 +314,8 @@ class FakeS3:
             f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
             if names[key]
             else f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key].body)}</Size>"
-            f"<ETag>{self.objects[key].etag}</ETag><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+            f"<ETag>{self.objects[key].etag}</ETag>"
+            f"<LastModified>{self._shown(self.objects[key].at)}</LastModified></Contents>"
             for key in page
         )
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from workers.errors import StoreCorrupted, StoreError, StoreRejected, StoreUnavailable
-from workers.store.journal import UploadNote
 from workers.store.metadata import minimal
 from workers.store.wire import multipart
 from workers.store.wire.answers import EXISTS_CODES, error_code, field, parse, unquote_etag
@@ -45,8 +43,8 @@ class Assembly:
         self._intent = intent
         self._added = 0
         self._creating: asyncio.Task[tuple[Begun, bool]] | None = None
-        #: Unix time of the note about the upload; 0 before there is one.
-        self._noted_at = 0.0
+        #: There may be a note about the upload.
+        self._noted = False
         #: Its name: a message that comes again after a kill has the same attempt, and its upload must not
         #: take the note of the one that was left open.
         self._note = f"{intent.attempt}.{secrets.token_hex(4)}"
@@ -104,7 +102,7 @@ class Assembly:
             raise StoreRejected(
                 f"{intent.what}: larger than one part, and the store has no multipart uploads"
             )
-        self._noted_at = time.time()
+        self._noted = True
         await intent.store.journal.opened(intent.bucket, intent.key, self._note)
         # A task of its own: when we are cancelled meanwhile, the abort still learns the id.
         self._creating = asyncio.create_task(self._create_upload())
@@ -212,7 +210,7 @@ class Assembly:
 
         Goes on to its end when cancelled meanwhile.
         """
-        if self._noted_at:
+        if self._noted:
             await _to_the_end(self._abort_and_forget())
 
     async def _abort_and_forget(self) -> None:
@@ -231,8 +229,9 @@ class Assembly:
                 if begun is not None and not self._completed:
                     await multipart.abort(store.transport, begun, headers=store.common_headers)
                 if doubtful:
-                    note = UploadNote(attempt=self._note, key=intent.key, at=self._noted_at)
-                    await abort_noted(store, intent.bucket, note)
+                    async for note in store.journal.notes(intent.bucket, attempt=intent.attempt):
+                        if note.attempt == self._note:
+                            await abort_noted(store, intent.bucket, note)
                 await store.journal.closed(intent.bucket, self._note)
         except (StoreError, TimeoutError) as error:
             log.warning("upload_left_to_sweep", bucket=intent.bucket, key=intent.key, error=str(error))

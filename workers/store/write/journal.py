@@ -7,7 +7,8 @@ or aborted::
     .ferryman/uploads/<attempt>.<random>   {"key": …, "at": unix seconds}
 
 S3 lists open uploads with key and start time, not with metadata; so an upload is ours when its key is that of
-a note and it was started within a minute of the note (`sweep`).
+a note and it was started within a minute of the note (`sweep`). Both times are the store's: that of the note
+is when it was last modified. `at` is by the clock of the process that wrote it; earlier versions go by it.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ class StoreJournal:
                     body = await response.read()
                 try:
                     note: Any = orjson.loads(body)
-                    key, at = str(note["key"]), float(note["at"])
+                    key = str(note["key"])
                 except (ValueError, KeyError, TypeError):
                     # Somebody else's: it must not stand in the way of the others.
                     log.warning("upload_note_unreadable", bucket=bucket, key=listed.key)
                     continue
-                yield UploadNote(attempt=listed.key.removeprefix(UPLOADS_PREFIX), key=key, at=at)
+                name = listed.key.removeprefix(UPLOADS_PREFIX)
+                yield UploadNote(attempt=name, key=key, at=listed.last_modified)

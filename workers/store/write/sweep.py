@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between a note and the creation of its upload, clocks of two machines included.
+#: Seconds between a note and the creation of its upload.
 NEAR_S = 60.0
 
 

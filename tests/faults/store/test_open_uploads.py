@@ -1,0 +1,80 @@
+"""P41: what a killed process or a lost answer leaves open is found again, whatever the clocks say."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from support.store.fake_s3 import FakeS3, running_fake_s3
+from support.store.store_faults import BUCKET, LARGE, assert_nothing_left
+from support.store.stores import put, store_at
+from workers.store.guarantees import CreateOnly, StoreGuarantees
+from workers.store.wire import multipart
+from workers.store.write.sweep import end_earlier, sweep
+
+STRONG = StoreGuarantees(
+    create_only=CreateOnly.IF_NONE_MATCH, multipart_create_only=CreateOnly.IF_NONE_MATCH, checksums=("md5",)
+)
+
+clocks = pytest.mark.parametrize("ahead_s", [0.0, 600.0, -600.0], ids=["same", "ahead", "behind"])
+
+
+@clocks
+async def test_the_upload_of_a_killed_process_is_swept_whatever_its_clock_said(ahead_s):
+    """A process whose clock was ten minutes behind the store's was killed, and its upload stayed for good."""
+    async with running_fake_s3(FakeS3(ahead_s=ahead_s)) as fake, store_at(fake.endpoint) as store:
+        await store.journal.opened(BUCKET, "big", "m1-0.x")
+        await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
+        await multipart.create(store.transport, BUCKET, "big/theirs", {}, crc32c=False)
+        swept = await sweep(store, BUCKET, older_than_s=3600, now=time.time() + 7200)
+        assert (swept.aborted, swept.forgotten, swept.young, swept.failed) == (1, 1, 0, 0)
+        assert [upload[0] for upload in fake.uploads.values()] == ["big/theirs"]
+
+
+@clocks
+async def test_a_try_that_comes_again_ends_what_its_killed_delivery_left_whatever_its_clock_said(ahead_s):
+    async with running_fake_s3(FakeS3(ahead_s=ahead_s)) as fake, store_at(fake.endpoint) as store:
+        await store.journal.opened(BUCKET, "big", "m1-0.x")
+        await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
+        assert await end_earlier(store, BUCKET, "m1-0") == 1
+        await assert_nothing_left(fake)
+
+
+async def test_an_upload_of_the_same_key_that_others_began_hours_before_stays():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        theirs, _ = await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
+        fake.uploads[theirs.id] = (*fake.uploads[theirs.id][:3], time.time() - 7200)
+        await store.journal.opened(BUCKET, "big", "m1-0.x")
+        await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
+        assert (await sweep(store, BUCKET, older_than_s=-1)).aborted == 1
+        assert list(fake.uploads) == [theirs.id]
+
+
+async def test_a_note_that_cannot_be_read_does_not_hold_up_the_sweep():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        for name, body in (("a", b"not JSON"), ("b", b"[]"), ("c", b'{"at": 1.5}'), ("d", b"7")):
+            fake.place(f".ferryman/uploads/{name}", body)
+        await store.journal.opened(BUCKET, "big", "z")
+        swept = await sweep(store, BUCKET, older_than_s=-1)
+        assert (swept.forgotten, swept.failed) == (1, 0)
+
+
+@clocks
+async def test_an_upload_that_was_begun_behind_a_500_is_aborted(ahead_s):
+    """The store begins it, fails, and begins another one when it is asked again."""
+    async with running_fake_s3(FakeS3(ahead_s=ahead_s)) as fake, store_at(fake.endpoint) as store:
+        store.assume(BUCKET, STRONG)
+        do, failed = fake._do, []
+
+        def begun_and_failed(request):
+            answer = do(request)
+            if request.action == "create" and not failed:
+                failed.append(request)
+                return 500, {}, b"<Error><Code>InternalError</Code></Error>"
+            return answer
+
+        fake._do = begun_and_failed
+        assert (await put(store, BUCKET, "k", LARGE)).created
+        assert fake.seen["create"] == 2
+        await assert_nothing_left(fake)
