@@ -8,7 +8,7 @@ import pytest
 
 from support.store.fake_s3 import FakeS3, running_fake_s3
 from support.store.store_faults import BUCKET, LARGE, assert_nothing_left
-from support.store.stores import put, store_at
+from support.store.stores import meta_of, put, store_at
 from workers.store.guarantees import CreateOnly, StoreGuarantees
 from workers.store.wire import multipart
 from workers.store.write.sweep import end_earlier, sweep
@@ -78,3 +78,52 @@ async def test_an_upload_that_was_begun_behind_a_500_is_aborted(ahead_s):
         assert (await put(store, BUCKET, "k", LARGE)).created
         assert fake.seen["create"] == 2
         await assert_nothing_left(fake)
+
+
+async def test_tries_that_are_minutes_apart_leave_nothing_although_no_answer_came_to_any_but_the_last():
+    """A store that hangs for a minute each time: an upload is found by the note of its own try."""
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        store.assume(BUCKET, STRONG)
+        do, lost = fake._do, []
+
+        def minutes_later(request):
+            answer = do(request)
+            if request.action == "create" and len(lost) < 3:
+                lost.append(request)
+                fake.ahead_s += 180
+                for kept in (fake.uploads, fake.objects):  # what it has was there before these minutes
+                    for name, one in kept.items():
+                        if isinstance(one, tuple):
+                            kept[name] = (*one[:3], one[3] - 180)
+                        else:
+                            one.at -= 180
+                return 500, {}, b"<Error><Code>InternalError</Code></Error>"
+            return answer
+
+        fake._do = minutes_later
+        assert (await put(store, BUCKET, "k", LARGE)).created
+        assert fake.seen["create"] == 4
+        await assert_nothing_left(fake)
+
+
+async def test_an_upload_that_was_created_after_minutes_of_refusals_is_swept_when_its_process_was_killed():
+    async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        store.assume(BUCKET, STRONG)
+        refused = []
+
+        def busy(request):
+            if request.action != "create" or len(refused) == 2:
+                return None
+            refused.append(request)
+            fake.ahead_s += 120
+            for one in fake.objects.values():
+                one.at -= 120
+            return (503, "SlowDown")
+
+        fake.fault = busy
+        async with store.upload(BUCKET, "k", meta_of("m1-0"), attempt="m1-0", size=None) as upload:
+            await upload.write(LARGE)
+            assert fake.seen["create"] == 3
+            # The process is killed here: what a sweep sees then.
+            assert (await sweep(store, BUCKET, older_than_s=-1, now=time.time() + 3600)).aborted == 1
+            assert fake.uploads == {}

@@ -17,7 +17,7 @@ from workers.store.wire.answers import checksum_header, failure, field, parse, u
 from workers.store.wire.signing import sha256_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from workers.store.wire.checksums import Checked
     from workers.store.wire.transport import Transport
@@ -50,8 +50,11 @@ async def create(
     headers: Mapping[str, str],
     *,
     crc32c: bool,
+    announce: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[Begun, bool]:
     """Begin an upload; and whether an earlier answer was lost, so that there may be a second one.
+
+    `announce` is awaited before each try; what it raises forbids the try.
 
     Raises:
         StoreError: after the retries; an upload may have been begun all the same.
@@ -63,6 +66,8 @@ async def create(
     attempt = 0
     lost = False
     while True:
+        if announce is not None:
+            await announce()
         try:
             answer = await transport.once("POST", bucket, key, headers=dict(sent), query="uploads=")
             if answer.status < 300:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -43,11 +44,8 @@ class Assembly:
         self._intent = intent
         self._added = 0
         self._creating: asyncio.Task[tuple[Begun, bool]] | None = None
-        #: There may be a note about the upload.
-        self._noted = False
-        #: Its name: a message that comes again after a kill has the same attempt, and its upload must not
-        #: take the note of the one that was left open.
-        self._note = f"{intent.attempt}.{secrets.token_hex(4)}"
+        #: Names of the notes about it, one for each try to create it: tries may be minutes apart.
+        self._notes: list[str] = []
         self._sending: set[asyncio.Task[SentPart]] = set()
         self._sent: list[SentPart] = []
         #: The upload became the object; there is nothing to abort.
@@ -102,11 +100,16 @@ class Assembly:
             raise StoreRejected(
                 f"{intent.what}: larger than one part, and the store has no multipart uploads"
             )
-        self._noted = True
-        await intent.store.journal.opened(intent.bucket, intent.key, self._note)
         # A task of its own: when we are cancelled meanwhile, the abort still learns the id.
         self._creating = asyncio.create_task(self._create_upload())
         await asyncio.shield(self._creating)
+
+    async def _announce(self) -> None:
+        intent = self._intent
+        # A message that comes again after a kill has the same attempt, and its upload must not take the note
+        # of the one that was left open.
+        self._notes.append(f"{intent.attempt}.{secrets.token_hex(4)}")
+        await intent.store.journal.opened(intent.bucket, intent.key, self._notes[-1])
 
     def _begun(self) -> Begun:
         """The upload that was created; it has been waited for."""
@@ -117,15 +120,16 @@ class Assembly:
         intent = self._intent
         crc = "crc32c" in intent.known.part_checksums
         transport = intent.store.transport
-        headers = intent.creation_headers(intent.meta)
+        create = partial(
+            multipart.create, transport, intent.bucket, intent.key, crc32c=crc, announce=self._announce
+        )
         try:
-            return await multipart.create(transport, intent.bucket, intent.key, headers, crc32c=crc)
+            return await create(intent.creation_headers(intent.meta))
         except StoreRejected as error:
             if error.code != "MetadataTooLarge":
                 raise
             log.warning("metadata_refused", bucket=intent.bucket, key=intent.key)
-            headers = intent.creation_headers(minimal(intent.meta))
-            return await multipart.create(transport, intent.bucket, intent.key, headers, crc32c=crc)
+            return await create(intent.creation_headers(minimal(intent.meta)))
 
     # ------------------------------------------------------------------ end
 
@@ -206,14 +210,14 @@ class Assembly:
         return settling.created(etag=etag or (ours.etag if ours else ""), size=size)
 
     async def close(self) -> None:
-        """Abort unless completed; then forget the note. What fails here is left to the sweep.
+        """Abort unless completed; then forget the notes. What fails here is left to the sweep.
 
         Goes on to its end when cancelled meanwhile.
         """
-        if self._noted:
-            await _to_the_end(self._abort_and_forget())
+        if self._creating is not None:
+            await _to_the_end(self._abort_and_forget(self._creating))
 
-    async def _abort_and_forget(self) -> None:
+    async def _abort_and_forget(self, creating: asyncio.Task[tuple[Begun, bool]]) -> None:
         intent = self._intent
         store = intent.store
         for task in self._sending:
@@ -222,17 +226,17 @@ class Assembly:
         self._sending = set()
         try:
             async with asyncio.timeout(_ABORT_S):
-                begun, doubtful = None, self._creating is not None
-                if self._creating is not None:
-                    with contextlib.suppress(StoreError):
-                        begun, doubtful = await self._creating
+                begun, doubtful = None, True
+                with contextlib.suppress(StoreError):
+                    begun, doubtful = await creating
                 if begun is not None and not self._completed:
                     await multipart.abort(store.transport, begun, headers=store.common_headers)
                 if doubtful:
                     async for note in store.journal.notes(intent.bucket, attempt=intent.attempt):
-                        if note.attempt == self._note:
+                        if note.attempt in self._notes:
                             await abort_noted(store, intent.bucket, note)
-                await store.journal.closed(intent.bucket, self._note)
+                for name in self._notes:
+                    await store.journal.closed(intent.bucket, name)
         except (StoreError, TimeoutError) as error:
             log.warning("upload_left_to_sweep", bucket=intent.bucket, key=intent.key, error=str(error))
 

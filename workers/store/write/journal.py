@@ -1,8 +1,8 @@
 """Which multipart uploads are ours: the note that lets a later process end what a killed one began.
 
 Owns the notes under `.ferryman/uploads/` of the bucket itself, so that they survive with what they describe
-and need no other service. A note is written before the upload is created and removed after it was completed
-or aborted::
+and need no other service. A note is written before each try to create the upload, and removed after that was
+completed or aborted::
 
     .ferryman/uploads/<attempt>.<random>   {"key": …, "at": unix seconds}
 
