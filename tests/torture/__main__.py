@@ -28,7 +28,7 @@ from torture.system import PAUSE_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Seconds of load in one run; what is longer is cut into several.
+#: Seconds of load in one run, unless it is said.
 RUN_S = 300.0
 
 
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="the same in minutes")
     parser.add_argument("--hours", type=float, help="the same in hours")
     parser.add_argument("--seed", type=int, help="of the first run; the next ones count up")
+    parser.add_argument(
+        "--run", type=float, default=RUN_S, help="seconds of load in one run; more is cut into several"
+    )
     parser.add_argument("--without", action="append", default=[], choices=[*Kind], help="kinds to leave out")
     parser.add_argument(
         "--spare", action="append", default=[], help="a target, or a server and its cables, to leave alone"
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = time.monotonic() + seconds
     while True:
         left = ends - time.monotonic()
-        length = min(RUN_S, max(left, 20.0))
+        length = min(given.run, max(left, 20.0))
         faults = make_schedule(seed, seconds=length, without=frozenset(map(Kind, given.without)))
         faults = tuple(fault for fault in faults if not {*fault.target.split(">")} & {*given.spare})
         result, root = _run(seed, length, faults, plant=given.plant, pause_s=given.pause)
