@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from fakeredis import FakeAsyncRedis
 
 from scheduler.dispatch.dependency import (
     MAX_NAMES,
@@ -18,17 +17,6 @@ from scheduler.dispatch.dependency import (
 )
 from workers.broker.clients import connect
 from workers.settings import BrokerSettings
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def redis(request):
-    if request.param == "fake":
-        redis = FakeAsyncRedis(decode_responses=True)
-    else:
-        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-        await redis.flushall()
-    yield redis
-    await redis.aclose()
 
 
 async def test_misses_are_counted_by_prefix_referrer_and_agent(redis):

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from fakeredis import FakeAsyncRedis
 
-from workers.broker.clients import connect
 from workers.ledger.back import DELETED, NOTHING, TOLD, UNKNOWN, WRITTEN, Change, Finished, Intent
 from workers.ledger.claims import LATE_MS
-from workers.ledger.ledger import Ledger
-from workers.settings import BrokerSettings
 
 B = "site"
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def back(request):
-    if request.param == "fake":
-        redis = FakeAsyncRedis(decode_responses=True)
-    else:
-        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-        await redis.flushall()
-    ledger = Ledger(redis)
-    yield ledger.back
-    await ledger.close()
+@pytest.fixture
+def back(ledger):
+    return ledger.back
 
 
 async def write(back, *keys, what=WRITTEN, token="1", front="f1"):

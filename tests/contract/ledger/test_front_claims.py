@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-import fakeredis
 import pytest
 
 from scheduler.front.pull.claim import FrontClaims
@@ -17,14 +16,9 @@ from workers.plan import Lane
 from workers.settings import BrokerSettings
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def claims(request):
-    if request.param == "fake":
-        redis = fakeredis.FakeAsyncRedis(decode_responses=True)
-    else:
-        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-    yield Claims(redis, namespace=f"t{uuid.uuid4().hex[:8]}")
-    await redis.aclose()
+@pytest.fixture
+def claims(redis):
+    return Claims(redis, namespace=f"t{uuid.uuid4().hex[:8]}")
 
 
 async def test_a_client_takes_a_key_that_only_waits_in_the_queue(claims):

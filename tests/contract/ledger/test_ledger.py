@@ -5,29 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
-from fakeredis import FakeAsyncRedis
-
-from workers.broker.clients import connect
 from workers.ledger.claims import ClaimState, RunState, WantedKey
 from workers.ledger.failures import Failure
-from workers.ledger.ledger import Ledger
 from workers.plan import Lane
-from workers.settings import BrokerSettings
 
 B = "site"
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def ledger(request):
-    if request.param == "fake":
-        redis = FakeAsyncRedis(decode_responses=True)
-    else:
-        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-        await redis.flushall()
-    ledger = Ledger(redis)
-    yield ledger
-    await ledger.close()
 
 
 async def claim(ledger, keys, lane=Lane.HOT, owner="d1", **more):

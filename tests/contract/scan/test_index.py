@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import fakeredis
 import pytest
 
 from scheduler.scan.record.scan_index import WrongCursor
 from scheduler.scan.record.state import ScanOptions, ScanState, ScanStates, dump
-from workers.broker.clients import connect
-from workers.settings import BrokerSettings
 
 OPTIONS = ScanOptions(bucket="b", inventory={"manifest": "m"})
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def redis(request):
-    if request.param == "fake":
-        async with fakeredis.FakeAsyncRedis(decode_responses=True) as client:
-            yield client
-        return
-    client = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 def record(name, phase="done", at=0.0):

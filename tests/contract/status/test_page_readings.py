@@ -16,25 +16,11 @@ from scheduler.front.admin.dashboard.board import FRESH_S, Board
 from scheduler.front.admin.dashboard.samples import Samples
 from scheduler.front.stats import GatewayStats
 from scheduler.status import QueueStatus, Status
-from workers.broker.clients import connect
 from workers.ledger.history import KEPT_DETAILS, History, Sample
 from workers.ledger.ledger import Ledger
 from workers.origin.control.latency import BOUNDS_S, sparse_percentile_s
-from workers.settings import BrokerSettings
 
 NOW = 1_795_238_520
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
-async def ledger(request):
-    if request.param == "fake":
-        redis = FakeAsyncRedis(decode_responses=True)
-    else:
-        redis = connect(BrokerSettings(url=request.getfixturevalue("valkey_url")))
-        await redis.flushall()
-    ledger = Ledger(redis)
-    yield ledger
-    await ledger.close()
 
 
 async def answered(stats, what, *seconds):

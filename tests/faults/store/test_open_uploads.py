@@ -43,8 +43,9 @@ async def test_a_try_that_comes_again_ends_what_its_killed_delivery_left_whateve
 
 async def test_an_upload_of_the_same_key_that_others_began_hours_before_stays():
     async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
+        fake.ahead_s = -7200.0
         theirs, _ = await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
-        fake.uploads[theirs.id] = (*fake.uploads[theirs.id][:3], time.time() - 7200)
+        fake.ahead_s = 0.0
         await store.journal.opened(BUCKET, "big", "m1-0.x")
         await multipart.create(store.transport, BUCKET, "big", {}, crc32c=False)
         assert (await sweep(store, BUCKET, older_than_s=-1)).aborted == 1
@@ -60,47 +61,37 @@ async def test_a_note_that_cannot_be_read_does_not_hold_up_the_sweep():
         assert (swept.forgotten, swept.failed) == (1, 0)
 
 
+def lose_creations(fake, times, *, taking_s=0.0):
+    """So many are begun and answered with 500; `taking_s` later by the store's clock, each."""
+    do, lost = fake._do, []
+
+    def losing(request):
+        answer = do(request)
+        if request.action != "create" or len(lost) == times:
+            return answer
+        lost.append(request)
+        fake.ahead_s += taking_s
+        return 500, {}, b"<Error><Code>InternalError</Code></Error>"
+
+    fake._do = losing
+
+
 @clocks
 async def test_an_upload_that_was_begun_behind_a_500_is_aborted(ahead_s):
     """The store begins it, fails, and begins another one when it is asked again."""
     async with running_fake_s3(FakeS3(ahead_s=ahead_s)) as fake, store_at(fake.endpoint) as store:
         store.assume(BUCKET, STRONG)
-        do, failed = fake._do, []
-
-        def begun_and_failed(request):
-            answer = do(request)
-            if request.action == "create" and not failed:
-                failed.append(request)
-                return 500, {}, b"<Error><Code>InternalError</Code></Error>"
-            return answer
-
-        fake._do = begun_and_failed
+        lose_creations(fake, 1)
         assert (await put(store, BUCKET, "k", LARGE)).created
         assert fake.seen["create"] == 2
         await assert_nothing_left(fake)
 
 
 async def test_tries_that_are_minutes_apart_leave_nothing_although_no_answer_came_to_any_but_the_last():
-    """A store that hangs for a minute each time: an upload is found by the note of its own try."""
+    """A store that hangs for minutes each time: an upload is found by the note of its own try."""
     async with running_fake_s3(FakeS3()) as fake, store_at(fake.endpoint) as store:
         store.assume(BUCKET, STRONG)
-        do, lost = fake._do, []
-
-        def minutes_later(request):
-            answer = do(request)
-            if request.action == "create" and len(lost) < 3:
-                lost.append(request)
-                fake.ahead_s += 180
-                for kept in (fake.uploads, fake.objects):  # what it has was there before these minutes
-                    for name, one in kept.items():
-                        if isinstance(one, tuple):
-                            kept[name] = (*one[:3], one[3] - 180)
-                        else:
-                            one.at -= 180
-                return 500, {}, b"<Error><Code>InternalError</Code></Error>"
-            return answer
-
-        fake._do = minutes_later
+        lose_creations(fake, 3, taking_s=180.0)
         assert (await put(store, BUCKET, "k", LARGE)).created
         assert fake.seen["create"] == 4
         await assert_nothing_left(fake)
@@ -115,9 +106,7 @@ async def test_an_upload_that_was_created_after_minutes_of_refusals_is_swept_whe
             if request.action != "create" or len(refused) == 2:
                 return None
             refused.append(request)
-            fake.ahead_s += 120
-            for one in fake.objects.values():
-                one.at -= 120
+            fake.ahead_s += 120.0
             return (503, "SlowDown")
 
         fake.fault = busy

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
 @dataclass(slots=True)
 class Stored:
     body: bytes
     headers: dict[str, str]
     etag: str
-    #: Unix time in seconds, by our clock.
-    at: float = field(default_factory=time.time)
+    #: Unix time in seconds at which it became an object, by the store's clock.
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class FakeS3:
     #: Called when an object is about to be committed (to race with it).
     before_commit: Callable[[str], None] | None = None
     objects: dict[str, Stored] = field(default_factory=dict)
-    #: By id: the key, its headers, its parts, and when it was begun by our clock.
+    #: By id: the key, its headers, its parts, and when it was begun by the store's clock.
     uploads: dict[str, tuple[str, dict[str, str], dict[int, Stored], float]] = field(default_factory=dict)
     #: Seconds that its clock is ahead of ours.
     ahead_s: float = 0.0
@@ -97,13 +101,17 @@ class FakeS3:
     _serial: int = 0
     _serving: dict[asyncio.Task[object], asyncio.StreamWriter] = field(default_factory=dict)
 
+    def now(self) -> float:
+        """Unix time in seconds, by its own clock."""
+        return time.time() + self.ahead_s
+
     def user_keys(self) -> set[str]:
         """Keys of everybody but Ferryman itself."""
         return {key for key in self.objects if not key.startswith(".ferryman/")}
 
     def place(self, key: str, body: bytes, **headers: str) -> None:
         """Somebody else writes an object."""
-        self.objects[key] = Stored(body, dict(headers), hashlib.md5(body).hexdigest())
+        self.objects[key] = Stored(body, dict(headers), hashlib.md5(body).hexdigest(), self.now())
 
     # ------------------------------------------------------------------ HTTP
 
@@ -206,6 +214,7 @@ class FakeS3:
             if self.forbid_header and request.headers.get(self.forbid_header) == "true":
                 return self._error(409, "FileAlreadyExists")
             return self._error(412, "PreconditionFailed")
+        stored.at = self.now()
         self.objects[request.key] = stored
         return None
 
@@ -248,7 +257,7 @@ class FakeS3:
             case "create":
                 self._serial += 1
                 upload_id = f"upload-{self._serial}"
-                self.uploads[upload_id] = (request.key, self._kept_headers(headers), {}, time.time())
+                self.uploads[upload_id] = (request.key, self._kept_headers(headers), {}, self.now())
                 return 200, {}, f"<R><UploadId>{upload_id}</UploadId></R>".encode()
             case "part":
                 upload = self.uploads.get(request.query["uploadId"])
@@ -268,7 +277,7 @@ class FakeS3:
             case "uploads":
                 entries = "".join(
                     f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
-                    f"<Initiated>{self._shown(at)}</Initiated></Upload>"
+                    f"<Initiated>{iso(at)}</Initiated></Upload>"
                     for name, (key, _, _, at) in self.uploads.items()
                 )
                 return 200, {}, f"<L><IsTruncated>false</IsTruncated>{entries}</L>".encode()
@@ -296,9 +305,6 @@ class FakeS3:
         del self.uploads[request.query["uploadId"]]
         return 200, {}, f"<R><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag></R>".encode()
 
-    def _shown(self, at: float) -> str:
-        return datetime.fromtimestamp(at + self.ahead_s, UTC).isoformat()
-
     def _list(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         after = request.query.get("continuation-token") or request.query.get("start-after") or ""
         limit = int(request.query.get("max-keys", "1000"))
@@ -315,7 +321,7 @@ class FakeS3:
             if names[key]
             else f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key].body)}</Size>"
             f"<ETag>{self.objects[key].etag}</ETag>"
-            f"<LastModified>{self._shown(self.objects[key].at)}</LastModified></Contents>"
+            f"<LastModified>{iso(self.objects[key].at)}</LastModified></Contents>"
             for key in page
         )
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
