@@ -33,8 +33,8 @@ class Stored:
     body: bytes
     headers: dict[str, str]
     etag: str
-    #: Unix time in seconds at which it became an object, by the store's clock.
-    at: float = 0.0
+    #: Unix time in seconds at which it became an object, by the store's clock; by ours where a test puts it in.
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
