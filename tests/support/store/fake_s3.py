@@ -33,7 +33,7 @@ class Stored:
     body: bytes
     headers: dict[str, str]
     etag: str
-    #: Unix time in seconds at which it became an object, by the store's clock; by ours where a test puts it in.
+    #: Unix time in seconds, by the store's clock, at which it became an object; ours where a test puts it in.
     at: float = field(default_factory=time.time)
 
 
